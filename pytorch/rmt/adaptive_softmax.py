@@ -1,0 +1,96 @@
+"""Adaptive softmax whose output weights are the word embeddings.
+
+Source: Grave et al. 2017, "Efficient softmax approximation for GPUs"; tied as in Baevski and Auli
+2019; layout of Transformer-XL: with cutoffs c1 < c2 < ..., the head holds the c1 most frequent
+words and one column per tail cluster, and cluster i (from 1) is the head's column -i, so that the
+LAST column is the first cluster. Without cutoffs it is the plain softmax.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AdaptiveSoftmax(nn.Module):
+    """Word probabilities from hidden states.
+
+    Axes: N predictions, D d_model, E embedding dimension, V words. The word weights [V, E] are
+    passed to every call, for they usually are the embedding's. Where E differs from D, hidden
+    states are projected to E: by this module's own matrix for the head and by the embedding's
+    projection [D, E], which the caller passes, for the tail clusters.
+    """
+
+    def __init__(self, n_token: int, d_model: int, d_embed: int, cutoffs: tuple[int, ...] = ()):
+        super().__init__()
+        self.bounds = (0, *cutoffs, n_token)
+        self.n_clusters = len(cutoffs)
+        self.bias = nn.Parameter(torch.zeros(n_token))
+        if cutoffs:
+            self.cluster_weight = nn.Parameter(torch.zeros(self.n_clusters, d_embed))
+            self.cluster_bias = nn.Parameter(torch.zeros(self.n_clusters))
+            self.register_buffer("cutoffs", torch.tensor(cutoffs), persistent=False)
+        if d_embed != d_model:
+            self.projection = nn.Parameter(torch.zeros(d_model, d_embed))
+
+    def forward(
+        self,
+        hidden_ND: Tensor,
+        targets_N: Tensor,
+        weight_VE: Tensor,
+        tail_projection_DE: Tensor | None = None,
+    ) -> Tensor:
+        """Return the negative log-probability of each target in nats: [N], in the given order."""
+        head, tails = self._parts(weight_VE)
+        head_logits = self._head_logits(hidden_ND, *head)
+        if not tails:
+            return F.cross_entropy(head_logits, targets_N, reduction="none")
+
+        cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head
+        column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
+        nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
+        for i, (weight, bias) in enumerate(tails, start=1):
+            rows = (cluster_N == i).nonzero().squeeze(1)
+            if len(rows):
+                logits = _logits(hidden_ND[rows], weight, bias, tail_projection_DE)
+                target = targets_N[rows] - self.bounds[i]
+                in_cluster = F.cross_entropy(logits, target, reduction="none")
+                nll_N = nll_N.index_add(0, rows, in_cluster)
+        return nll_N
+
+    def log_probs(
+        self, hidden_ND: Tensor, weight_VE: Tensor, tail_projection_DE: Tensor | None = None
+    ) -> Tensor:
+        """Return the log-probability of every word: [N, V]."""
+        head, tails = self._parts(weight_VE)
+        head_log_probs = F.log_softmax(self._head_logits(hidden_ND, *head), dim=-1)
+        parts = [head_log_probs[:, : self.bounds[1]]]
+        for i, (weight, bias) in enumerate(tails, start=1):
+            in_cluster = F.log_softmax(_logits(hidden_ND, weight, bias, tail_projection_DE), dim=-1)
+            parts.append(head_log_probs[:, -i, None] + in_cluster)
+        return torch.cat(parts, dim=1)
+
+    def _parts(self, weight_VE: Tensor):
+        """Split words into the head's and each cluster's (weight, bias)."""
+        # One split, whose backward pass writes the large gradient once, instead of slices, each
+        # of which would fill a gradient of all words with zeros.
+        sizes = [high - low for low, high in pairwise(self.bounds)]
+        head, *tails = zip(weight_VE.split(sizes), self.bias.split(sizes), strict=True)
+        return head, tails
+
+    def _head_logits(self, hidden_ND: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        projection = getattr(self, "projection", None)
+        logits = _logits(hidden_ND, weight, bias, projection)
+        if not self.n_clusters:
+            return logits
+        clusters = _logits(hidden_ND, self.cluster_weight, self.cluster_bias, projection)
+        return torch.cat([logits, clusters], dim=1)
+
+
+def _logits(hidden_ND: Tensor, weight: Tensor, bias: Tensor, projection: Tensor | None) -> Tensor:
+    if projection is not None:
+        hidden_ND = hidden_ND @ projection
+    logits = F.linear(hidden_ND, weight, bias)
+    # At least fp32 for the softmax, also under autocast.
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,173 @@
+"""Checkpoints that survive crashes: written beside the old ones, then renamed into place.
+
+A run folder holds
+
+    checkpoints/step-00001000/   model.safetensors  weights
+                                 training.pt        everything else that the next step depends on
+                                 manifest.json      step, configuration, SHA-256 of the files
+    last, best                   links to one of these
+
+The two newest checkpoints and the best are kept. Loading verifies the checksums and never executes
+a pickle (safetensors; torch.load with weights_only).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from rmt.errors import UsageError
+
+MODEL_FILE, TRAINING_FILE, MANIFEST_FILE = "model.safetensors", "training.pt", "manifest.json"
+
+
+class DamagedCheckpoint(UsageError):
+    """A checkpoint that is incomplete or does not match its checksums."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose checksums were verified."""
+
+    path: Path
+    manifest: dict
+
+    @property
+    def step(self) -> int:
+        return self.manifest["step"]
+
+    def load_model(self, model: nn.Module) -> None:
+        """Set the model's weights, raising UsageError where they are another model's."""
+        weights = safetensors.torch.load_file(self.path / MODEL_FILE)
+        own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in weights.items()}
+        if own != found:
+            name = next(n for n in sorted(own | found) if own.get(n) != found.get(n))
+            shapes = [tuple(of[name]) if name in of else "none" for of in (found, own)]
+            raise UsageError(
+                f"{self.path} holds another model: its {name} is {shapes[0]}, not {shapes[1]}"
+            )
+        model.load_state_dict(weights)
+
+    def load_training(self) -> dict:
+        return torch.load(self.path / TRAINING_FILE, map_location="cpu", weights_only=True)
+
+
+def save(
+    work_dir: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    training: dict,
+    about: dict,
+    best: bool,
+) -> Path:
+    """Write a checkpoint, point `last` (and `best`) to it, remove those no longer needed.
+
+    about is added to the manifest. Raises UsageError if the disk is full or the folder can't be
+    written; what was there before stays as it was.
+    """
+    folder = work_dir / "checkpoints"
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".{final.name}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        safetensors.torch.save_file(dict(weights), temporary / MODEL_FILE)
+        torch.save(training, temporary / TRAINING_FILE)
+        hashes = {name: _sha256(temporary / name) for name in (MODEL_FILE, TRAINING_FILE)}
+        manifest = {"step": step, **about, "sha256": hashes}
+        (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
+        for file in temporary.iterdir():
+            _flush_to_disk(file)
+        if final.exists():  # a restart from an earlier step has come by again
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _flush_to_disk(folder)
+        _link(work_dir / "last", final)
+        if best:
+            _link(work_dir / "best", final)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        # torch and safetensors report a full disk as errors of their own kinds.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UsageError(
+            f"the checkpoint of step {step} could not be written to {folder} ({error}); "
+            "earlier checkpoints are untouched: free some space and --restart"
+        ) from error
+    _remove_old(work_dir, folder)
+    return final
+
+
+def find(work_dir: Path, warn=print) -> Checkpoint:
+    """The newest undamaged checkpoint of a run folder; damaged ones are named through warn."""
+    candidates = sorted((work_dir / "checkpoints").glob("step-*"), reverse=True)
+    if not candidates:
+        raise UsageError(f"there is no checkpoint in {work_dir}: train there first")
+    for path in candidates:
+        try:
+            return verify(path)
+        except DamagedCheckpoint as error:
+            warn(f"{error}; using the one before it")
+    raise UsageError(f"every checkpoint in {work_dir} is damaged: train again from the beginning")
+
+
+def find_best(work_dir: Path, warn=print) -> Checkpoint:
+    """The checkpoint with the best validation loss; without one, the newest."""
+    if not (work_dir / "best").exists():
+        return find(work_dir, warn)
+    try:
+        return verify((work_dir / "best").resolve())
+    except DamagedCheckpoint as error:
+        warn(f"{error}; using the newest undamaged one")
+        return find(work_dir, warn)
+
+
+def verify(path: Path) -> Checkpoint:
+    """Open a checkpoint folder, raising DamagedCheckpoint if a file is missing or was changed."""
+    try:
+        manifest = json.loads((path / MANIFEST_FILE).read_text())
+        expected = manifest["sha256"]
+        wrong = [name for name in expected if _sha256(path / name) != expected[name]]
+        manifest["step"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({error})") from None
+    if wrong:
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({', '.join(wrong)} has changed)")
+    return Checkpoint(path, manifest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a symbolic link to a folder beside it, atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(temporary, link)
+
+
+def _remove_old(work_dir: Path, folder: Path) -> None:
+    keep = set(sorted(folder.glob("step-*"))[-2:])
+    keep |= {(work_dir / name).resolve() for name in ("last", "best")}
+    keep = {path.resolve() for path in keep}
+    for path in folder.iterdir():
+        if path.resolve() not in keep:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Text and tasks: from files on disk to batches of token ids."""

@@ -1,0 +1,329 @@
+"""Text to ids, block by block: a corpus is never held in memory as Python strings."""
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
+from rmt.errors import UsageError
+
+BLOCK_BYTES = 1 << 22
+NEWLINE, SPACE = 10, 32
+N_CODE_POINTS = 0x110000  # Unicode
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bytes to read again and again: a file, or text held in memory. `name` is for messages."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Source":
+        return cls(str(path), lambda: open(path, "rb"))
+
+    def size(self) -> int:
+        """In bytes."""
+        with self._opened() as stream:
+            return stream.seek(0, 2)
+
+    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes start .. stop-1 in blocks of at most BLOCK_BYTES."""
+        with self._opened() as stream:
+            stream.seek(start)
+            while start < stop:
+                try:
+                    block = stream.read(min(BLOCK_BYTES, stop - start))
+                except OSError as error:
+                    raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
+                if not block:
+                    raise UsageError(f"{self.name} became shorter while it was read")
+                start += len(block)
+                yield block
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self.open()
+        except OSError as error:
+            raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Part:
+    """The bytes start .. stop-1 of a source; on_read is told how many bytes were read just now."""
+
+    source: Source
+    start: int
+    stop: int
+    on_read: Callable[[int], object] = lambda n_bytes: None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def blocks(self) -> Iterator[bytes]:
+        for block in self.source.blocks(self.start, self.stop):
+            yield block
+            self.on_read(len(block))
+
+
+class Tokenizer(Protocol):
+    """Makes symbols of text, and ids of symbols."""
+
+    vocabulary_splits: tuple[str, ...]  # the splits that the vocabulary is made from
+
+    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary: ...
+
+    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]: ...
+
+
+# --- where to split ------------------------------------------------------------------------------
+
+
+def split_bytes(source: Source, size: int) -> dict[str, Part]:
+    """The first `size` bytes of a source: 90 % train, 5 % valid, 5 % test, in order."""
+    held_out = size // 20
+    return _cut(source, size, size - 2 * held_out, size - held_out)
+
+
+def split_characters(source: Source, between_words: bool = False) -> dict[str, Part]:
+    """90 % of the characters of UTF-8 text for train, 5 % for valid, 5 % for test, in order.
+
+    between_words: a cut that would fall inside a word moves to just after the next space or
+    newline.
+    """
+    offsets, firsts = [], []  # of each block: its byte offset, the number of its first character
+    offset = n_characters = 0
+    for block in source.blocks(0, source.size()):
+        offsets.append(offset)
+        firsts.append(n_characters)
+        offset += len(block)
+        n_characters += int(_starts_character(block).sum())
+
+    def byte_offset(character: int) -> int:
+        i = bisect_right(firsts, character) - 1
+        block = next(source.blocks(offsets[i], offset))
+        return offsets[i] + int(np.flatnonzero(_starts_character(block))[character - firsts[i]])
+
+    held_out = n_characters // 20
+    if held_out == 0:
+        raise UsageError(f"{source.name} is too short to split: it holds {n_characters} characters")
+    cuts = [byte_offset(n_characters - n * held_out) for n in (2, 1)]
+    if between_words:
+        cuts = [_next_word(source, cut, offset) for cut in cuts]
+    return _cut(source, offset, *cuts)
+
+
+def _starts_character(block: bytes) -> np.ndarray:
+    """True for every byte that is not a UTF-8 continuation byte (0b10xxxxxx)."""
+    return (np.frombuffer(block, np.uint8) & 0xC0) != 0x80
+
+
+def _next_word(source: Source, cut: int, size: int) -> int:
+    position = cut - 1  # if the byte before the cut is a space, the cut is between words already
+    for block in source.blocks(position, size):
+        space = re.search(rb"[ \n]", block)
+        if space:
+            return position + space.end()
+        position += len(block)
+    return size
+
+
+def _cut(source: Source, size: int, valid: int, test: int) -> dict[str, Part]:
+    return {
+        "train": Part(source, 0, valid),
+        "valid": Part(source, valid, test),
+        "test": Part(source, test, size),
+    }
+
+
+# --- characters and bytes ------------------------------------------------------------------------
+
+
+def read_bytes(part: Part, without: int | None = None) -> Iterator[np.ndarray]:
+    """Byte values; `without` names a value to leave out."""
+    for block in part.blocks():
+        codes = np.frombuffer(block, np.uint8)
+        yield codes if without is None else codes[codes != without]
+
+
+def read_text8(part: Part) -> Iterator[np.ndarray]:
+    """Byte values; UsageError with the offset of the first that is neither a-z nor a space."""
+    allowed = np.zeros(256, bool)
+    allowed[[SPACE, *range(ord("a"), ord("z") + 1)]] = True
+    offset = part.start
+    for block in part.blocks():
+        codes = np.frombuffer(block, np.uint8)
+        if not allowed[codes].all():
+            at = offset + int(np.argmin(allowed[codes]))
+            raise UsageError(
+                f"{part.source.name} is not text8: byte {codes[at - offset]} at offset {at} is "
+                "neither a letter a-z nor a space"
+            )
+        offset += len(block)
+        yield codes
+
+
+def read_characters(part: Part) -> Iterator[np.ndarray]:
+    """Unicode code points of UTF-8 text; UsageError with the byte offset where it is not UTF-8."""
+    for text in _utf8_blocks(part, _last_character):
+        yield np.frombuffer(text.encode("utf-32-le"), "<u4")
+
+
+@dataclass(frozen=True)
+class CodeTokenizer:
+    """One symbol per character or byte; symbol(code) is its name, code(symbol) the way back."""
+
+    read: Callable[[Part], Iterator[np.ndarray]]
+    symbol: Callable[[int], str] = chr
+    code: Callable[[str], int] = ord
+    n_codes: int = 256
+    vocabulary_splits: tuple[str, ...] = ("train", "valid", "test")
+
+    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+        counts: Counter[int] = Counter()  # in order of first appearance
+        for split in self.vocabulary_splits:
+            for codes in self.read(parts[split]):
+                in_block = np.bincount(codes, minlength=self.n_codes)
+                present = np.flatnonzero(in_block)
+                if any(code not in counts for code in present.tolist()):
+                    first = np.empty(self.n_codes, np.int64)
+                    # Where an index repeats, numpy keeps the last value: here the first place.
+                    first[codes[::-1]] = np.arange(len(codes))[::-1]
+                    present = present[np.argsort(first[present])]
+                for code in present.tolist():
+                    counts[code] += int(in_block[code])
+        named = Counter({self.symbol(code): count for code, count in counts.items()})
+        return Vocabulary.from_counts(named)
+
+    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+        ids = np.zeros(self.n_codes, id_type(len(vocabulary)))
+        for symbol, i in vocabulary.ids.items():
+            ids[self.code(symbol)] = i
+        for codes in self.read(part):
+            yield ids[codes]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WordTokenizer:
+    """Words between white space, case kept, and <eos> (id 0) after every line, blank ones too.
+
+    The vocabulary comes from train alone. rare_to_unknown: <unk> (id 1) takes the place of words
+    that train holds once or never; otherwise a word that train lacks is a UsageError.
+    """
+
+    rare_to_unknown: bool = False
+    vocabulary_splits: tuple[str, ...] = ("train",)
+
+    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+        counts: Counter[str] = Counter()
+        for text in _lines(parts["train"]):
+            counts.update(_words(text))
+        if not self.rare_to_unknown:
+            return Vocabulary.from_counts(counts, special=[EOS])
+        kept = Counter({word: count for word, count in counts.items() if count > 1})
+        kept[EOS] = counts[EOS]
+        kept[UNKNOWN] = counts.total() - sum(kept[word] for word in kept if word != UNKNOWN)
+        return Vocabulary.from_counts(kept, special=[EOS, UNKNOWN], unknown=UNKNOWN)
+
+    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+        dtype = id_type(len(vocabulary))
+        unknown = None if vocabulary.unknown is None else vocabulary.ids[vocabulary.unknown]
+        lines_before = 0
+        for text in _lines(part):
+            words = _words(text)
+            try:
+                # A loop in C over the words: several times faster than one in Python.
+                ids = np.fromiter(map(vocabulary.ids.get, words, repeat(unknown)), dtype)
+            except TypeError:  # numpy makes no id of None
+                raise _unknown_word(part, text, lines_before, vocabulary) from None
+            yield ids
+            lines_before += text.count("\n")
+
+
+def _unknown_word(part: Part, text: str, lines_before: int, vocabulary: Vocabulary) -> UsageError:
+    number, word = next(
+        (lines_before + i, word)
+        for i, line in enumerate(text.split("\n"), start=1)
+        for word in line.split()
+        if word not in vocabulary
+    )
+    return UsageError(
+        f"{part.source.name}, line {number}: the word {word!r} does not occur in the training "
+        "text; write <unk> for such words, or use --dataset text --tokenizer word"
+    )
+
+
+def _words(text: str) -> list[str]:
+    return text.replace("\n", f" {EOS} ").split()
+
+
+def _lines(part: Part) -> Iterator[str]:
+    """Stretches of text that break between words and in which every line ends in a newline.
+
+    As in Python's text files, \\r\\n and \\r end a line too.
+    """
+    ended = True
+    for block in _utf8_blocks(part, _last_space):
+        text = block.replace("\r\n", "\n").replace("\r", "\n")
+        ended = text.endswith("\n")
+        yield text
+    if not ended:
+        yield "\n"
+
+
+# --- UTF-8 ---------------------------------------------------------------------------------------
+
+
+def _utf8_blocks(part: Part, last_break: Callable[[bytes], int]) -> Iterator[str]:
+    """The text of a part in blocks that end at last_break(bytes); the rest goes to the next."""
+    offset, rest = part.start, b""
+    for block in part.blocks():
+        rest += block
+        stop = last_break(rest)
+        if stop:
+            yield _decode(rest[:stop], offset, part)
+            offset, rest = offset + stop, rest[stop:]
+    if rest:
+        yield _decode(rest, offset, part)
+
+
+def _last_character(data: bytes) -> int:
+    """Where the last character starts: it may go on in the next block."""
+    starts = np.flatnonzero(_starts_character(data[-4:]))
+    return len(data) - len(data[-4:]) + int(starts[-1]) if len(starts) else len(data)
+
+
+def _last_space(data: bytes) -> int:
+    """Just after the last space or newline: never inside a word, or between \\r and \\n."""
+    return max(data.rfind(b" "), data.rfind(b"\n")) + 1
+
+
+def _decode(data: bytes, offset: int, part: Part) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{part.source.name} is not UTF-8 text: byte {data[error.start]:#04x} at byte offset "
+            f"{offset + error.start}"
+        ) from error
+
+
+# --- common --------------------------------------------------------------------------------------
+
+
+def id_type(n_symbols: int) -> np.dtype:
+    """The smallest of uint8, uint16 and int32 that holds the ids 0 .. n_symbols-1."""
+    if n_symbols <= 1 << 8:
+        return np.dtype("uint8")
+    return np.dtype("uint16" if n_symbols <= 1 << 16 else "int32")

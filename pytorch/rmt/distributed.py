@@ -1,0 +1,90 @@
+"""One process per device with torch.distributed, started by torchrun; alone it all does nothing.
+
+The batch's streams are shared out: rank r of n holds streams r*B/n ... (r+1)*B/n - 1.
+"""
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rmt.errors import UsageError
+
+
+def start(use_cuda: bool) -> torch.device:
+    """Join the group that torchrun started, if there is one; return this process's device."""
+    if use_cuda and not torch.cuda.is_available():
+        raise UsageError("--cuda was given but PyTorch sees no GPU: leave it out to run on the CPU")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if use_cuda and local_rank >= torch.cuda.device_count():
+        raise UsageError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE')} processes were started for "
+            f"{torch.cuda.device_count()} GPUs: start one per GPU"
+        )
+    device = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(device)
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        # gloo serves tensors on the CPU (flags, counts, saved states) beside nccl on the GPUs.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if use_cuda else "gloo")
+    return device
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and prints."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        sum_over_ranks([0.0])
+
+
+def own_streams(n_streams: int) -> slice:
+    """The streams of this rank; where they don't divide evenly the first ranks hold one more."""
+    share, rest = divmod(n_streams, world_size())
+    first = rank() * share + min(rank(), rest)
+    return slice(first, first + share + (rank() < rest))
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """Add up each value over all processes."""
+    if not dist.is_initialized():
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def mean_over_ranks(value: float) -> float:
+    return sum_over_ranks([value])[0] / world_size()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set in any process, so that all of them act alike."""
+    return sum_over_ranks([float(flag)])[0] > 0
+
+
+def gather_streams(tensor: Tensor) -> Tensor:
+    """Join every rank's equal share of a tensor, along the first axis, on the CPU."""
+    tensor = tensor.detach().cpu().contiguous()
+    if not dist.is_initialized():
+        return tensor
+    shares = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(shares, tensor)
+    return torch.cat(shares)

@@ -1,0 +1,179 @@
+"""Score a trained run on text: python -m rmt.eval --help.
+
+Without options it scores the newest run by the protocol of its own training, and so prints the test
+score that training printed. --protocol txl takes the lengths that Transformer-XL's own evaluation
+scripts use for the dataset; --tgt_len, --mem_len, --clamp_len and --same_length choose others.
+"""
+
+import json
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from rmt import checkpoint, distributed
+from rmt.cli import Parser, pick
+from rmt.config import EvalConfig, ModelConfig, TrainConfig
+from rmt.data.batches import SegmentBatches
+from rmt.data.corpora import Corpus, load_corpus
+from rmt.errors import UsageError, run_program
+from rmt.mem_transformer import MemTransformerLM
+from rmt.metrics import Protocol, evaluate, in_train_protocol, readable
+from rmt.paths import project_root
+
+# Segment, cache and clamp_len of Transformer-XL's evaluation scripts, all with same_length.
+# The large models are those with d_model 1024.
+TXL_LENGTHS = {
+    ("wt103", "base"): (64, 640, 400),
+    ("wt103", "large"): (128, 1600, 1000),
+    ("enwik8", "base"): (80, 2100, 820),
+    ("enwik8", "large"): (128, 3800, 1000),
+    ("text8", "base"): (80, 2100, 820),
+    ("text8", "large"): (128, 3800, 1000),
+}
+
+
+def main(argv: list[str]) -> None:
+    parser = Parser(prog="python -m rmt.eval", description=__doc__.splitlines()[0])
+    parser.add_options(EvalConfig)
+    config = EvalConfig(**pick(EvalConfig, parser.parse(argv)))
+    device = distributed.start(config.cuda)
+
+    work_dir = Path(config.work_dir) if config.work_dir else newest_run(config)
+    model_config, train_config = read_run(work_dir)
+    precision = config.precision or train_config.precision
+    if precision == "fp16" and not config.cuda:
+        raise UsageError("precision fp16 needs --cuda; on a CPU choose --precision bf16 or fp32")
+    corpus = load_run_corpus(config, train_config)
+    protocol = choose_protocol(config, model_config, train_config)
+    splits = ("valid", "test") if config.split == "all" else (config.split,)
+    for split in splits:
+        SegmentBatches(corpus.splits[split], protocol.batch_size, protocol.tgt_len)
+
+    model = MemTransformerLM(model_config)
+    find = checkpoint.find_best if config.checkpoint == "best" else checkpoint.find
+    found = find(work_dir)
+    if found.manifest.get("corpus") != corpus.fingerprint:
+        print("note: the text is not the one this run was trained on")
+    found.load_model(model)
+    model.to(device)
+
+    print(f"| {found.path}, step {found.step}")
+    print("| " + ", ".join(f"{name} {value}" for name, value in protocol.describe().items()))
+    scores = {split: score(model, corpus, split, protocol, precision, device) for split in splits}
+    print("=" * 100)
+    print("| " + " | ".join(f"{s} {readable(x, corpus.word_level)}" for s, x in scores.items()))
+    print("=" * 100)
+
+
+def newest_run(config: EvalConfig) -> Path:
+    """The run with the newest checkpoint among those that fit the given options."""
+    runs_dir = project_root() / "runs"
+    fitting = []
+    for path in runs_dir.glob("*/config.json"):
+        newest = max((path.parent / "checkpoints").glob("step-*"), default=None)
+        if newest is None:
+            continue
+        try:
+            about = json.loads(path.read_text())
+            settings = {**about["model"], **about["train"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        wanted = {name: getattr(config, name) for name in ("dataset", "model")}
+        wanted |= {name: getattr(config, name) for name in ("bptt_unrolls", "seed")}
+        if settings.get("model") in ("mt", "rmt", "trxl_rmt"):
+            wanted["mem_len"] = config.mem_len  # these can't be scored with another
+        if all(value in ("", -1, settings.get(name)) for name, value in wanted.items()):
+            fitting.append((newest.stat().st_mtime, path.parent))
+    if not fitting:
+        raise UsageError(f"no run in {runs_dir} fits: train first, or name its folder: --work_dir")
+    return max(fitting)[1]
+
+
+def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig]:
+    """The options of a run folder."""
+    try:
+        about = json.loads((work_dir / "config.json").read_text())
+        model = {name: tuple(v) if isinstance(v, list) else v for name, v in about["model"].items()}
+        # The run may have had a GPU; its schedule is not needed here.
+        return ModelConfig(**model), TrainConfig(**about["train"])
+    except FileNotFoundError:
+        raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
+
+
+def load_run_corpus(config: EvalConfig, train: TrainConfig) -> Corpus:
+    return load_corpus(
+        train.dataset,
+        config.data or train.data or None,
+        keep_newlines=train.keep_newlines,
+        tokenizer=train.tokenizer,
+        encoded_dir=config.encoded_dir or train.encoded_dir or None,
+    )
+
+
+def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) -> Protocol:
+    """The protocol asked for, with single lengths replaced where they were given."""
+    protocol = in_train_protocol(model, train)
+    if config.protocol == "txl":
+        size = "large" if model.d_model >= 1024 else "base"
+        if (train.dataset, size) not in TXL_LENGTHS or not model.n_cached:
+            raise UsageError(
+                "protocol txl is for models with a cache on wt103, enwik8 and text8, not for "
+                f"{model.model} on {train.dataset}"
+            )
+        tgt_len, cache_len, clamp_len = TXL_LENGTHS[train.dataset, size]
+        lengths = {model.cache_option: cache_len, "clamp_len": clamp_len, "same_length": True}
+        protocol = replace(protocol, tgt_len=tgt_len, lengths=lengths)
+
+    lengths = dict(protocol.lengths)
+    if config.mem_len >= 0 and config.mem_len != model.mem_len:
+        if not model.n_cached:
+            raise UsageError(
+                f"this run was trained with mem_len {model.mem_len}, which its weights depend on: "
+                "leave mem_len out"
+            )
+        lengths[model.cache_option] = config.mem_len
+    if config.clamp_len:
+        lengths["clamp_len"] = config.clamp_len
+    if config.same_length:
+        lengths["same_length"] = True
+    replace(model, **lengths)  # raises UsageError for lengths that can't be
+    return replace(
+        protocol,
+        tgt_len=config.tgt_len or protocol.tgt_len,
+        batch_size=config.batch_size or protocol.batch_size,
+        lengths=lengths,
+        max_segments=config.max_eval_steps,
+    )
+
+
+def score(
+    model: MemTransformerLM,
+    corpus: Corpus,
+    split: str,
+    protocol: Protocol,
+    precision: str,
+    device: torch.device,
+) -> float:
+    """Print and return the loss on a split, in nats per token."""
+    started = time.perf_counter()
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    loss, n_tokens = evaluate(
+        model,
+        corpus.splits[split],
+        protocol,
+        device=device,
+        autocast=lambda: torch.autocast(device.type, dtype) if dtype else nullcontext(),
+        what=split,
+    )
+    seconds = time.perf_counter() - started
+    print(f"| {split}: {n_tokens:,} tokens in {seconds:.1f} s, {n_tokens / seconds:,.0f} tokens/s")
+    return loss
+
+
+if __name__ == "__main__":
+    run_program(main)

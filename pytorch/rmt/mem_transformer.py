@@ -1,0 +1,287 @@
+"""MemTransformerLM: one segment in, its predictions and the state for the next segment out.
+
+The backbone is Transformer-XL (Dai et al. 2019). Memory is a block of rows before the segment
+(read memory) and, for rmt and trxl_rmt, the same block after it (write memory), whose outputs are
+the next segment's memory (Bulatov et al. 2022, section 3.2):
+
+    baseline  [tokens]                   trxl      [cache | tokens]
+    mt        [memory, tokens]           trxl_rmt  [cache | memory, tokens, memory]
+    rmt       [memory, tokens, memory]
+
+Axes: B batch, T tokens of the segment, m memory tokens, C cached states, V words; the others are
+in attention.py.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from rmt.adaptive_softmax import AdaptiveSoftmax
+from rmt.attention import RelativeAttention, distance_embeddings, hidden_keys
+from rmt.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class State:
+    """All that one segment hands to the next; an immutable value, empty for baseline and mt.
+
+    memory: [B, m, D], the write memory, with gradient. cache: one [B, C, D] per layer, the inputs
+    of the layer at the last C tokens, without gradient.
+    """
+
+    memory: Tensor | None = None
+    cache: tuple[Tensor, ...] | None = None
+
+    def _each(self, function) -> "State":
+        return State(
+            None if self.memory is None else function(self.memory),
+            None if self.cache is None else tuple(map(function, self.cache)),
+        )
+
+    def detach(self) -> "State":
+        """The same values, cut off from the computation that made them."""
+        return self._each(Tensor.detach)
+
+    def to(self, *args, **kwargs) -> "State":
+        """Move to a device or dtype, as Tensor.to."""
+        return self._each(lambda tensor: tensor.to(*args, **kwargs))
+
+    def __getitem__(self, streams: slice | Tensor | Sequence[int]) -> "State":
+        """The state of some of the batch's streams."""
+        return self._each(lambda tensor: tensor[streams])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor, for saving; from_tensors is the way back."""
+        named = {} if self.memory is None else {"memory": self.memory}
+        return named | {f"cache.{i}": layer for i, layer in enumerate(self.cache or ())}
+
+    @classmethod
+    def from_tensors(cls, named: Mapping[str, Tensor]) -> "State":
+        cache = tuple(named[f"cache.{i}"] for i in range(len(named) - ("memory" in named)))
+        return cls(named.get("memory"), cache or None)
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, linear, with dropout after both."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.inner = nn.Linear(config.d_model, config.d_inner)
+        self.outer = nn.Linear(config.d_inner, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.outer(self.dropout(self.inner(x).relu())))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each with a residual connection and a LayerNorm."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.pre_lnorm = config.pre_lnorm
+        self.attention = RelativeAttention(config)
+        self.attention_norm = nn.LayerNorm(config.d_model)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, context_BKD: Tensor, n_queries: int, *attention_inputs) -> Tensor:
+        """Return the new hidden states of the last n_queries rows of the context: [B, Q, D]."""
+        x = context_BKD[:, -n_queries:]
+        if self.pre_lnorm:
+            normed = self.attention_norm(context_BKD)
+            x = x + self.dropout(self.attention(normed, n_queries, *attention_inputs))
+            return x + self.feed_forward(self.feed_forward_norm(x))
+        read = self.dropout(self.attention(context_BKD, n_queries, *attention_inputs))
+        x = self.attention_norm(x + read)
+        return self.feed_forward_norm(x + self.feed_forward(x))
+
+
+class MemTransformerLM(nn.Module):
+    """The five language models of the paper, chosen by config.model."""
+
+    State = State
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        d_model, d_embed = config.d_model, config.d_embed or config.d_model
+        self.embedding = nn.Embedding(config.n_token, d_embed)
+        if d_embed != d_model:
+            self.embedding_projection = nn.Parameter(torch.zeros(d_model, d_embed))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
+        self.content_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
+        self.position_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
+        if config.n_memory:
+            self.memory = nn.Parameter(torch.zeros(config.n_memory, d_model))
+        self.softmax = AdaptiveSoftmax(config.n_token, d_model, d_embed, config.cutoffs)
+        if config.not_tied:
+            self.softmax_weight = nn.Parameter(torch.zeros(config.n_token, d_embed))
+        self.dropout = nn.Dropout(config.dropout)
+        self._initialize()
+
+    # The segment contract: forward, advance and predict. state=None starts a stream.
+
+    def forward(
+        self, tokens_BT: Tensor, targets_BT: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Return each target's negative log-probability in nats, [B, T], and the next state."""
+        hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
+        nll = self.softmax(hidden_BTD.flatten(0, 1), targets_BT.flatten(), *self._word_weights())
+        return nll.view_as(targets_BT), state
+
+    def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
+        """Return the next state alone; nothing that serves only predictions is computed."""
+        return self._segment(tokens_BT, state, predict=False)[1]
+
+    def predict(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the log-probability of every word as next token, [B, T, V], and the next state."""
+        hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
+        log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self._word_weights())
+        return log_probs.unflatten(0, tokens_BT.shape), state
+
+    def with_lengths(self, **changes) -> "MemTransformerLM":
+        """The same weights (shared, not copied) with other cache, clamp_len or same_length.
+
+        changes are fields of ModelConfig that no weight depends on: mem_len (trxl), cache_len,
+        clamp_len, same_length. Raises UsageError where ModelConfig does.
+        """
+        view = copy.copy(self)
+        view.config = replace(self.config, **changes)
+        if view.config.n_memory != self.config.n_memory:
+            raise ValueError("the number of memory tokens belongs to the weights")
+        return view
+
+    # Inside one segment
+
+    def _segment(
+        self, tokens_BT: Tensor, state: State | None, predict: bool
+    ) -> tuple[Tensor | None, State]:
+        """Run the layers; return the tokens' last hidden states (if predict) and the next state."""
+        config = self.config
+        n_streams, n_tokens = tokens_BT.shape
+        n_read = config.n_memory
+        n_write = config.n_memory if config.writes_memory else 0
+        cache = self._checked(state or State(), n_streams).cache
+        # The last layer need not compute rows that nothing reads: read memory never, tokens only
+        # for predictions.
+        n_last = (n_tokens if predict else 0) + n_write
+        if not n_last and not config.n_cached:
+            return None, State()
+
+        x = self._input(tokens_BT, state)
+        n_rows = x.shape[1]
+        n_context = cache[0].shape[1] if cache else 0
+        distance_RD, hidden = self._positions_and_mask(n_context, n_tokens, x)
+        biases = (self.content_bias, self.position_bias)
+
+        next_cache = []
+        for i, layer in enumerate(self.layers):
+            context = torch.cat([cache[i], x], dim=1) if cache else x
+            if config.n_cached:
+                kept = x[:, n_read : n_read + n_tokens].detach()
+                kept = torch.cat([cache[i], kept], dim=1) if cache else kept
+                next_cache.append(kept[:, -config.n_cached :])
+            n_queries = n_last if i == config.n_layer - 1 else n_rows
+            if n_queries:
+                x = layer(context, n_queries, distance_RD, biases, hidden[-n_queries:])
+
+        out = self.dropout(x)
+        memory = out[:, -n_write:] if n_write else None
+        next_state = State(memory, tuple(next_cache) or None)
+        return (out[:, :n_tokens] if predict else None), next_state
+
+    def _input(self, tokens_BT: Tensor, state: State | None) -> Tensor:
+        """Embed the tokens and put memory around them: [B, rows, D]."""
+        x = self.embedding(tokens_BT)
+        if hasattr(self, "embedding_projection"):
+            x = x @ self.embedding_projection.T
+        x = x * math.sqrt(self.config.d_model)
+        if self.config.n_memory:
+            if state is None or state.memory is None:
+                memory = self.memory.expand(len(tokens_BT), -1, -1)
+            else:
+                memory = state.memory
+            x = torch.cat([memory, x, memory] if self.config.writes_memory else [memory, x], dim=1)
+        return self.dropout(x)
+
+    def _positions_and_mask(self, n_context: int, n_tokens: int, x: Tensor):
+        config = self.config
+        n_write = config.n_memory if config.writes_memory else 0
+        distance_RD = distance_embeddings(
+            n_context + x.shape[1],
+            max(1, config.n_memory),  # memory rows look ahead; align_distances needs at least 1
+            config.d_model,
+            config.clamp_len,
+            x.dtype,
+            x.device,
+        )
+        hidden = hidden_keys(
+            n_context,
+            config.n_memory,
+            n_tokens,
+            n_write,
+            memory_sees_cache=config.read_mem_from_cache,
+            window=config.n_cached if config.same_length else None,
+            device=x.device,
+        )
+        return self.dropout(distance_RD), hidden
+
+    def _checked(self, state: State, n_streams: int) -> State:
+        for name, tensor in state.tensors().items():
+            if len(tensor) != n_streams:
+                raise ValueError(
+                    f"the state's {name} holds {len(tensor)} streams, the tokens {n_streams}"
+                )
+        return state
+
+    def _word_weights(self) -> tuple[Tensor, Tensor | None]:
+        weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
+        return weight, getattr(self, "embedding_projection", None)
+
+    # Initial weights and sizes
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        """Draw the initial weights as Transformer-XL does; memory rows from N(0, 1)."""
+        config = self.config
+
+        def draw(weight: Tensor) -> None:
+            if config.init == "uniform":
+                nn.init.uniform_(weight, -config.init_range, config.init_range)
+            else:
+                nn.init.normal_(weight, 0.0, config.init_std)
+
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                draw(module.weight)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.LayerNorm):
+                nn.init.normal_(module.weight, 1.0, config.init_std)
+        draw(self.content_bias)
+        draw(self.position_bias)
+        if config.cutoffs:
+            draw(self.softmax.cluster_weight)
+        if config.not_tied:
+            draw(self.softmax_weight)
+        if hasattr(self, "embedding_projection"):
+            nn.init.normal_(self.embedding_projection, 0.0, config.proj_init_std)
+            nn.init.normal_(self.softmax.projection, 0.0, config.proj_init_std)
+        if config.n_memory:
+            # Unit variance, as the LayerNorm outputs that take its place from the second segment.
+            n_rows = 1 if config.mem_init == "shared" else config.n_memory
+            self.memory.copy_(torch.randn(n_rows, config.d_model).expand_as(self.memory))
+
+    def n_parameters(self) -> int:
+        """All parameters; the tied softmax counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def n_layer_parameters(self) -> int:
+        """Parameters inside the layers, the figure published as non-embedding parameters."""
+        return sum(parameter.numel() for parameter in self.layers.parameters())

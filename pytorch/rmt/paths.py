@@ -1,0 +1,9 @@
+"""Where the project's own folders are."""
+
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The source checkout this package belongs to; the current folder where it is installed."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "run_scripts").is_dir() else Path.cwd()

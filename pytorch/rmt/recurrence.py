@@ -1,0 +1,120 @@
+"""What happens between segments: which state a step starts from and how far gradient flows back.
+
+One definition (Bulatov et al. 2022, section 3.2): with N unrolls, the loss of segment t sends
+gradient to the computation of segments t-N ... t and to nothing earlier. Two schedules:
+
+    replay  One optimizer step per segment. The step starts from the state kept from before
+            segment t-N, advances through t-N ... t-1 with today's weights and predicts t:
+
+                step t      state | t-2  t-1  [t]            N = 2, [.] is predicted
+                step t+1         state | t-1  t  [t+1]       its state: after t-2 in step t
+
+    window  One optimizer step per N+1 segments, all of them predicted:
+
+                step        state | [t]  [t+1]  [t+2]
+                next                        state | [t+3]  [t+4]  [t+5]
+
+            N+1 times cheaper per token; a loss reaches N/2 earlier segments on average, not N.
+
+Works with any model that keeps the segment contract (forward and advance of MemTransformerLM, a
+State that can be detached) and knows nothing else about it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Segment = tuple[Tensor, Tensor]  # tokens and targets, [B, T] each; T may differ between segments
+
+
+class Unrolled(nn.Module):
+    """A model over several consecutive segments as one differentiable computation.
+
+    One forward of this module meets one backward, which is what DistributedDataParallel needs.
+    """
+
+    def __init__(self, model: nn.Module, checkpoint_segments: bool = False):
+        super().__init__()
+        self.model = model
+        self.checkpoint_segments = checkpoint_segments
+
+    def forward(
+        self, replayed: Sequence[Tensor], predicted: Sequence[Segment], state=None
+    ) -> tuple[Tensor, list]:
+        """Advance through the replayed segments' tokens, then predict the others.
+
+        Return the predictions' losses, [B, tokens predicted] in nats, and the detached state after
+        every segment, replayed ones first.
+        """
+        losses, states = [], []
+        for tokens in replayed:
+            state = self._run(self.model.advance, tokens, state)
+            states.append(state.detach())
+        for tokens, targets in predicted:
+            nll, state = self._run(self.model, tokens, targets, state)
+            losses.append(nll)
+            states.append(state.detach())
+        return torch.cat(losses, dim=1), states
+
+    def _run(self, function, *inputs):
+        if self.checkpoint_segments and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False)
+        return function(*inputs)
+
+
+@dataclass
+class Stream:
+    """Where training stands in a batch of token streams.
+
+    state is the detached state before the segments in history (None: the streams start there);
+    history holds the tokens of the segments that the next step will replay.
+    """
+
+    bptt_unrolls: int
+    bptt_mode: str
+    state: object = None
+    history: list[Tensor] = field(default_factory=list)
+
+    @property
+    def segments_per_step(self) -> int:
+        return 1 if self.bptt_mode == "replay" else self.bptt_unrolls + 1
+
+    def reset(self) -> None:
+        """Forget everything: the next segment starts new streams."""
+        self.state, self.history = None, []
+
+    def step(self, unrolled: nn.Module, segments: Sequence[Segment]) -> Tensor:
+        """Take the next segments_per_step segments (fewer at the end of the data).
+
+        Return their losses, [B, tokens] in nats, with the gradient of the definition above.
+        """
+        losses, states = unrolled(self.history, segments, self.state)
+        tokens = self.history + [tokens for tokens, _ in segments]
+        n_kept = self.bptt_unrolls if self.bptt_mode == "replay" else 0
+        n_left_behind = max(0, len(tokens) - n_kept)
+        if n_left_behind:
+            self.state = states[n_left_behind - 1]
+            self.history = tokens[n_left_behind:]
+        else:  # the streams have just started; every step goes back to their beginning
+            self.history = tokens
+        return losses
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor, batch first, for a checkpoint; restore is the way back."""
+        named = {f"history.{i}": tokens for i, tokens in enumerate(self.history)}
+        if self.state is not None:
+            named |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
+        return named
+
+    def restore(self, named: dict[str, Tensor], state_type: type) -> None:
+        """Take the place that tensors() described; state_type is the model's State."""
+        state = {
+            name.removeprefix("state."): tensor
+            for name, tensor in named.items()
+            if name.startswith("state.")
+        }
+        self.state = state_type.from_tensors(state) if state else None
+        self.history = [named[f"history.{i}"] for i in range(len(named) - len(state))]

@@ -1,0 +1,132 @@
+"""The run folder: configuration, log lines, metrics, TensorBoard curves and the result of one run.
+
+config.json     every option of the run
+log.txt         the lines that were printed
+metrics.jsonl   one JSON object per log or evaluation
+events.*        the same for TensorBoard
+result.json     written at the end
+"""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rmt.errors import UsageError
+
+
+class RunFolder:
+    """Writes one run's files; path None keeps nothing and only prints."""
+
+    def __init__(self, path: Path | None, *, printing: bool = True):
+        self.path = path
+        self.printing = printing
+        self.progress = None  # a bar that log lines must not break
+        self._tensorboard = None
+        if path:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                self._log = (path / "log.txt").open("a")
+                self._metrics = (path / "metrics.jsonl").open("a")
+            except OSError as error:
+                raise UsageError(
+                    f"the run folder {path} can't be written ({error.strerror}): choose another "
+                    "--work_dir"
+                ) from None
+
+    def log(self, line: str) -> None:
+        """Print a line and keep it in log.txt."""
+        if self.printing:
+            (self.progress.print if self.progress else print)(line)
+        if self.path:
+            self._write(self._log, line + "\n")
+
+    def record(self, kind: str, step: int, **values) -> None:
+        """Keep one object in metrics.jsonl and its numbers as TensorBoard curves."""
+        if not self.path:
+            return
+        self._write(self._metrics, json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._tensorboard is None:
+            # Imported late: it takes a second that runs without a folder need not spend.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.path), purge_step=step)
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics of later steps: a run that goes on from a checkpoint makes them again."""
+        if not self.path:
+            return
+        lines = []
+        for line in (self.path / "metrics.jsonl").read_text().splitlines():
+            try:
+                keep = json.loads(line)["step"] <= step
+            except (ValueError, KeyError):
+                keep = False  # the process was killed while it wrote this line
+            if keep:
+                lines.append(line + "\n")
+        self._metrics.close()
+        write_text(self.path / "metrics.jsonl", "".join(lines))
+        self._metrics = (self.path / "metrics.jsonl").open("a")
+
+    def write_json(self, name: str, value: dict) -> None:
+        if self.path:
+            write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+
+    def close(self) -> None:
+        if self.path:
+            self._log.close()
+            self._metrics.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _write(self, file, text: str) -> None:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            raise UsageError(
+                f"{file.name} can't be written ({error.strerror}): free some space and --restart"
+            ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{path} can't be written ({error.strerror})") from error
+
+
+def environment() -> dict:
+    """Versions and source state that a number depends on."""
+    versions = {"python": platform.python_version()}
+    for package in ("torch", "numpy", "safetensors"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {"versions": versions, "git_commit": commit}

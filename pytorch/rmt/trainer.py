@@ -1,0 +1,308 @@
+"""The training loop: steps over segments, evaluations, checkpoints that continue exactly."""
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rmt import checkpoint, distributed
+from rmt.config import ModelConfig, TrainConfig
+from rmt.data.batches import EpochReader, SegmentBatches
+from rmt.data.corpora import Corpus
+from rmt.errors import UsageError
+from rmt.interruption import Interrupted, Interruption
+from rmt.metrics import Protocol, evaluate, readable
+from rmt.optimization import LearningRate, build_optimizer
+from rmt.progress import Progress
+from rmt.recurrence import Segment, Stream, Unrolled
+from rmt.run_folder import RunFolder
+
+# What a later step depends on beside the weights, as plain numbers in a checkpoint.
+PLACE = (
+    "step tokens seconds best_valid_loss best_step evaluated_at nonfinite_in_a_row n_nonfinite "
+    "interval_loss interval_tokens interval_steps interval_seconds"
+).split()
+
+
+class NonFiniteLoss(UsageError):
+    """The loss was not a number for too many steps in a row."""
+
+
+class Trainer:
+    """Trains a model that keeps the segment contract on one corpus.
+
+    Every process of a distributed run has one, over its own share of the batch's streams; files
+    are written by the first process alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        corpus: Corpus,
+        protocol: Protocol,
+        device: torch.device,
+    ):
+        self.model, self.config, self.corpus = model, config, corpus
+        self.protocol, self.device = protocol, device
+        self.about = {
+            "model": asdict(model_config),
+            "train": asdict(config),
+            "corpus": corpus.fingerprint,
+        }
+        self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
+        if distributed.world_size() > 1:
+            # The initial memory gets gradient only while a stream's start is within the unroll.
+            self.unrolled = DistributedDataParallel(
+                self.unrolled, find_unused_parameters=model_config.writes_memory
+            )
+        self.optimizer = build_optimizer(model, config)
+        self.learning_rate = LearningRate(config, self.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        batches = SegmentBatches(
+            corpus.splits["train"],
+            config.batch_size,
+            config.tgt_len,
+            streams=distributed.own_streams(config.batch_size),
+            device=device,
+        )
+        self.reader = EpochReader(batches, config.seed if config.varlen else None)
+        self.chunks = [
+            Stream(config.bptt_unrolls, config.bptt_mode) for _ in range(config.batch_chunk)
+        ]
+        self.step = 0
+        self.tokens, self.seconds = 0, 0.0  # trained on, over all processes; spent training
+        self.best_valid_loss, self.best_step = math.inf, 0
+        self.evaluated_at, self.saved_at = 0, 0
+        self.nonfinite_in_a_row, self.n_nonfinite = 0, 0
+        self._start_interval()
+
+    def run(self, folder: RunFolder, progress: Progress, interruption: Interruption) -> bool:
+        """Train to max_step; return False if interrupted. Either way all is saved."""
+        try:
+            while True:
+                if self._evaluation_is_due():
+                    self.evaluate(folder, interruption)
+                    self.save(folder)
+                if self.step >= self.config.max_step:
+                    return True
+                self.train_step(progress)
+                if self.step % self.config.log_interval == 0:
+                    self.log(folder)
+                if self.step % self.config.save_interval == 0 and not self._evaluation_is_due():
+                    self.save(folder)
+                if distributed.any_rank(interruption.requested):
+                    raise Interrupted
+        except Interrupted:
+            if self.saved_at != self.step:
+                self.save(folder)
+            return False
+
+    # One step
+
+    def train_step(self, progress: Progress) -> None:
+        """One optimizer step on the next segment (replay) or segments (window)."""
+        started = time.perf_counter()
+        segments, starts_epoch = self.reader.next(self.chunks[0].segments_per_step)
+        if starts_epoch:
+            self._restart_streams()
+        lr = self.learning_rate.set_for(self.step)
+        loss = self._accumulate_gradients(segments)
+        n_tokens = sum(targets.numel() for _, targets in segments) * distributed.world_size()
+        if self._update_weights(loss):
+            self.interval_loss += loss * n_tokens
+            self.interval_tokens += n_tokens
+        self.step += 1
+        self.tokens += n_tokens
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        self.interval_seconds += seconds
+        self.interval_steps += 1
+        speed = self.tokens / self.seconds
+        progress.update(note=f"loss {loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
+
+    def _accumulate_gradients(self, segments: list[Segment]) -> float:
+        """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
+        self.unrolled.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        n_chunks = len(self.chunks)
+        for i, stream in enumerate(self.chunks):
+            part = [tuple(ids.chunk(n_chunks)[i] for ids in segment) for segment in segments]
+            with self._gradients_stay_here(i < n_chunks - 1):
+                with self.autocast():
+                    loss = stream.step(self.unrolled, part).mean() / n_chunks
+                self.scaler.scale(loss).backward()
+            total += loss.item()
+        return total
+
+    def _gradients_stay_here(self, here: bool):
+        """Between chunks the processes need not exchange gradients."""
+        if here and isinstance(self.unrolled, DistributedDataParallel):
+            return self.unrolled.no_sync()
+        return nullcontext()
+
+    def autocast(self):
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.precision)
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def _update_weights(self, loss: float) -> bool:
+        """Clip and step; if the loss or the gradient is not finite, leave the weights alone.
+
+        A loss that is not finite also means that the state may not be, so new streams start.
+        """
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip).item()
+        # The fp16 scaler tries scales that overflow; it leaves out such steps by itself.
+        norm_is_good = math.isfinite(norm) or self.scaler.is_enabled()
+        if distributed.any_rank(not (math.isfinite(loss) and norm_is_good)):
+            self.scaler.update()
+            self._restart_streams()
+            self.n_nonfinite += 1
+            self.nonfinite_in_a_row += 1
+            if self.nonfinite_in_a_row >= self.config.max_nonfinite:
+                raise NonFiniteLoss(
+                    f"the loss was not finite for {self.nonfinite_in_a_row} steps in a row, up to "
+                    f"step {self.step + 1}: lower --lr or --clip, or continue with --restart from "
+                    "the last checkpoint"
+                )
+            return False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.nonfinite_in_a_row = 0
+        return True
+
+    def _restart_streams(self) -> None:
+        for stream in self.chunks:
+            stream.reset()
+
+    # Looking at it
+
+    def _start_interval(self) -> None:
+        self.interval_loss, self.interval_tokens = 0.0, 0
+        self.interval_steps, self.interval_seconds = 0, 0.0
+
+    def log(self, folder: RunFolder) -> None:
+        """One line about the steps since the last one, without the time of evaluations."""
+        total = distributed.mean_over_ranks(self.interval_loss)
+        loss = total / self.interval_tokens if self.interval_tokens else math.nan
+        lr = self.optimizer.param_groups[0]["lr"]
+        folder.log(
+            f"| epoch {self.reader.epoch:3d} step {self.step:>8d} | {self.reader.position:>6d} "
+            f"batches | lr {lr:.3g} | ms/batch "
+            f"{1000 * self.interval_seconds / self.interval_steps:5.2f} | "
+            f"{readable(loss, self.corpus.word_level)}"
+        )
+        folder.record(
+            "train",
+            self.step,
+            epoch=self.reader.epoch,
+            loss=loss,
+            lr=lr,
+            tokens=self.tokens,
+            seconds=round(self.seconds, 3),
+            tokens_per_s=round(self.interval_tokens / self.interval_seconds, 1),
+            n_nonfinite=self.n_nonfinite,
+        )
+        self._start_interval()
+
+    def _evaluation_is_due(self) -> bool:
+        due = self.step % self.config.eval_interval == 0 or self.step >= self.config.max_step
+        return due and self.step > self.evaluated_at
+
+    def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
+        """Score the validation split and tell the schedule; remember the best."""
+        started = time.perf_counter()
+        with interruption.at_once():
+            loss, n_tokens = self.score("valid")
+        self.evaluated_at = self.step
+        if loss < self.best_valid_loss:
+            self.best_valid_loss, self.best_step = loss, self.step
+        self.learning_rate.tell_validation(self.step, loss)
+        folder.log("-" * 100)
+        folder.log(
+            f"| Eval {self.step // self.config.eval_interval:3d} at step {self.step:>8d} | time: "
+            f"{time.perf_counter() - started:5.2f}s | valid "
+            f"{readable(loss, self.corpus.word_level)}"
+        )
+        folder.log("-" * 100)
+        folder.record("valid", self.step, loss=loss, tokens_scored=n_tokens, tokens=self.tokens)
+
+    def score(self, split: str) -> tuple[float, int]:
+        """Loss in nats per token on a split, and the tokens scored, by the run's protocol."""
+        return evaluate(
+            self.model,
+            self.corpus.splits[split],
+            self.protocol,
+            device=self.device,
+            autocast=self.autocast,
+            what=split,
+        )
+
+    # Checkpoints
+
+    def save(self, folder: RunFolder) -> None:
+        """Write a checkpoint from which the next step would be the same, bit for bit."""
+        self.saved_at = self.step
+        random = {"cpu": distributed.gather_streams(torch.get_rng_state()[None])}
+        if self.device.type == "cuda":
+            random["cuda"] = distributed.gather_streams(torch.cuda.get_rng_state()[None])
+        self.interval_loss = distributed.mean_over_ranks(self.interval_loss)
+        streams = {
+            name: distributed.gather_streams(tensor) for name, tensor in self._streams().items()
+        }
+        if folder.path and distributed.is_main():
+            training = {
+                "place": {name: getattr(self, name) for name in PLACE},
+                "reader": {"epoch": self.reader.epoch, "position": self.reader.position},
+                "optimizer": self.optimizer.state_dict(),
+                "learning_rate": self.learning_rate.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "streams": streams,
+                "random": random,
+            }
+            checkpoint.save(
+                folder.path,
+                self.step,
+                self.model.state_dict(),
+                training,
+                self.about,
+                best=self.best_step == self.step,
+            )
+        distributed.barrier()
+
+    def _streams(self) -> dict[str, Tensor]:
+        """The chunks' streams, joined in the order of the batch."""
+        parts = [stream.tensors() for stream in self.chunks]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def restore(self, found: checkpoint.Checkpoint) -> None:
+        """Go on from a checkpoint of a run with the same settings."""
+        found.load_model(self.model)
+        training = found.load_training()
+        for name, value in training["place"].items():
+            setattr(self, name, value)
+        self.saved_at = self.step
+        self.reader.seek(**training["reader"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.learning_rate.load_state_dict(training["learning_rate"])
+        self.scaler.load_state_dict(training["scaler"])
+        own = distributed.own_streams(self.config.batch_size)
+        streams = {name: t[own].to(self.device) for name, t in training["streams"].items()}
+        for i, stream in enumerate(self.chunks):
+            part = {name: t.chunk(len(self.chunks))[i] for name, t in streams.items()}
+            stream.restore(part, self.model.State)
+        self._restore_random(training["random"])
+
+    def _restore_random(self, random: dict[str, Tensor]) -> None:
+        # With another number of processes or kind of device nothing can be repeated exactly; the
+        # run then goes on with the random numbers of its seed.
+        if len(random["cpu"]) == distributed.world_size():
+            torch.set_rng_state(random["cpu"][distributed.rank()])
+            if self.device.type == "cuda" and "cuda" in random:
+                torch.cuda.set_rng_state(random["cuda"][distributed.rank()])
