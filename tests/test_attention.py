@@ -1,0 +1,135 @@
+"""Mask, distances and the shift from distances to keys, cell by cell."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmt.attention import align_distances, distance_embeddings, hidden_keys, relative_scores
+
+DRAWING = """
+x x . . . . .
+x x . . . . .
+x x x . . . .
+x x x x . . .
+x x x x x . .
+x x x x x x x
+x x x x x x x
+"""
+
+
+def drawn(visible: torch.Tensor) -> str:
+    rows = ("".join(" x" if cell else " ." for cell in row).strip() for row in visible)
+    return "\n" + "\n".join(rows) + "\n"
+
+
+def test_the_mask_is_the_papers_figure():
+    picture = drawn(~hidden_keys(0, 2, 3, 2))
+    print(picture)
+    assert picture == DRAWING
+
+
+def test_tokens_see_the_whole_cache_and_memory_only_if_asked():
+    expected = """
+. . x x . . . .
+. . x x . . . .
+x x x x x . . .
+x x x x x x . .
+. . x x x x x x
+. . x x x x x x
+"""
+    assert drawn(~hidden_keys(2, 2, 2, 2)) == expected
+    opened = ~hidden_keys(2, 2, 2, 2, memory_sees_cache=True)
+    assert opened[:, :2].all()
+    assert torch.equal(opened[:, 2:], ~hidden_keys(2, 2, 2, 2)[:, 2:])
+
+
+def test_a_window_shows_equally_many_tokens_and_all_of_the_memory():
+    expected = """
+. . . x x . . . . .
+. . . x x . . . . .
+. x x x x x . . . .
+. . x x x x x . . .
+. . . x x x x x . .
+. . . x x x x x x x
+. . . x x x x x x x
+"""
+    assert drawn(~hidden_keys(3, 2, 3, 2, window=3)) == expected
+
+
+sizes = st.integers(0, 4)
+
+
+@given(sizes, sizes, st.integers(1, 5), sizes, st.booleans(), st.none() | st.integers(1, 6))
+def test_rules_of_the_mask(n_cached, n_read, n_tokens, n_write, memory_sees_cache, window):
+    visible = ~hidden_keys(
+        n_cached, n_read, n_tokens, n_write, memory_sees_cache=memory_sees_cache, window=window
+    )
+    assert visible.shape == (n_read + n_tokens + n_write, n_cached + n_read + n_tokens + n_write)
+    cache, rows = visible[:, :n_cached], visible[:, n_cached:]
+    token = slice(n_read, n_read + n_tokens)
+    assert visible.any(dim=1).all()  # no softmax over nothing
+    assert rows[:n_read, :n_read].all()
+    assert not rows[:n_read, n_read:].any()
+    assert rows[token, :n_read].all()
+    assert not rows[token, n_read:].triu(1).any()
+    assert not rows[: n_read + n_tokens, n_read + n_tokens :].any()
+    assert rows[n_read + n_tokens :].all()
+    memory_rows = torch.cat([cache[:n_read], cache[n_read + n_tokens :]])
+    assert (memory_rows == memory_sees_cache).all()
+    # Row t of the tokens has n_cached + t + 1 tokens of the stream behind it.
+    seen = cache[token].sum(1) + rows[token, token].sum(1)
+    behind = n_cached + torch.arange(1, n_tokens + 1)
+    assert torch.equal(seen, behind if window is None else behind.clamp(max=window))
+
+
+@given(st.integers(1, 6), st.integers(0, 6), st.integers(1, 4))
+def test_aligning_puts_every_distance_at_its_key(n_queries, n_before, n_ahead):
+    n_keys = n_before + n_queries
+    distances = torch.arange(n_keys - 1, -n_ahead - 1, -1).double()
+    table = distances.expand(2, 3, n_queries, -1).contiguous()
+    aligned = align_distances(table, n_keys)
+    query = torch.arange(n_before, n_keys)[:, None]
+    distance = (query - torch.arange(n_keys)).double().expand(2, 3, -1, -1)
+    in_table = distance >= -n_ahead
+    assert torch.equal(aligned[in_table], distance[in_table])
+
+
+def test_sinusoids_of_true_distances():
+    table = distance_embeddings(4, 2, 6, dtype=torch.float64)
+    assert table.shape == (6, 6)
+    for row, distance in zip(table, [3, 2, 1, 0, -1, -2], strict=True):
+        angles = [distance * 10000 ** (-k / 6) for k in (0, 2, 4)]
+        expected = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        np.testing.assert_allclose(row, expected, atol=1e-15)
+
+
+def test_clamping_limits_both_signs():
+    clamped = distance_embeddings(6, 5, 4, clamp_len=2, dtype=torch.float64)
+    full = distance_embeddings(6, 5, 4, dtype=torch.float64)
+    by_distance = dict(zip(range(5, -6, -1), full, strict=True))
+    for distance, row in zip(range(5, -6, -1), clamped, strict=True):
+        assert torch.equal(row, by_distance[max(-2, min(2, distance))])
+
+
+@pytest.mark.parametrize("n_queries", [2, 5])
+def test_scores_follow_the_formula_cell_by_cell(n_queries):
+    torch.manual_seed(0)
+    n_keys, n_ahead, heads, width = 5, 2, 2, 3
+    query, key = torch.randn(1, heads, n_queries, width), torch.randn(1, heads, n_keys, width)
+    by_distance = torch.randn(heads, n_keys + n_ahead, width)
+    u, v = torch.randn(heads, width), torch.randn(heads, width)
+    scores = relative_scores(query, key, by_distance, u, v)
+    for h in range(heads):
+        for i in range(n_queries):
+            for j in range(n_keys):
+                distance = n_keys - n_queries + i - j
+                if distance < -n_ahead:
+                    continue
+                r = by_distance[h, n_keys - 1 - distance]
+                q, k = query[0, h, i], key[0, h, j]
+                expected = ((q + u[h]) @ k + (q + v[h]) @ r) / math.sqrt(width)
+                torch.testing.assert_close(scores[0, h, i, j], expected)

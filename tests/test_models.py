@@ -1,0 +1,261 @@
+"""The five models: sizes, equations, streams and states."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
+from numpy_reference import reference_segment
+from rmt.config import MODELS, ModelConfig
+from rmt.errors import UsageError
+from rmt.interop import reference_state_dict
+from rmt.mem_transformer import MemTransformerLM, State
+
+WT103 = dict(n_layer=16, d_model=410, n_head=10, d_head=41, d_inner=2100)
+ENWIK8 = dict(n_layer=12, d_model=512, n_head=8, d_head=64, d_inner=2048)
+WT103_SOFTMAX = dict(n_token=267_735, cutoffs=(20_000, 40_000, 200_000))
+
+
+@pytest.mark.parametrize(
+    ("options", "in_all", "in_layers"),
+    [
+        (WT103 | WT103_SOFTMAX | dict(model="trxl", mem_len=150), 151_107_538, 41_066_400),
+        (WT103 | WT103_SOFTMAX | dict(model="baseline"), 151_107_538, 41_066_400),
+        (WT103 | WT103_SOFTMAX | dict(model="rmt", mem_len=10), 151_111_638, 41_066_400),
+        (ENWIK8 | dict(model="trxl", mem_len=512, n_token=204), 41_055_436, 40_949_760),
+        (ENWIK8 | dict(model="rmt", mem_len=1, n_token=204), 41_055_948, 40_949_760),
+        (ENWIK8 | dict(model="mt", mem_len=5, n_token=204), 41_057_996, 40_949_760),
+        (ENWIK8 | dict(model="trxl", mem_len=512, n_token=27), 40_964_635, 40_949_760),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(options, in_all, in_layers):
+    with torch.device("meta"):
+        config = ModelConfig(**options)
+        model = MemTransformerLM(config)
+    assert model.n_parameters() == in_all
+    assert model.n_layer_parameters() == in_layers
+
+
+VARIANTS = [
+    {},
+    {"cutoffs": (5, 9, 16)},
+    {"cutoffs": (5, 9), "d_embed": 6},
+    {"d_embed": 6, "not_tied": True},
+    {"pre_lnorm": True},
+    {"clamp_len": 4},
+]
+CASES = list(product(MODELS, VARIANTS))
+CASES += [("trxl", {"same_length": True}), ("trxl_rmt", {"same_length": True})]
+CASES += [("trxl_rmt", {"read_mem_from_cache": True, "cutoffs": (5,)})]
+CASES += [("rmt", {"mem_len": 1}), ("trxl", {"mem_len": 3})]
+
+
+@pytest.mark.parametrize(("name", "changes"), CASES)
+def test_three_segments_equal_the_numpy_reference(name, changes):
+    model = tiny_model(name, **changes)
+    weights = {key: tensor.numpy() for key, tensor in reference_state_dict(model).items()}
+    state, expected_state = None, None
+    for tokens, targets in tiny_segments([7, 5, 6]):
+        with torch.no_grad():
+            log_probs, _ = model.predict(tokens, state)
+            nll, state = model(tokens, targets, state)
+        expected_nll, expected_log_probs, expected_state = reference_segment(
+            weights, model.config, tokens.numpy(), targets.numpy(), expected_state
+        )
+        np.testing.assert_allclose(nll.numpy(), expected_nll, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(log_probs.numpy(), expected_log_probs, rtol=0, atol=1e-9)
+        if state.memory is not None:
+            np.testing.assert_allclose(
+                state.memory.numpy(), expected_state["memory"], rtol=0, atol=1e-9
+            )
+        else:
+            assert expected_state["memory"] is None
+        for ours, theirs in zip(state.cache or (), expected_state["cache"] or (), strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_losses_are_the_targets_log_probabilities(name):
+    model = tiny_model(name, cutoffs=(5, 9, 16))
+    [(tokens, targets)] = tiny_segments([7])
+    nll, _ = model(tokens, targets)
+    log_probs, _ = model.predict(tokens)
+    torch.testing.assert_close(nll, -log_probs.gather(2, targets[..., None]).squeeze(2))
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 7).double())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_advance_gives_the_state_of_forward(name):
+    model = tiny_model(name)
+    state = advanced = None
+    for tokens, targets in tiny_segments([7, 5, 6]):
+        _, state = model(tokens, targets, state)
+        advanced = model.advance(tokens, advanced)
+        assert state.tensors().keys() == advanced.tensors().keys()
+        for key, tensor in state.tensors().items():
+            torch.testing.assert_close(advanced.tensors()[key], tensor, rtol=0, atol=1e-12)
+
+
+def test_segments_with_a_full_cache_equal_one_long_pass():
+    model = tiny_model("trxl", mem_len=18)
+    segments = tiny_segments([7, 5, 6])
+    state, parts = None, []
+    for tokens, targets in segments:
+        nll, state = model(tokens, targets, state)
+        parts.append(nll)
+    tokens, targets = (torch.cat(side, dim=1) for side in zip(*segments, strict=True))
+    whole, _ = model(tokens, targets)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_token_sees_a_later_one(name):
+    model = tiny_model(name)
+    [(tokens, targets), (later, _)] = tiny_segments([6, 6])
+    nll, _ = model(tokens, targets)
+    changed = tokens.clone()
+    changed[:, 4:] = (tokens[:, 4:] + 1 + later[:, 4:] % (V - 1)) % V
+    other, _ = model(changed, targets)
+    torch.testing.assert_close(other[:, :4], nll[:, :4], rtol=0, atol=1e-12)
+    assert (other[:, 4:] - nll[:, 4:]).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_segment_leaves_to_the_next(name):
+    model = tiny_model(name)
+    first, second, other = tiny_segments([7, 5, 7])
+    states = [model.advance(tokens) for tokens, _ in (first, other)]
+    losses = [model(*second, state)[0] for state in states]
+    if name in ("baseline", "mt"):
+        assert all(state == State() for state in states)
+        assert torch.equal(*losses)
+    else:
+        assert (losses[0] - losses[1]).abs().min() > 1e-9  # every later token is reached
+
+
+def test_the_cache_has_no_gradient_and_the_memory_has():
+    for name in ("trxl", "trxl_rmt"):
+        state = tiny_model(name).advance(tiny_segments([7])[0][0])
+        assert not any(layer.requires_grad for layer in state.cache)
+    for name in ("rmt", "trxl_rmt"):
+        state = tiny_model(name).advance(tiny_segments([7])[0][0])
+        assert state.memory.requires_grad
+
+
+def test_the_cache_holds_the_inputs_of_the_layers_at_sequence_tokens():
+    model = tiny_model("trxl_rmt", mem_len=2, cache_len=4)
+    [(tokens, _)] = tiny_segments([6])
+    inputs = []
+    for layer in model.layers:
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    state = model.advance(tokens)
+    for kept, rows in zip(state.cache, inputs, strict=True):
+        assert torch.equal(kept, rows[:, 2 + 6 - 4 : 2 + 6])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_streams_of_a_batch_do_not_meet(name):
+    model = tiny_model(name)
+    segments = tiny_segments([7, 5], n_streams=3)
+    state, alone = None, None
+    for tokens, targets in segments:
+        nll, state = model(tokens, targets, state)
+        nll_alone, alone = model(tokens[1:2], targets[1:2], alone)
+        torch.testing.assert_close(nll[1:2], nll_alone, rtol=0, atol=1e-12)
+    for key, tensor in state[1:2].tensors().items():
+        torch.testing.assert_close(tensor, alone.tensors()[key], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_states_survive_being_taken_apart(name):
+    model = tiny_model(name)
+    state = model.advance(tiny_segments([7])[0][0])
+    copy = State.from_tensors(state.tensors())
+    assert copy.tensors().keys() == state.tensors().keys()
+    assert all(torch.equal(copy.tensors()[k], v) for k, v in state.tensors().items())
+    assert not any(tensor.requires_grad for tensor in state.detach().tensors().values())
+    halved = state.to(torch.float32)
+    assert all(tensor.dtype == torch.float32 for tensor in halved.tensors().values())
+
+
+def test_a_state_of_another_batch_is_refused():
+    model = tiny_model("rmt")
+    state = model.advance(tiny_segments([5], n_streams=3)[0][0])
+    with pytest.raises(ValueError, match="holds 3 streams, the tokens 2"):
+        model.advance(tiny_segments([5])[0][0], state)
+
+
+def test_memory_starts_as_distinct_rows_unless_shared():
+    distinct = MemTransformerLM(tiny_config("rmt", mem_len=6)).memory
+    assert torch.pdist(distinct).min() > 0.1
+    shared = MemTransformerLM(tiny_config("rmt", mem_len=6, mem_init="shared")).memory
+    assert torch.equal(shared, shared[:1].expand(6, -1))
+
+
+@pytest.mark.parametrize("name", ["mt", "rmt", "trxl_rmt"])
+def test_the_initial_memory_receives_gradient(name):
+    model = tiny_model(name)
+    [segment] = tiny_segments([5])
+    model(*segment)[0].mean().backward()
+    assert (model.memory.grad.abs().sum(dim=1) > 0).all()
+
+
+@torch.no_grad()
+def test_initial_weights_follow_transformer_xl():
+    torch.manual_seed(0)
+    config = tiny_config("rmt", d_model=64, d_inner=128, n_head=4, d_head=16, cutoffs=(9,))
+    model = MemTransformerLM(config)
+    assert model.layers[0].attention.query.weight.std() == pytest.approx(0.02, rel=0.1)
+    assert model.embedding.weight.std() == pytest.approx(0.02, rel=0.1)
+    assert model.layers[1].attention_norm.weight.mean() == pytest.approx(1, abs=0.02)
+    assert model.layers[1].attention_norm.weight.std() == pytest.approx(0.02, rel=0.4)
+    assert model.memory.std() == pytest.approx(1, rel=0.2)
+    for bias in (model.layers[0].feed_forward.inner.bias, model.softmax.bias):
+        assert not bias.any()
+    uniform = MemTransformerLM(tiny_config("rmt", init="uniform", init_range=0.5))
+    assert 0.4 < uniform.embedding.weight.abs().max() <= 0.5
+
+
+def test_with_lengths_shares_the_weights_and_leaves_the_model_alone():
+    model = tiny_model("trxl")
+    view = model.with_lengths(mem_len=2, clamp_len=3)
+    assert view.embedding.weight is model.embedding.weight
+    tokens = tiny_segments([7])[0][0]
+    assert view.advance(tokens).cache[0].shape[1] == 2
+    assert model.advance(tokens).cache[0].shape[1] == 7
+    with pytest.raises(ValueError, match="memory tokens"):
+        tiny_model("rmt").with_lengths(mem_len=2)
+    with pytest.raises(UsageError, match="same_length needs cached states"):
+        model.with_lengths(mem_len=0, same_length=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtypes_stay_what_they_are(name, dtype):
+    model = tiny_model(name).to(dtype)
+    [segment] = tiny_segments([5])
+    nll, state = model(*segment)
+    assert nll.dtype == dtype
+    assert all(tensor.dtype == dtype for tensor in state.tensors().values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bf16_autocast_stays_close_to_fp32(name):
+    model = tiny_model(name, cutoffs=(9,)).float()
+    segments = tiny_segments([7, 5])
+    losses = {}
+    for enabled in (False, True):
+        state = None
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for segment in segments:
+                nll, state = model(*segment, state)
+        losses[enabled] = nll
+    assert losses[True].dtype == torch.float32
+    assert (losses[True] - losses[False]).abs().mean() < 0.05 * math.log(V)
+
+
+def test_lengths_cover_every_model():
+    assert set(LENGTHS) == set(MODELS)

@@ -1,0 +1,213 @@
+"""The gradient window of BPTT, proved by measuring gradients."""
+
+import itertools
+
+import pytest
+import torch
+
+from models import tiny_model, tiny_segments
+from rmt.recurrence import Stream, Unrolled
+
+LENGTHS = [5, 6, 4, 5, 6, 5]
+
+
+def step_gradients(model, unrolls, mode="replay", checkpoint_segments=False, n_segments=6):
+    """For every optimizer step: d losses / d embeddings of every segment that was computed.
+
+    Returns a list of (index of the first predicted segment, {segment: |gradient| per token}).
+    """
+    segments = tiny_segments(LENGTHS[:n_segments])
+    owner = {id(tokens): i for i, (tokens, _) in enumerate(segments)}
+    unrolled = Unrolled(model, checkpoint_segments)
+    stream = Stream(unrolls, mode)
+    embedded = {}
+
+    def remember(module, args, output):
+        index = owner[id(args[0])]
+        embedded[index] = output
+        output.retain_grad()
+
+    hook = model.embedding.register_forward_hook(remember)
+    steps = []
+    for start in range(0, len(segments), stream.segments_per_step):
+        embedded.clear()
+        model.zero_grad()
+        losses = stream.step(unrolled, segments[start : start + stream.segments_per_step])
+        losses.mean().backward()
+        gradients = {
+            i: output.grad.abs().sum(-1)
+            for i, output in embedded.items()
+            if output.grad is not None
+        }
+        steps.append((start, gradients))
+    hook.remove()
+    return steps
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("unrolls", [0, 1, 2, 4, 9])
+def test_replay_reaches_exactly_the_unrolled_segments(name, unrolls):
+    for t, gradients in step_gradients(tiny_model(name), unrolls):
+        reached = {s for s, gradient in gradients.items() if gradient.any()}
+        assert reached == set(range(max(0, t - unrolls), t + 1))
+        for s in reached - {t}:  # every token of an earlier segment, through the write memory
+            assert (gradients[s] > 0).all()
+
+
+@pytest.mark.parametrize("unrolls", [0, 1, 2])
+def test_window_stays_inside_its_segments(unrolls):
+    for start, gradients in step_gradients(tiny_model("rmt"), unrolls, "window"):
+        reached = {s for s, gradient in gradients.items() if gradient.any()}
+        assert reached == set(range(start, start + unrolls + 1))
+
+
+@pytest.mark.parametrize("name", ["trxl", "baseline", "mt"])
+def test_models_without_write_memory_send_nothing_back(name):
+    segments = tiny_segments(LENGTHS)
+    model = tiny_model(name)
+    embedded = []
+
+    def remember(module, args, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    model.embedding.register_forward_hook(remember)
+    state, nll = None, None
+    for segment in segments[:3]:
+        nll, state = model(*segment, state)
+    nll.mean().backward()
+    assert [e.grad is not None and bool(e.grad.any()) for e in embedded] == [False, False, True]
+
+
+def full_bptt_gradients(model, segments):
+    """Gradients of the last segment's mean loss through all segments, in one plain graph."""
+    model.zero_grad()
+    state = None
+    for tokens, targets in segments:
+        nll, state = model(tokens, targets, state)
+    nll.mean().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def stream_gradients(model, segments, unrolls, checkpoint_segments=False):
+    """Gradients of the last step of a replayed stream, with weights that stay as they are."""
+    unrolled, stream = Unrolled(model, checkpoint_segments), Stream(unrolls, "replay")
+    for segment in segments:
+        model.zero_grad()
+        loss = stream.step(unrolled, [segment]).mean()
+        loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("unrolls", [3, 7])
+def test_replay_is_full_bptt_when_it_covers_the_stream(name, unrolls):
+    segments = tiny_segments(LENGTHS[:4])
+    model = tiny_model(name)
+    expected = full_bptt_gradients(model, segments)
+    found = stream_gradients(model, segments, unrolls)
+    assert expected.keys() == found.keys()
+    assert found["memory"].any()
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+def test_replay_uses_the_state_from_before_the_unroll(name):
+    """With fixed weights, replay of N segments equals full BPTT cut before segment t-N."""
+    segments = tiny_segments(LENGTHS[:5])
+    model = tiny_model(name)
+    state = None
+    with torch.no_grad():
+        for tokens, _ in segments[:2]:
+            state = model.advance(tokens, state)
+    model.zero_grad()
+    for tokens, targets in segments[2:]:
+        nll, state = model(tokens, targets, state)
+    nll.mean().backward()
+    expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    found = stream_gradients(model, segments, 2)
+    assert expected.keys() == found.keys()
+    assert "memory" not in found  # the stream's start is out of reach
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=0, atol=1e-12)
+
+
+def test_replay_starts_from_the_state_after_the_first_replayed_segment():
+    """As weights change, the kept state is the one the last step made, not a fresh one."""
+    segments = tiny_segments(LENGTHS)
+    model = tiny_model("rmt")
+    unrolled, stream = Unrolled(model), Stream(1, "replay")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kept = None  # the state before segment t-1
+    for t, segment in enumerate(segments):
+        with torch.no_grad():
+            replayed = model.advance(segments[t - 1][0], kept) if t else None
+            expected, _ = model(*segment, replayed)
+        losses = stream.step(unrolled, [segment])
+        torch.testing.assert_close(losses, expected, rtol=0, atol=1e-12)
+        optimizer.zero_grad()
+        losses.mean().backward()
+        optimizer.step()
+        kept = replayed
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt", "trxl", "baseline", "mt"])
+@pytest.mark.parametrize("mode", ["replay", "window"])
+def test_checkpointed_gradients_are_the_plain_ones(name, mode):
+    """In training mode: recomputing a segment must draw the same dropout masks."""
+    unrolls = 2 if name in ("rmt", "trxl_rmt") else 0
+    results = []
+    for checkpointed in (False, True):
+        model = tiny_model(name, dropout=0.2, dropatt=0.1).train()
+        unrolled, stream = Unrolled(model, checkpointed), Stream(unrolls, mode)
+        torch.manual_seed(5)
+        gradients = []
+        segments = tiny_segments(LENGTHS)
+        for start in range(0, len(segments), stream.segments_per_step):
+            model.zero_grad()
+            part = segments[start : start + stream.segments_per_step]
+            stream.step(unrolled, part).mean().backward()
+            gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        results.append(gradients)
+    for plain, checkpointed in zip(*results, strict=True):
+        for ours, theirs in zip(plain, checkpointed, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_window_losses_are_those_of_the_plain_stream():
+    segments = tiny_segments(LENGTHS)
+    model = tiny_model("rmt")
+    unrolled, stream = Unrolled(model), Stream(2, "window")
+    windows = [stream.step(unrolled, segments[i : i + 3]) for i in (0, 3)]
+    state, plain = None, []
+    for segment in segments:
+        nll, state = model(*segment, state)
+        plain.append(nll)
+    torch.testing.assert_close(torch.cat(windows, 1), torch.cat(plain, 1), rtol=0, atol=1e-12)
+
+
+def test_reset_starts_new_streams():
+    first, second = tiny_segments([5, 5])
+    model = tiny_model("rmt")
+    stream = Stream(2, "replay")
+    stream.step(Unrolled(model), [first])
+    stream.reset()
+    assert torch.equal(stream.step(Unrolled(model), [second]), model(*second)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "unrolls", "mode"),
+    [("rmt", 2, "replay"), ("rmt", 1, "window"), ("trxl", 0, "replay"), ("trxl_rmt", 1, "replay")],
+)
+@pytest.mark.parametrize("n_before", [0, 1, 4])
+def test_a_restored_stream_goes_on_alike(name, unrolls, mode, n_before):
+    segments = tiny_segments(LENGTHS)
+    model = tiny_model(name)
+    unrolled, stream = Unrolled(model), Stream(unrolls, mode)
+    for segment in segments[:n_before]:
+        stream.step(unrolled, [segment])
+    other = Stream(unrolls, mode)
+    other.restore(stream.tensors(), model.State)
+    for segment in itertools.islice(segments, n_before, None):
+        assert torch.equal(stream.step(unrolled, [segment]), other.step(unrolled, [segment]))
