@@ -1,6 +1,7 @@
 """Text to ids, against computations that hold everything in memory."""
 
 import codecs
+import io
 import json
 import os
 import resource
@@ -52,7 +53,7 @@ def symbols(corpus, split):
 
 
 def words_with_eos(text):
-    lines = text.splitlines()
+    lines = io.StringIO(text, newline=None)  # \n, \r\n and \r end a line, nothing else does
     return [word for line in lines for word in [*line.split(), "<eos>"]]
 
 
@@ -135,17 +136,16 @@ def test_cutoffs_that_fit(load, tmp_path, n_words, cutoffs):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.text(alphabet="ab é€😀\n\r\t\u2003", min_size=1, max_size=60))
+@given(st.text(alphabet="ab é€😀\n\r\t\x1d\x85\u2003", min_size=1, max_size=60))
 def test_words_match_plain_python_across_blocks(tmp_path_factory, text):
-    folder = write_splits(tmp_path_factory.mktemp("w"), text + "x\n", "x x\n", "x x\n")
+    text += "\nx"
+    folder = write_splits(tmp_path_factory.mktemp("w"), text, "x x\n", "x x\n")
     block_bytes, encoding.BLOCK_BYTES = encoding.BLOCK_BYTES, 5
     try:
         corpus = load_corpus("wt103", folder, encoded_dir=folder / "encoded", progress=False)
     finally:
         encoding.BLOCK_BYTES = block_bytes
-    lines = (text + "x\n").replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]
-    expected = [word for line in lines for word in [*line.split(), "<eos>"]]
-    assert symbols(corpus, "train") == expected
+    assert symbols(corpus, "train") == words_with_eos(text)
 
 
 # --- enwik8 and text8 ----------------------------------------------------------------------------
@@ -395,9 +395,17 @@ def damage_by_half_a_description(folder):
     os.truncate(folder / "corpus.json", 50)
 
 
-def damage_by_another_format(folder):
+def change_description(folder, **changes):
     description = json.loads((folder / "corpus.json").read_text())
-    (folder / "corpus.json").write_text(json.dumps({**description, "format": -1}))
+    (folder / "corpus.json").write_text(json.dumps({**description, **changes}))
+
+
+def damage_by_another_format(folder):
+    change_description(folder, format=-1)
+
+
+def damage_by_another_fingerprint(folder):
+    change_description(folder, fingerprint="of some other text")
 
 
 @pytest.mark.parametrize(
@@ -408,16 +416,19 @@ def damage_by_another_format(folder):
         damage_by_loss,
         damage_by_half_a_description,
         damage_by_another_format,
+        damage_by_another_fingerprint,
     ],
 )
 def test_damaged_folder_is_made_again(load, mine, tmp_path, damage):
     whole = {split: ids.copy() for split, ids in load("text", mine).splits.items()}
     folder = encoded_folder(tmp_path)
+    description = (folder / "corpus.json").read_text()
     damage(folder)
     again = load("text", mine)
     for split in SPLITS:
         np.testing.assert_array_equal(again.splits[split], whole[split])
     assert encoded_folder(tmp_path) == folder, "the damaged one is gone"
+    assert (folder / "corpus.json").read_text() == description
 
 
 def test_another_process_may_win(load, mine, tmp_path, monkeypatch):

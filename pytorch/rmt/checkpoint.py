@@ -5,6 +5,7 @@ A run folder holds
     checkpoints/step-00001000/   model.safetensors  weights
                                  training.pt        everything else that the next step depends on
                                  manifest.json      step, configuration, SHA-256 of the files
+                                                    and of itself
     last, best                   links to one of these
 
 The two newest checkpoints and the best are kept. Loading verifies the checksums and never executes
@@ -14,6 +15,7 @@ a pickle (safetensors; torch.load with weights_only).
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +59,14 @@ class Checkpoint:
         model.load_state_dict(weights)
 
     def load_training(self) -> dict:
-        return torch.load(self.path / TRAINING_FILE, map_location="cpu", weights_only=True)
+        """What save got as training. Raises UsageError for a file that isn't plain tensors."""
+        try:
+            return torch.load(self.path / TRAINING_FILE, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise UsageError(
+                f"{self.path / TRAINING_FILE} holds more than tensors and numbers and is not "
+                "loaded: it could run any program"
+            ) from None
 
 
 def save(
@@ -76,6 +85,7 @@ def save(
     folder = work_dir / "checkpoints"
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.{os.getpid()}"
+    superseded = folder / f"{final.name}.superseded"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,12 +94,15 @@ def save(
         torch.save(training, temporary / TRAINING_FILE)
         hashes = {name: _sha256(temporary / name) for name in (MODEL_FILE, TRAINING_FILE)}
         manifest = {"step": step, **about, "sha256": hashes}
+        manifest["digest"] = _digest(manifest)
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
         for file in temporary.iterdir():
             _flush_to_disk(file)
         if final.exists():  # a restart from an earlier step has come by again
-            shutil.rmtree(final)
+            shutil.rmtree(superseded, ignore_errors=True)
+            os.replace(final, superseded)  # still found if the next line is never reached
         os.replace(temporary, final)
+        shutil.rmtree(superseded, ignore_errors=True)
         _flush_to_disk(folder)
         _link(work_dir / "last", final)
         if best:
@@ -129,13 +142,33 @@ def find_best(work_dir: Path, warn=print) -> Checkpoint:
         return find(work_dir, warn)
 
 
+def adopt(found: Checkpoint, work_dir: Path) -> None:
+    """Copy a checkpoint of another run folder, and that run's best, into this run folder."""
+    source = found.path.parents[1]
+    wanted = {"last": found.path}
+    if (source / "best").exists():
+        wanted["best"] = find_best(source, warn=lambda _: None).path
+    try:
+        for link, path in wanted.items():
+            final = work_dir / "checkpoints" / path.name
+            if not final.exists():
+                temporary = final.with_name(f".{path.name}.{os.getpid()}")
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copytree(path, temporary)
+                os.replace(temporary, final)
+            _link(work_dir / link, final)
+    except (OSError, shutil.Error) as error:
+        raise UsageError(f"{found.path} can't be copied to {work_dir} ({error})") from error
+
+
 def verify(path: Path) -> Checkpoint:
     """Open a checkpoint folder, raising DamagedCheckpoint if a file is missing or was changed."""
     try:
         manifest = json.loads((path / MANIFEST_FILE).read_text())
         expected = manifest["sha256"]
         wrong = [name for name in expected if _sha256(path / name) != expected[name]]
-        manifest["step"]
+        if manifest["digest"] != _digest(manifest):
+            wrong.append(MANIFEST_FILE)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"checkpoint {path} is damaged ({error})") from None
     if wrong:
@@ -146,6 +179,12 @@ def verify(path: Path) -> Checkpoint:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(manifest: dict) -> str:
+    """SHA-256 of a manifest but for the digest that it holds itself."""
+    rest = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _flush_to_disk(path: Path) -> None:

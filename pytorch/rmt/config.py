@@ -187,6 +187,8 @@ class TrainConfig:
         _check_at_least(self, 1, *positive, *intervals)
         _check_at_least(self, 0, "bptt_unrolls", "warmup_step", "patience", "eval_tgt_len", "seed")
         _check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
+        if self.seed >= 2**63:  # what torch's generator takes
+            raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
         if not self.clip > 0:
             raise UsageError(f"clip must be positive, but it is {self.clip}")
         if self.max_eval_steps < 1 and self.max_eval_steps != -1:

@@ -83,7 +83,7 @@ def newest_run(config: EvalConfig) -> Path:
             continue
         wanted = {name: getattr(config, name) for name in ("dataset", "model")}
         wanted |= {name: getattr(config, name) for name in ("bptt_unrolls", "seed")}
-        if settings.get("model") in ("mt", "rmt", "trxl_rmt"):
+        if settings.get("model") in ("mt", "rmt"):
             wanted["mem_len"] = config.mem_len  # these can't be scored with another
         if all(value in ("", -1, settings.get(name)) for name, value in wanted.items()):
             fitting.append((newest.stat().st_mtime, path.parent))
@@ -130,13 +130,13 @@ def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) 
         protocol = replace(protocol, tgt_len=tgt_len, lengths=lengths)
 
     lengths = dict(protocol.lengths)
-    if config.mem_len >= 0 and config.mem_len != model.mem_len:
-        if not model.n_cached:
-            raise UsageError(
-                f"this run was trained with mem_len {model.mem_len}, which its weights depend on: "
-                "leave mem_len out"
-            )
+    if config.mem_len >= 0 and model.model in ("trxl", "trxl_rmt"):
         lengths[model.cache_option] = config.mem_len
+    elif config.mem_len >= 0 and config.mem_len != model.mem_len:
+        raise UsageError(
+            f"this run was trained with mem_len {model.mem_len}, which its weights depend on: "
+            "leave mem_len out"
+        )
     if config.clamp_len:
         lengths["clamp_len"] = config.clamp_len
     if config.same_length:

@@ -7,10 +7,12 @@ events.*        the same for TensorBoard
 result.json     written at the end
 """
 
+import io
 import json
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,7 +26,7 @@ class RunFolder:
         self.path = path
         self.printing = printing
         self.progress = None  # a bar that log lines must not break
-        self._tensorboard = None
+        self._curves = None
         if path:
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -48,23 +50,29 @@ class RunFolder:
         if not self.path:
             return
         self._write(self._metrics, json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        if self._tensorboard is None:
-            # Imported late: it takes a second that runs without a folder need not spend.
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(self.path), purge_step=step)
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+        if self._curves is None:
+            self._curves = (self.path / _events_name()).open("ab")
+            self._write(self._curves, _event(file_version="brain.Event:2"))
+            self._write(self._curves, _event(step=step, session_log={"status": "START"}))
+        curves = [
+            {"tag": f"{kind}/{name}", "simple_value": value}
+            for name, value in values.items()
+            if isinstance(value, int | float)
+        ]
+        self._write(self._curves, _event(step=step, summary={"value": curves}))
 
     def forget_after(self, step: int) -> None:
-        """Drop metrics of later steps: a run that goes on from a checkpoint makes them again."""
+        """Drop metrics of later steps and of the test at the end.
+
+        A run that goes on from a checkpoint makes them again.
+        """
         if not self.path:
             return
         lines = []
         for line in (self.path / "metrics.jsonl").read_text().splitlines():
             try:
-                keep = json.loads(line)["step"] <= step
+                entry = json.loads(line)
+                keep = entry["step"] <= step and entry["kind"] != "test"
             except (ValueError, KeyError):
                 keep = False  # the process was killed while it wrote this line
             if keep:
@@ -81,17 +89,37 @@ class RunFolder:
         if self.path:
             self._log.close()
             self._metrics.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        if self._curves is not None:
+            self._curves.close()
 
-    def _write(self, file, text: str) -> None:
+    def _write(self, file, content: str | bytes) -> None:
         try:
-            file.write(text)
+            file.write(content)
             file.flush()
         except OSError as error:
             raise UsageError(
                 f"{file.name} can't be written ({error.strerror}): free some space and --restart"
             ) from error
+
+
+def _events_name() -> str:
+    return f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
+
+
+def _event(**content) -> bytes:
+    """One record of a TensorBoard event file; a START tells it to drop what later steps left.
+
+    Not torch's SummaryWriter: its thread answers a full disk with a traceback, and a killed run
+    would lose two minutes of curves.
+    """
+    # Imported late: it takes a second that runs without a folder need not spend.
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    record = io.BytesIO()
+    event = Event(wall_time=time.time(), **content)
+    RecordWriter(record).write(event.SerializeToString())
+    return record.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ test split, kept in the run folder's result.json.
 
 import os
 import resource
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> None:
         model_config = make_model_config(options, config, corpus)
         check_together(model_config, config)
         protocol = in_train_protocol(model_config, config)
+        replace(model_config, **protocol.lengths)  # raises UsageError for lengths that can't be
         check_lengths(config, corpus, protocol)
         work_dir = None if config.debug else choose_work_dir(model_config, config)
         found = find_checkpoint(model_config, config, corpus, work_dir)
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
         trainer = Trainer(model, model_config, config, corpus, protocol, device)
         if found:
             trainer.restore(found)
-        train(trainer, model_config, config, work_dir)
+        train(trainer, model_config, config, work_dir, found)
     finally:
         distributed.stop()
 
@@ -142,7 +143,12 @@ def choose_work_dir(model: ModelConfig, config: TrainConfig) -> Path:
         parts += [f"bptt{config.bptt_unrolls}"] if model.writes_memory else []
         parts += ["window"] if config.bptt_mode == "window" else []
         work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
-    occupied = (work_dir / "checkpoints").is_dir() or (work_dir / "result.json").exists()
+    try:
+        occupied = (work_dir / "checkpoints").is_dir() or (work_dir / "result.json").exists()
+    except OSError as error:  # such as a name too long
+        raise UsageError(
+            f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"
+        ) from None
     if occupied and not (config.restart and not config.restart_dir):
         raise UsageError(
             f"{work_dir} already holds a run: give --restart to continue it, or another --work_dir"
@@ -179,9 +185,16 @@ def _plain(value):
 
 
 def train(
-    trainer: Trainer, model_config: ModelConfig, config: TrainConfig, work_dir: Path | None
+    trainer: Trainer,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    work_dir: Path | None,
+    found: checkpoint.Checkpoint | None,
 ) -> None:
-    """Run the trainer in its folder and, at the end, score the best checkpoint on the test set."""
+    """Run the trainer in its folder and, at the end, score the best checkpoint on the test set.
+
+    found: the checkpoint that the trainer goes on from.
+    """
     is_main = distributed.is_main()
     folder = RunFolder(work_dir if is_main else None, printing=is_main)
     settings = {"model": asdict(model_config), "train": asdict(config)}
@@ -191,6 +204,10 @@ def train(
     }
     folder.write_json("config.json", settings | sizes | environment())
     folder.forget_after(trainer.step)
+    if found and config.restart_dir:
+        if folder.path:
+            checkpoint.adopt(found, folder.path)
+        distributed.barrier()  # others may test the best at once
     rule = "=" * 100
     folder.log(rule)
     for name, value in {**settings["model"], **settings["train"]}.items():

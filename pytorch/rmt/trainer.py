@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -219,7 +219,7 @@ class Trainer:
         """Score the validation split and tell the schedule; remember the best."""
         started = time.perf_counter()
         with interruption.at_once():
-            loss, n_tokens = self.score("valid")
+            loss, n_tokens = self.score("valid", self.config.max_eval_steps)
         self.evaluated_at = self.step
         if loss < self.best_valid_loss:
             self.best_valid_loss, self.best_step = loss, self.step
@@ -233,12 +233,12 @@ class Trainer:
         folder.log("-" * 100)
         folder.record("valid", self.step, loss=loss, tokens_scored=n_tokens, tokens=self.tokens)
 
-    def score(self, split: str) -> tuple[float, int]:
+    def score(self, split: str, max_segments: int = -1) -> tuple[float, int]:
         """Loss in nats per token on a split, and the tokens scored, by the run's protocol."""
         return evaluate(
             self.model,
             self.corpus.splits[split],
-            self.protocol,
+            replace(self.protocol, max_segments=max_segments),
             device=self.device,
             autocast=self.autocast,
             what=split,
@@ -291,7 +291,8 @@ class Trainer:
         self.reader.seek(**training["reader"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.learning_rate.load_state_dict(training["learning_rate"])
-        self.scaler.load_state_dict(training["scaler"])
+        if training["scaler"]:  # empty where the precision was not fp16
+            self.scaler.load_state_dict(training["scaler"])
         own = distributed.own_streams(self.config.batch_size)
         streams = {name: t[own].to(self.device) for name, t in training["streams"].items()}
         for i, stream in enumerate(self.chunks):

@@ -219,24 +219,23 @@ def _get(
 ) -> None:
     """Bring one corpus to its place."""
     place = data_dir / corpus["folder"]
+    download = partial / f"{corpus['archive']}.part"
     if _already_there(corpus, place, verify):
+        download.unlink(missing_ok=True)
         print(f"{name}: already complete in {place}")
         return
     unpacked = partial / f"{name}.unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)  # left by a process that was killed
     unpacked.mkdir()
-    download = None
     try:
         if source is not None:
             _take(corpus, Path(source), unpacked, verify)
         else:
-            download = partial / f"{corpus['archive']}.part"
             _download_and_unpack(corpus, download, unpacked, verify)
         _move(unpacked, place)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-    if download is not None:
-        download.unlink()
+    download.unlink(missing_ok=True)
     print(f"{name}: complete in {place}")
 
 
@@ -271,7 +270,7 @@ def _move(unpacked: Path, place: Path) -> None:
 
 
 def _take(corpus: dict, source: Path, unpacked: Path, verify: bool) -> None:
-    """Unpack or copy what the user has at `source`, and check it."""
+    """Check what the user has at `source`, and unpack or copy it."""
     archive, plain = source, {}
     if source.is_dir():
         archive = source / corpus["archive"]
@@ -283,15 +282,16 @@ def _take(corpus: dict, source: Path, unpacked: Path, verify: bool) -> None:
         plain = {file: source for file in corpus["members"]}
     if len(plain) == len(corpus["members"]):
         for file, path in plain.items():
+            _check(path, corpus["checks"].get(file, {}), verify)
             with open(path, "rb") as taken, open(unpacked / file, "wb") as kept:
                 _copy(taken, kept, Progress(f"copying {path}", path.stat().st_size))
     elif archive.is_file():
         _check_archive(corpus, archive, verify)
         _unpack(corpus, archive, unpacked)
+        _check_files(corpus, unpacked, verify)
     else:
         wanted = ", ".join(members[-1] for members in corpus["members"].values())
         raise DataError(f"{source} holds neither {corpus['archive']} nor {wanted}")
-    _check_files(corpus, unpacked, verify)
 
 
 def _looks_like_zip(path: Path) -> bool:
@@ -319,6 +319,7 @@ def _download_and_unpack(corpus: dict, download: Path, unpacked: Path, verify: b
 
 
 def _from_mirror(url: str, corpus: dict, download: Path, unpacked: Path, verify: bool) -> None:
+    """Download, check and unpack; DataError if this mirror gives no right archive."""
     while True:
         continued = download.exists()
         _download(url, download)
