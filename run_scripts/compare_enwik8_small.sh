@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# A small comparison of the five models at byte level that fits two CPU cores (about 10 minutes a
+# run): 4 layers, d_model 128, segment 64, 5.1 M tokens each. It is the table in the README, not one
+# of the paper's.
+#   bash run_scripts/compare_enwik8_small.sh --data FILE [--seed N] [other flags of rmt.train]
+# Runs that are finished are left out, interrupted ones go on.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+set_up_python
+fetch_data enwik8 "$@"
+seed="$(value_of --seed "$@")"
+RUNS="$ROOT/results/runs/enwik8-small"
+
+run() {
+    local work_dir="$RUNS/$1-seed${seed:-1}" restart=()
+    shift
+    if [[ -e "$work_dir/result.json" ]]; then
+        echo "$work_dir is finished"
+        return
+    fi
+    [[ -e "$work_dir/last" ]] && restart=(--restart)
+    "$PYTHON" -m rmt.train --dataset enwik8 --seed 1 --work_dir "$work_dir" \
+        --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
+        --tgt_len 64 --batch_size 32 --max_step 2500 \
+        --lr 0.001 --scheduler cosine --warmup_step 200 --precision bf16 \
+        --log_interval 50 --eval_interval 500 --save_interval 250 \
+        "$@" ${restart[@]+"${restart[@]}"}
+}
+
+run baseline --model baseline "$@"
+run mt10 --model mt --mem_len 10 "$@"
+run trxl10 --model trxl --mem_len 10 "$@"
+run trxl64 --model trxl --mem_len 64 "$@"
+run rmt10-bptt0 --model rmt --mem_len 10 --bptt_unrolls 0 "$@"
+run rmt10-bptt1 --model rmt --mem_len 10 --bptt_unrolls 1 "$@"
+run rmt10-bptt3 --model rmt --mem_len 10 --bptt_unrolls 3 "$@"
+run trxl64-rmt10-bptt1 --model trxl_rmt --cache_len 64 --mem_len 10 --bptt_unrolls 1 "$@"

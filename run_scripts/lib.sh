@@ -1,0 +1,140 @@
+# Shared by the scripts in this folder; source it. It sets up .venv on first use, fetches data that
+# is absent, chooses the device and starts one process, or one per GPU with --multi_gpu.
+#
+# Environment: RMT_PYTHON  a Python that has the requirements, instead of .venv
+#              RMT_DEVICE  cpu: don't use a GPU that is there
+#              NPROC       processes for --multi_gpu (default: one per GPU)
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export PYTHONPATH="$ROOT/pytorch${PYTHONPATH:+:$PYTHONPATH}"
+
+# Without these glibc hands large blocks back to the kernel after every layer and fetches them
+# again, page by page.
+export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-4294967296}"
+export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}"
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# set_up_python [REQUIREMENTS_FILE ...]: set PYTHON to one that has requirements.txt and the files.
+set_up_python() {
+    if [[ -n "${RMT_PYTHON:-}" ]]; then
+        PYTHON="$RMT_PYTHON"
+        return
+    fi
+    local base="${PYTHON3:-python3}" file mark
+    command -v "$base" >/dev/null || fail "there is no $base: install Python 3.11 or newer"
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$base" --version) is too old: install Python 3.11 or newer, or set PYTHON3 to one"
+    PYTHON="$ROOT/.venv/bin/python"
+    for file in "$ROOT/requirements.txt" "$@"; do
+        # The mark holds what was installed, so that changed requirements are installed again.
+        mark="$ROOT/.venv/installed-$(basename "$(dirname "$file")")-$(basename "$file")"
+        cmp -s "$file" "$mark" && continue
+        echo "setting up .venv: installing $file" >&2
+        [[ -x "$PYTHON" ]] || "$base" -m venv "$ROOT/.venv" ||
+            fail "python3 -m venv failed: install the venv module (python3-venv on Debian)"
+        "$PYTHON" -m pip install --quiet -r "$file" ||
+            fail "pip could not install $file: see above, then run this again"
+        cp "$file" "$mark"
+    done
+}
+
+# has FLAG ARGUMENTS...: whether a flag is among the arguments, with - or _ in its name.
+has() {
+    local flag="$1" argument
+    shift
+    for argument in "$@"; do
+        argument="${argument%%=*}"
+        [[ "${argument//-/_}" == "${flag//-/_}" ]] && return 0
+    done
+    return 1
+}
+
+# value_of FLAG ARGUMENTS...: the last value given for a flag.
+value_of() {
+    local flag="$1" value="" name
+    shift
+    while (($#)); do
+        name="${1%%=*}"
+        if [[ "${name//-/_}" == "${flag//-/_}" ]]; then
+            [[ "$1" == *=* ]] && value="${1#*=}" || value="${2:-}"
+        fi
+        shift
+    done
+    echo "$value"
+}
+
+n_gpus() {
+    if [[ "${RMT_DEVICE:-}" == cpu ]] || ! command -v nvidia-smi >/dev/null; then
+        echo 0
+    else
+        nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
+    fi
+}
+
+# fetch_data DATASET ARGUMENTS...: download a dataset that is absent, unless --data names another.
+fetch_data() {
+    local dataset="$1"
+    shift
+    has --data "$@" && return
+    case "$dataset" in
+        wt103) [[ -e "$ROOT/data/wikitext-103/train.txt" ]] && return ;;
+        *) [[ -e "$ROOT/data/$dataset/$dataset" ]] && return ;;
+    esac
+    bash "$ROOT/getdata.sh" "$dataset"
+}
+
+# paper_batch_size LENGTH:SIZE ... -- ARGUMENTS...: set BATCH to --batch_size and the size that the
+# paper used for the segment length (the next longer one listed, or the last), unless it is given.
+paper_batch_size() {
+    local sizes=() length pair
+    while [[ "$1" != -- ]]; do
+        sizes+=("$1")
+        shift
+    done
+    length="$(value_of --tgt_len "$@")"
+    BATCH=()
+    has --batch_size "$@" && return
+    [[ "$length" =~ ^[0-9]+$ ]] || return 0 # rmt.train will say what is wrong
+    for pair in "${sizes[@]}"; do
+        BATCH=(--batch_size "${pair#*:}")
+        ((length <= ${pair%%:*})) && return
+    done
+    return 0
+}
+
+# language_model DATASET MODEL VERB ARGUMENTS...: train or evaluate. The calling script has put its
+# hyperparameters in HYPERPARAMETERS and the paper's batch sizes in BATCH_SIZES.
+language_model() {
+    local dataset="$1" model="$2" verb="${3:-}" gpus flags=()
+    (($# < 3)) && shift 2 || shift 3
+    case "$verb" in
+        train | eval) ;;
+        *) fail "say train or eval first: bash $0 train [--flag value ...]" ;;
+    esac
+    set_up_python
+    gpus="$(n_gpus)"
+    ((gpus > 0)) && ! has --cuda "$@" && flags+=(--cuda)
+    if [[ "$verb" == eval ]]; then
+        exec "$PYTHON" -m rmt.eval --dataset "$dataset" --model "$model" \
+            ${flags[@]+"${flags[@]}"} "$@"
+    fi
+    if ! has --help "$@" && ! has -h "$@"; then
+        fetch_data "$dataset" "$@"
+    fi
+    paper_batch_size "${BATCH_SIZES[@]}" -- "${HYPERPARAMETERS[@]}" "$@"
+    flags=(
+        --dataset "$dataset" --model "$model" "${HYPERPARAMETERS[@]}"
+        ${BATCH[@]+"${BATCH[@]}"} ${flags[@]+"${flags[@]}"} "$@"
+    )
+    if has --multi_gpu "$@"; then
+        local processes="${NPROC:-$gpus}"
+        ((processes > 0)) || fail "--multi_gpu found no GPU: set NPROC=2 for two CPU processes"
+        exec "$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
+            -m rmt.train "${flags[@]}"
+    fi
+    exec "$PYTHON" -m rmt.train "${flags[@]}"
+}
