@@ -4,10 +4,12 @@ Names and defaults are those of the Transformer-XL code base where it has the op
 combination raises UsageError when the object is made, from the command line and from Python alike.
 """
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
 from rmt.errors import UsageError
+from rmt.paths import project_root
 
 MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
 
@@ -212,6 +214,28 @@ class TrainConfig:
             raise UsageError(f"keep_newlines belongs to enwik8, not to {self.dataset}")
         if self.tokenizer != "char" and self.dataset != "text":
             raise UsageError(f"tokenizer belongs to dataset text, not to {self.dataset}")
+
+    def recorded(self) -> dict:
+        """The options that belong in a run's records.
+
+        Where it was kept and continued from is left out; paths of the text are written relative to
+        the project, so that a run folder can be read, and published, anywhere.
+        """
+        options = asdict(self)
+        for name in ("work_dir", "restart", "restart_dir"):
+            del options[name]
+        for name in ("data", "encoded_dir"):
+            options[name] = options[name] and os.path.relpath(options[name], project_root())
+        return options
+
+    @classmethod
+    def from_record(cls, options: dict) -> "TrainConfig":
+        """The inverse of recorded, with paths that are right in the current folder."""
+        paths = {
+            name: options[name] and os.path.relpath(project_root() / options[name])
+            for name in ("data", "encoded_dir")
+        }
+        return cls(**(options | paths))
 
     @property
     def n_eval(self) -> int:

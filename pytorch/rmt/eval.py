@@ -98,10 +98,10 @@ def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig]:
         about = json.loads((work_dir / "config.json").read_text())
         model = {name: tuple(v) if isinstance(v, list) else v for name, v in about["model"].items()}
         # The run may have had a GPU; its schedule is not needed here.
-        return ModelConfig(**model), TrainConfig(**about["train"])
+        return ModelConfig(**model), TrainConfig.from_record(about["train"])
     except FileNotFoundError:
         raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
 
 

@@ -41,12 +41,14 @@ SAME_ON_RESTART = (
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = TrainConfig(**pick(TrainConfig, options))
+    # All that can be said before the text is read, with a vocabulary that fits any cutoffs.
+    n_token = 1 + max(options.get("cutoffs", [0]))
+    check_together(ModelConfig(n_token=n_token, **pick(ModelConfig, options)), config)
     try:
         device = distributed.start(config.cuda)
         check_processes(config)
         corpus = shared_corpus(config)
         model_config = make_model_config(options, config, corpus)
-        check_together(model_config, config)
         protocol = in_train_protocol(model_config, config)
         replace(model_config, **protocol.lengths)  # raises UsageError for lengths that can't be
         check_lengths(config, corpus, protocol)
@@ -197,7 +199,7 @@ def train(
     """
     is_main = distributed.is_main()
     folder = RunFolder(work_dir if is_main else None, printing=is_main)
-    settings = {"model": asdict(model_config), "train": asdict(config)}
+    settings = {"model": asdict(model_config), "train": config.recorded()}
     sizes = {
         "n_all_param": trainer.model.n_parameters(),
         "n_nonemb_param": trainer.model.n_layer_parameters(),
@@ -264,7 +266,7 @@ def summary(trainer: Trainer, model: ModelConfig, config: TrainConfig, test_loss
         test_score = {"test_bpc": bits_per_character(test_loss)}
     return {
         "dataset": config.dataset,
-        "data": config.data,
+        "data": config.recorded()["data"],
         "corpus": trainer.corpus.fingerprint,
         "n_token": model.n_token,
         **{name: getattr(model, name) for name in ("model", "mem_len", "cache_len")},

@@ -52,7 +52,7 @@ class Trainer:
         self.protocol, self.device = protocol, device
         self.about = {
             "model": asdict(model_config),
-            "train": asdict(config),
+            "train": config.recorded(),
             "corpus": corpus.fingerprint,
         }
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
