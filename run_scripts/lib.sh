@@ -5,6 +5,9 @@
 #              RMT_DEVICE  cpu: don't use a GPU that is there
 #              NPROC       processes for --multi_gpu (default: one per GPU)
 
+# A Ctrl-C reaches the program, which saves and leaves; a script must then not go on to the next.
+trap 'exit 130' INT TERM
+
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$ROOT/pytorch${PYTHONPATH:+:$PYTHONPATH}"
 
@@ -126,6 +129,11 @@ language_model() {
         fetch_data "$dataset" "$@"
     fi
     paper_batch_size "${BATCH_SIZES[@]}" -- "${HYPERPARAMETERS[@]}" "$@"
+    if ((gpus == 0)) && ((${#BATCH[@]})) && ! has --batch_chunk "$@" && ! has --multi_gpu "$@"; then
+        # The paper's batches were made for GPUs with 80 GB; in parts they fit a desktop computer.
+        # The gradient is the same.
+        BATCH+=(--batch_chunk $((BATCH[1] % 4 ? 2 : 4)))
+    fi
     flags=(
         --dataset "$dataset" --model "$model" "${HYPERPARAMETERS[@]}"
         ${BATCH[@]+"${BATCH[@]}"} ${flags[@]+"${flags[@]}"} "$@"

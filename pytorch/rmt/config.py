@@ -113,6 +113,12 @@ class ModelConfig:
         return "mem_len" if self.model == "trxl" else "cache_len"
 
     @property
+    def n_carried(self) -> int:
+        """Numbers that one segment of a stream hands to the next."""
+        rows = self.n_cached * self.n_layer + (self.mem_len if self.writes_memory else 0)
+        return rows * self.d_model
+
+    @property
     def writes_memory(self) -> bool:
         """Whether write memory carries gradient from a segment to the one before it."""
         return self.model in ("rmt", "trxl_rmt")

@@ -35,6 +35,7 @@ from rmt.data.encoding import (
 from rmt.data.store import open_encoded, write_encoded
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError
+from rmt.paths import project_root
 
 DATASETS = ("wt103", "enwik8", "text8", "text", "pydoc")
 SPLITS = ("train", "valid", "test")
@@ -45,7 +46,7 @@ WT103_CUTOFFS = (20_000, 40_000, 200_000)
 # A prediction needs a token to come from and one to go to.
 MIN_TOKENS = 2
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = project_root()
 DEFAULT_PLACES = {"wt103": "wikitext-103", "enwik8": "enwik8", "text8": "text8"}
 
 
