@@ -59,7 +59,9 @@ class Trainer:
         if distributed.world_size() > 1:
             # The initial memory gets gradient only while a stream's start is within the unroll.
             self.unrolled = DistributedDataParallel(
-                self.unrolled, find_unused_parameters=model_config.writes_memory
+                self.unrolled,
+                find_unused_parameters=model_config.writes_memory,
+                broadcast_buffers=False,
             )
         self.optimizer = build_optimizer(model, config)
         self.learning_rate = LearningRate(config, self.optimizer)
