@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from models import tiny_config
-from programs import run
+from programs import ROOT, run
 from rmt import figures, tables
 from rmt.logged_runs import read_runs
 
@@ -43,11 +43,12 @@ def test_a_row_per_configuration_with_mean_and_spread_over_seeds(runs):
     assert outcome.status == 0
     rows = [line.strip("| ").split(" | ") for line in outcome.out.splitlines()]
     assert rows[0][:4] == ["model", "test bpc", "seeds", "numbers carried"]
+    assert "tokens/s" not in run(tables.main, "runs", runs, "--without_speed").out
     assert rows[2:] == [
-        ["baseline", "2.000", "1", "0", "5,000", "100", "1,234"],
-        ["rmt, memory 3, BPTT-2", "1.500 ± 0.354", "2", "24", "5,000", "150", "1,234"],
+        ["baseline", "2.000", "1", "0", "5,000", "1,234", "100"],
+        ["rmt, memory 3, BPTT-2", "1.500 ± 0.354", "2", "24", "5,000", "1,234", "150"],
         # 2 rows of memory and 9 cached rows in each of 3 layers, 8 numbers a row
-        ["trxl_rmt, memory 2, cache 9, BPTT-0", "1.000", "1", "232", "5,000", "100", "1,234"],
+        ["trxl_rmt, memory 2, cache 9, BPTT-0", "1.000", "1", "232", "5,000", "1,234", "100"],
     ]
 
 
@@ -75,3 +76,10 @@ def test_curves_are_drawn_alike_twice(runs):
 def test_labels_tell_runs_apart(runs):
     labels = [logged.label for logged in read_runs([runs])]
     assert labels[1:3] == ["rmt, memory 3, BPTT-2"] * 2
+
+
+def test_the_committed_table_is_what_the_committed_runs_give():
+    folder, table = ROOT / "results/runs/enwik8-small", ROOT / "results/tables/enwik8-small.md"
+    outcome = run(tables.main, "runs", folder, "--without_speed")
+    assert outcome.out == table.read_text()
+    assert outcome.out in (ROOT / "README.md").read_text()

@@ -13,16 +13,21 @@ from rmt.errors import UsageError, run_program
 from rmt.logged_runs import LoggedRun, read_runs
 
 
-def runs_table(runs: list[LoggedRun]) -> str:
-    """Compare runs of one dataset; those that differ by their seed alone share a row."""
+def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
+    """Compare runs of one dataset; those that differ by their seed alone share a row.
+
+    Raises UsageError where runs were scored on different texts.
+    """
     if len({(run.result["corpus"], run.word_level) for run in runs}) > 1:
         raise UsageError("these runs were scored on different texts: make a table of each")
     metric = "test ppl" if runs[0].word_level else "test bpc"
-    head = ["model", metric, "seeds", "numbers carried", "tokens", "tokens/s", "parameters"]
+    head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     in_order = sorted(runs, key=_first_seen(runs))
     for _, same in groupby(in_order, key=_configuration):
         rows.append(_row(list(same)))
+    if not with_speed:
+        rows = [row[:-1] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
@@ -51,8 +56,8 @@ def _row(runs: list[LoggedRun]) -> list[str]:
         str(len(runs)),
         f"{runs[0].model.n_carried:,}",
         f"{runs[0].result['tokens']:,}",
-        f"{speed:,.0f}",
         f"{runs[0].result['n_all_param']:,}",
+        f"{speed:,.0f}",
     ]
 
 
@@ -60,8 +65,11 @@ def main(argv: list[str]) -> None:
     parser = Parser(prog="python -m rmt.tables", description=__doc__.splitlines()[0])
     parser.add_argument("table", choices=["runs"], help="runs: compare the runs in FOLDER...")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--without_speed", action="store_true", help="for runs that shared their machine"
+    )
     options = parser.parse(argv)
-    print(runs_table(read_runs(options["folders"])), end="")
+    print(runs_table(read_runs(options["folders"]), not options["without_speed"]), end="")
 
 
 if __name__ == "__main__":

@@ -306,6 +306,7 @@ class Trainer:
         # With another number of processes or kind of device nothing can be repeated exactly; the
         # run then goes on with the random numbers of its seed.
         if len(random["cpu"]) == distributed.world_size():
-            torch.set_rng_state(random["cpu"][distributed.rank()])
+            # Cloned, for set_rng_state crashes on a view that doesn't begin its storage.
+            torch.set_rng_state(random["cpu"][distributed.rank()].clone())
             if self.device.type == "cuda" and "cuda" in random:
-                torch.cuda.set_rng_state(random["cuda"][distributed.rank()])
+                torch.cuda.set_rng_state(random["cuda"][distributed.rank()].clone())

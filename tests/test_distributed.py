@@ -1,0 +1,299 @@
+"""Two processes train and score as one does.
+
+Called as a program, this file is one of the processes: it runs rmt.train for each of a list of
+jobs. All jobs share two processes, because starting them takes longer than the jobs.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from programs import (
+    RMT,
+    TRXL,
+    Outcome,
+    assert_one_sentence,
+    process_settings,
+    records,
+    result,
+    run,
+    steps_saved,
+    weights_of,
+)
+from rmt import distributed, train
+from rmt.data.batches import SegmentBatches
+from rmt.recurrence import Stream
+from rmt.trainer import Trainer
+
+# Gradients are summed in another order, so float32 would drift apart within a few steps of Adam.
+DTYPE = torch.float64
+TOLERANCE = {"rtol": 1e-8, "atol": 1e-10}
+
+REPLAY = [*RMT, "--bptt_unrolls", "2"]
+# 10 streams of about 200 tokens: 26 segments of 8 tokens, so the second epoch begins at step 27.
+COMMON = "--batch_size 10 --max_step 30 --eval_interval 10 --eval_batch_size 3".split()
+SHORT = ["--max_step", "6"]
+CLUSTERS = [*RMT, "--batch_size", "4", "--tgt_len", "4", "--cutoffs", "15", "47", *SHORT]
+CHUNKS = ["--batch_size", "8", "--batch_chunk", "2"]
+SAME_AS_ONE = {
+    "rmt, replay": REPLAY,
+    "clusters without tokens": CLUSTERS,
+    "rmt, window, chunks": [*REPLAY, "--bptt_mode", "window", *CHUNKS, *SHORT],
+    "trxl, chunks": [*TRXL, *CHUNKS, *SHORT],
+    "trxl_rmt": [*REPLAY, "--model", "trxl_rmt", "--cache_len", "4", *SHORT],
+    "mt": ["--model", "mt", "--mem_len", "2", *SHORT],
+    "checkpoint_segments": [*REPLAY, "--checkpoint_segments", *SHORT],
+    "varlen": [*REPLAY, "--varlen", *SHORT],
+    "one stream to score": [*RMT, "--eval_batch_size", "1", *SHORT],
+    "a loss that is not a number": [*REPLAY, *SHORT],
+}
+SCHEDULE = "--scheduler constant --dropout 0.1 --eval_interval 4 --save_interval 3".split()
+RESUMED = [*REPLAY, *SCHEDULE]
+
+
+# One of the processes
+
+
+def run_jobs(rank: int, n_processes: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.set_default_dtype(DTYPE)
+    written = []
+
+    def watch(event: str, args: tuple) -> None:
+        if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR):
+            written.append(str(args[0]))
+        elif event in ("os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir"):
+            written.append(str(args[1 if event == "os.symlink" else 0]))
+
+    sys.addaudithook(watch)
+    outcomes = []
+    for i, job in enumerate(json.loads((folder / "jobs.json").read_text())):
+        store = f"file://{folder}/store{i}"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=n_processes)
+        written.clear()
+        with contextlib.ExitStack() as stack:
+            for name, where in job.get("events", {}).items():
+                stack.enter_context(EVENTS[name](rank, *where))
+            outcome = asdict(run(train.main, *job["flags"]))
+        inside = [path for path in written if path.startswith(str(folder))]
+        outcomes.append(outcome | {"written": [p for p in inside if "/store" not in p]})
+    (folder / f"outcomes{rank}.json").write_text(json.dumps(outcomes))
+
+
+def nan_at(rank: int, at_rank: int, at_call: int):
+    """Let the loss of one process not be a number in one step."""
+    real, calls = Stream.step, []
+
+    def step(stream, *inputs):
+        calls.append(1)
+        losses = real(stream, *inputs)
+        return losses * float("nan") if (rank, len(calls)) == (at_rank, at_call) else losses
+
+    return patch.object(Stream, "step", step)
+
+
+def signal_at(rank: int, at_rank: int, at_step: int):
+    """Interrupt one process after one step."""
+    real = Trainer.train_step
+
+    def train_step(trainer, progress):
+        real(trainer, progress)
+        if (rank, trainer.step) == (at_rank, at_step):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return patch.object(Trainer, "train_step", train_step)
+
+
+EVENTS = {"nan": nan_at, "signal": signal_at}
+
+
+# The tests
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def jobs(tiny, folder) -> dict:
+    """What the two processes do, in this order, each in the run folder of its name."""
+    flags = [*tiny, *COMMON]
+    jobs = {name: {"flags": [*flags, *changes]} for name, changes in SAME_AS_ONE.items()}
+    jobs["a loss that is not a number"]["events"] = {"nan": [1, 3]}
+    jobs |= {
+        "whole": {"flags": [*flags, *RESUMED, "--max_step", "12"]},
+        "stopped": {
+            "flags": [*flags, *RESUMED, "--max_step", "12"],
+            "events": {"signal": [1, 8]},
+        },
+        "restarted": {"flags": [*flags, *RESUMED, "--max_step", "12", "--restart"]},
+        "uneven": {"flags": [*flags, *RMT, "--batch_size", "5"]},
+        "uneven chunks": {"flags": [*flags, *RMT, "--batch_chunk", "10"]},
+    }
+    for name, job in jobs.items():
+        work_dir = folder / ("stopped" if name == "restarted" else name)
+        job["flags"] += ["--work_dir", str(work_dir)]
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def outcomes(jobs, folder) -> dict[str, list[Outcome]]:
+    """Of each job, how it ended in the first and in the second process."""
+    (folder / "jobs.json").write_text(json.dumps(list(jobs.values())))
+    settings = process_settings() | {"stderr": subprocess.STDOUT}
+    path = f"{Path(__file__).parent}{os.pathsep}{settings['env']['PYTHONPATH']}"
+    settings["env"] |= {"PYTHONPATH": path, "GLOO_SOCKET_IFNAME": "lo"}
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(folder)], **settings)
+        for rank in range(2)
+    ]
+    try:
+        printed = [process.communicate(timeout=150)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(printed)
+    ends = [json.loads((folder / f"outcomes{rank}.json").read_text()) for rank in range(2)]
+    return dict(zip(jobs, zip(*ends, strict=True), strict=True))
+
+
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(DTYPE)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", [name for name in SAME_AS_ONE if "number" not in name])
+def test_two_processes_are_as_good_as_one(outcomes, jobs, folder, double_precision, name):
+    assert [end["status"] for end in outcomes[name]] == [0, 0], outcomes[name]
+    alone = folder / f"{name}, alone"
+    outcome = run(train.main, *jobs[name]["flags"], "--work_dir", alone)
+    assert outcome.status == 0, outcome.err
+
+    for kind in ("train", "valid", "test"):
+        mine, theirs = records(alone, kind), records(folder / name, kind)
+        assert [entry["step"] for entry in mine] == [entry["step"] for entry in theirs]
+        for one, other in zip(mine, theirs, strict=True):
+            assert other["loss"] == pytest.approx(one["loss"], rel=1e-8)
+            for count in {"tokens", "tokens_scored", "epoch", "lr"} & one.keys():
+                assert other[count] == one[count]
+    one, other = weights_of(alone), weights_of(folder / name)
+    assert one.keys() == other.keys()
+    for weight in one:
+        assert one[weight].dtype == DTYPE
+        torch.testing.assert_close(other[weight], one[weight], **TOLERANCE)
+    assert result(folder / name)["processes"] == 2
+
+
+def test_some_clusters_had_no_token(jobs, tiny):
+    """Otherwise the job named after them shows nothing."""
+    flags = {"data": tiny[3], "encoded_dir": tiny[5]}
+    ids = train.shared_corpus(train.TrainConfig(**flags)).splits["train"]
+    empty = set()
+    for step, (_, targets) in enumerate(SegmentBatches(ids, 4, 4)):
+        if step < 6:
+            for low, high in ((15, 47), (47, 51)):
+                in_cluster = ((targets >= low) & (targets < high)).view(2, -1)
+                empty.add(tuple(in_cluster.any(dim=1).tolist()))
+    assert {(False, False), (True, False), (False, True)} <= empty
+
+
+def test_the_second_process_writes_nothing(outcomes):
+    for name, (first, second) in outcomes.items():
+        assert second["written"] == [], name
+        assert second["out"] == "", name
+        assert first["written"] or first["status"] == 2, name
+
+
+def test_both_skip_the_step_in_which_one_has_no_number(outcomes, folder):
+    name = "a loss that is not a number"
+    assert [end["status"] for end in outcomes[name]] == [0, 0]
+    assert result(folder / name)["n_nonfinite"] == 1
+    losses = [entry["loss"] for entry in records(folder / name, "train")]
+    assert [loss != loss for loss in losses] == [False, False, True, False, False, False]
+
+
+def test_both_refuse_a_batch_that_they_can_not_share(outcomes, folder):
+    for name, part in (
+        ("uneven", "batch_size 5 does not divide among 2 processes"),
+        ("uneven chunks", "the 5 streams of each process do not divide into 10 chunks"),
+    ):
+        for end in outcomes[name]:
+            end = Outcome(end["status"], end["out"], end["err"])
+            assert part in assert_one_sentence(end)
+        assert not (folder / name).exists()
+
+
+def test_an_interruption_of_one_stops_both(outcomes, folder):
+    first, second = outcomes["stopped"]
+    assert (first["status"], second["status"]) == (0, 0)
+    assert "interrupted after step 8, saved" in first["out"]
+
+
+def test_a_restart_with_two_processes_is_exact(outcomes, folder):
+    assert "continuing after step 8" in outcomes["restarted"][0]["out"]
+    whole, again = weights_of(folder / "whole"), weights_of(folder / "stopped")
+    assert all(torch.equal(whole[name], again[name]) for name in whole | again)
+    for kind in ("train", "valid", "test"):
+        mine, theirs = records(folder / "whole", kind), records(folder / "stopped", kind)
+        # The save at step 8 rounds the sum of the losses logged, nothing else.
+        assert [e["loss"] for e in mine] == pytest.approx([e["loss"] for e in theirs], rel=1e-12)
+        assert [e["step"] for e in mine] == [e["step"] for e in theirs]
+    assert steps_saved(folder / "stopped") == steps_saved(folder / "whole")
+
+
+def test_every_process_has_dropout_masks_of_its_own(outcomes, folder):
+    path = folder / "whole" / "last" / "training.pt"
+    states = torch.load(path, weights_only=True)["random"]["cpu"]
+    assert len(states) == 2
+    assert not torch.equal(*states)
+
+
+def test_one_process_goes_on_where_two_stopped(outcomes, jobs, folder, double_precision):
+    """Not exactly, with dropout; but from the same place."""
+    flags = [*jobs["whole"]["flags"], "--max_step", "13", "--work_dir", folder / "fewer"]
+    more = ["--restart", "--restart_dir", folder / "whole"]
+    outcome = run(train.main, *flags, *more)
+    assert outcome.status == 0, outcome.err
+    assert "continuing after step 12" in outcome.out
+    assert [entry["step"] for entry in records(folder / "fewer", "train")] == [13]
+
+
+@pytest.mark.parametrize(("n_streams", "n_processes"), [(10, 1), (10, 2), (10, 3), (10, 4), (3, 5)])
+def test_streams_are_shared_out(monkeypatch, n_streams, n_processes):
+    monkeypatch.setattr(distributed, "world_size", lambda: n_processes)
+    shares = []
+    for rank in range(n_processes):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(range(n_streams)[distributed.own_streams(n_streams)])
+    assert [stream for share in shares for stream in share] == list(range(n_streams))
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_torchrun(tiny, tmp_path):
+    """The command that the run scripts give."""
+    flags = [*tiny, *REPLAY, "--max_step", "2", "--work_dir", str(tmp_path / "run")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    settings = process_settings() | {"stderr": subprocess.STDOUT}
+    settings["env"] |= {"GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([*launch, "-m", "rmt.train", *flags], timeout=120, **settings)
+    assert done.returncode == 0, done.stdout
+    assert result(tmp_path / "run")["processes"] == 2
+    assert done.stdout.count("End of training") == 1
+
+
+if __name__ == "__main__":
+    run_jobs(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,147 @@
+"""Learning rates computed by hand, and the optimizers that are built."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from rmt.config import TrainConfig
+from rmt.optimization import LearningRate, build_optimizer
+
+
+def schedule(n_steps: int, **options) -> list[float]:
+    """The learning rates of the first steps, as the optimizer gets them."""
+    config = TrainConfig(**options)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=123.0)
+    learning_rate = LearningRate(config, optimizer)
+    rates = []
+    for step in range(n_steps):
+        returned = learning_rate.set_for(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+        assert returned == rates[-1] == learning_rate.at(step)
+    return rates
+
+
+def test_constant():
+    assert schedule(3, scheduler="constant", lr=0.5) == [0.5, 0.5, 0.5]
+
+
+def test_constant_with_warmup():
+    rates = schedule(6, scheduler="constant", lr=1.0, warmup_step=4)
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_cosine():
+    """Half a turn over max_step steps: lr/2 (1 + cos(pi s / S))."""
+    rates = schedule(6, scheduler="cosine", lr=1.0, max_step=4)
+    half = math.sqrt(0.5)
+    assert rates == pytest.approx([1.0, (1 + half) / 2, 0.5, (1 - half) / 2, 0.0, 0.0])
+
+
+def test_cosine_with_warmup_spans_the_steps_after_it():
+    rates = schedule(7, scheduler="cosine", lr=1.0, max_step=6, warmup_step=2)
+    half = math.sqrt(0.5)
+    assert rates == pytest.approx([0.5, 1.0, 1.0, (1 + half) / 2, 0.5, (1 - half) / 2, 0.0])
+
+
+def test_cosine_ends_at_eta_min():
+    rates = schedule(5, scheduler="cosine", lr=1.0, eta_min=0.2, max_step=4)
+    assert rates[2] == pytest.approx(0.6)
+    assert rates[4] == pytest.approx(0.2)
+
+
+def test_cosine_may_consist_of_warmup():
+    assert schedule(2, scheduler="cosine", lr=1.0, max_step=2, warmup_step=2) == [0.5, 1.0]
+    assert schedule(2, scheduler="cosine", lr=1.0, max_step=2, warmup_step=8) == [1 / 8, 2 / 8]
+
+
+def test_inv_sqrt():
+    """lr / sqrt(step), counted from 1, as published: lr itself is reached by the first step."""
+    rates = schedule(4, scheduler="inv_sqrt", lr=1.0)
+    assert rates == pytest.approx([1.0, 2**-0.5, 3**-0.5, 0.5])
+
+
+def test_inv_sqrt_with_warmup():
+    """step / warmup^1.5 until both meet at warmup."""
+    rates = schedule(9, scheduler="inv_sqrt", lr=1.0, warmup_step=4)
+    assert rates[:4] == pytest.approx([1 / 8, 2 / 8, 3 / 8, 4 / 8])
+    assert rates[4:] == pytest.approx([5**-0.5, 6**-0.5, 7**-0.5, 8**-0.5, 1 / 3])
+
+
+class DevPerf:
+    """A schedule that is told validation losses after the steps given."""
+
+    def __init__(self, **options):
+        self.config = TrainConfig(scheduler="dev_perf", lr=1.0, **options)
+        self.optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        self.learning_rate = LearningRate(self.config, self.optimizer)
+
+    def rates(self, losses: list[float], step: int = 0) -> list[float]:
+        """The learning rate of the step before each loss."""
+        rates = []
+        for loss in losses:
+            rates.append(self.learning_rate.set_for(step))
+            step += 1
+            self.learning_rate.tell_validation(step, loss)
+        return rates
+
+
+def test_dev_perf_decays_where_validation_gets_no_better():
+    assert DevPerf().rates([3, 2, 2.5, 1, 1, 1]) == [1, 1, 1, 0.5, 0.5, 0.25]
+
+
+def test_dev_perf_waits_for_patience():
+    assert DevPerf(patience=1).rates([1, 1, 1, 1, 1, 1]) == [1, 1, 1, 0.5, 0.5, 0.25]
+
+
+def test_dev_perf_has_a_rate_and_a_floor():
+    rates = DevPerf(decay_rate=0.1, lr_min=0.02).rates([1, 1, 1, 1, 1])
+    assert rates == pytest.approx([1, 1, 0.1, 0.02, 0.02])
+
+
+def test_dev_perf_warms_up_first():
+    """What validation says during warmup does not count."""
+    schedule = DevPerf(warmup_step=3)
+    assert schedule.rates([1, 9, 9, 9, 9, 9]) == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.5, 0.25])
+
+
+def test_dev_perf_goes_on_from_its_state():
+    losses = [3, 2, 2.5, 1, 1, 1]
+    whole = DevPerf(patience=1).rates(losses)
+    first, second = DevPerf(patience=1), DevPerf(patience=1)
+    begun = first.rates(losses[:3])
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.learning_rate.load_state_dict(first.learning_rate.state_dict())
+    assert begun + second.rates(losses[3:], step=3) == whole
+
+
+def test_other_schedules_have_no_state():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert LearningRate(TrainConfig(), optimizer).state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        ({"optim": "adam"}, lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.9, 0.999), eps=1e-8)),
+        ({"optim": "sgd"}, lambda p: torch.optim.SGD(p, lr=0.1)),
+        ({"optim": "sgd", "mom": 0.9}, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+        ({"optim": "adagrad"}, lambda p: torch.optim.Adagrad(p, lr=0.1)),
+    ],
+)
+def test_optimizers_are_those_of_pytorch(options, reference):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    copy = nn.Linear(3, 2)
+    copy.load_state_dict(model.state_dict())
+    ours = build_optimizer(model, TrainConfig(lr=0.1, **options))
+    plain = reference(copy.parameters())
+    for _ in range(3):
+        x = torch.randn(5, 3)
+        for module, optimizer in ((model, ours), (copy, plain)):
+            optimizer.zero_grad()
+            module(x).square().sum().backward()
+            optimizer.step()
+    for mine, theirs in zip(model.parameters(), copy.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -1,0 +1,174 @@
+"""Whatever flags are combined, a run either trains or ends with one sentence."""
+
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from programs import assert_one_sentence, records, result, run, steps_saved, weights_of
+from rmt import eval as evaluation
+from rmt import train
+
+N_STEPS = 2
+TINY = "--n_layer 1 --n_head 2 --d_head 4 --d_inner 8 --log_interval 1".split()
+
+
+# Of each option: values that a run can have, and values beyond the edge of what is allowed. What is
+# allowed alone may still be impossible together. True is a flag without a value.
+ALWAYS = {
+    "d_model": ([8, 6], [7, 0]),
+    "tgt_len": ([8, 5, 1, 16], [5000]),
+    "batch_size": ([4, 8, 1], [5000, -1]),
+    "eval_batch_size": ([2, 1, 3], [5000]),
+}
+MEMORY = {
+    "mem_len": ([1, 2, 5, 20], [0, -1]),
+    "cache_len": ([1, 8, 30], [0, -1]),
+    "bptt_unrolls": ([1, 2, 3, 100], [-1]),
+}
+OTHERS = {
+    "bptt_mode": (["window", "window", "replay"], []),
+    "read_mem_from_cache": ([True], []),
+    "mem_init": (["shared"], []),
+    "d_embed": ([4, 16], [-1]),
+    "dropout": ([0.1, 0.9], [1, "nan"]),
+    "dropatt": ([0.1, 0.9], [-1]),
+    "pre_lnorm": ([True], []),
+    "not_tied": ([True], []),
+    "cutoffs": (["1", "20", "10 30", "10 50", "50"], ["60", "30 10", "0", "51 70"]),
+    "clamp_len": ([1, 4, 100], [0, -5]),
+    "same_length": ([True], []),
+    "init": (["uniform"], []),
+    "init_range": ([0, 1], ["inf"]),
+    "init_std": ([0, 1, 50], ["nan"]),
+    "proj_init_std": ([0, 1], [-1]),
+    "adaptive": ([True], []),
+    "keep_newlines": ([], [True]),
+    "tokenizer": (["word"], []),
+    "batch_chunk": ([2, 4], [3]),
+    "varlen": ([True], []),
+    "checkpoint_segments": ([True], []),
+    "optim": (["sgd", "adagrad"], ["apex_adam"]),
+    "lr": ([0, 0.1, 1e8, 1e30], ["nan"]),
+    "mom": ([0.9, 2], [-1]),
+    "scheduler": (["inv_sqrt", "dev_perf", "dev_perf", "constant"], ["linear"]),
+    "warmup_step": ([1, 2, 100], [-1]),
+    "decay_rate": ([0, 0.9], [2]),
+    "lr_min": ([0.1, 100], [-1]),
+    "eta_min": ([0.1, 100], [-1]),
+    "patience": ([1], [-1]),
+    "clip": ([1e-30, "inf"], [0, "nan"]),
+    "max_nonfinite": ([1, 2], [0]),
+    "precision": (["bf16"], ["fp16"]),
+    "fp16": ([], [True]),
+    "eval_tgt_len": ([1, 4, 12, 30], [5000]),
+    "eval_interval": ([1, 3], [0]),
+    "max_eval_steps": ([1, 1000], [0]),
+    "seed": ([0, 2**63 - 1], [2**64, -1]),
+    "debug": ([True], []),
+    "restart": ([], [True]),
+    "multi_gpu": ([], [True]),
+    "no_such_flag": ([], [1]),
+}
+
+
+@st.composite
+def random_flags(draw) -> list[str]:
+    """Flags as words; three times in four of values that are allowed."""
+    careful = draw(st.integers(0, 3)) > 0
+    model = draw(st.sampled_from(["baseline", "mt", "trxl", "rmt", "rmt", "trxl_rmt", "trxl_rmt"]))
+    options = {"model": ([model], [])} | ALWAYS
+    for name in draw(st.lists(st.sampled_from(list(OTHERS)), max_size=7, unique=True)):
+        options[name] = OTHERS[name]
+    fitting = {"trxl": ["mem_len"], "mt": ["mem_len"], "rmt": ["mem_len", "bptt_unrolls"]}
+    memory = fitting.get(model, list(MEMORY) if model == "trxl_rmt" else [])
+    for name in memory if careful else draw(st.sets(st.sampled_from(list(MEMORY)))):
+        options[name] = MEMORY[name]
+
+    words = []
+    for name, (good, bad) in options.items():
+        if values := good if careful else good + bad:
+            value = draw(st.sampled_from(values))
+            words += [f"--{name}", *([] if value is True else str(value).split())]
+    return words
+
+
+@pytest.fixture(scope="module")
+def fast():
+    """Nothing is tested here that needs a disk to be in step, or to know the git commit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        patch.setattr(train, "environment", dict)
+        yield
+
+
+@pytest.fixture
+def data_flags(corpus_folder, text_file, encoded_dir):
+    return {
+        "words": ["--dataset", "wt103", "--data", corpus_folder, "--encoded_dir", encoded_dir],
+        "text": ["--dataset", "text", "--data", text_file, "--encoded_dir", encoded_dir],
+    }
+
+
+def check_finished(work_dir: Path, debug: bool) -> None:
+    if debug:
+        assert not work_dir.exists()
+        return
+    assert result(work_dir)["steps"] == N_STEPS
+    assert math.isfinite(result(work_dir)["test_loss"]) or result(work_dir)["n_nonfinite"]
+    assert [entry["step"] for entry in records(work_dir, "train")] == [1, N_STEPS]
+    assert steps_saved(work_dir) == [1, N_STEPS]
+
+
+seen = {"finished": 0, "refused": 0, "restarted": 0}
+
+
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(flags=random_flags(), data=st.sampled_from(["words", "words", "text"]))
+def test_any_flags(fast, data_flags, flags, data):
+    folder = Path(tempfile.mkdtemp())
+    try:
+        work_dir = folder / "run"
+        common = [*TINY, *data_flags[data], "--work_dir", work_dir, *flags]
+        common += ["--save_interval", 1]
+        outcome = run(train.main, *common, "--max_step", N_STEPS)
+        if outcome.status:
+            sentence = assert_one_sentence(outcome)
+            late = "the loss was not finite" in sentence
+            assert late or not work_dir.exists()
+            seen["refused"] += 1
+            return
+        seen["finished"] += 1
+        debug = "--debug" in flags
+        check_finished(work_dir, debug)
+        if debug:
+            return
+        # A finished run can be scored, and one whose last checkpoint is lost ends as before.
+        scored = run(evaluation.main, "--work_dir", work_dir)
+        assert scored.status == 0, scored.err
+        weights = weights_of(work_dir)
+        shutil.rmtree(work_dir / "checkpoints" / f"step-{N_STEPS:08d}")
+        again = run(train.main, *common, "--max_step", N_STEPS, "--restart")
+        assert again.status == 0, again.err
+        check_finished(work_dir, debug)
+        same = weights_of(work_dir)
+        assert all(torch.equal(weights[name], same[name]) for name in weights | same)
+        seen["restarted"] += 1
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_both_ends_were_seen():
+    """The flags above are neither all refused nor all accepted."""
+    if not any(seen.values()):
+        pytest.skip("the test above did not run")
+    assert min(seen["finished"], seen["refused"]) > 80, seen
+    assert seen["restarted"] > 10, seen
