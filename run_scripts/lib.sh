@@ -27,22 +27,28 @@ set_up_python() {
         PYTHON="$RMT_PYTHON"
         return
     fi
-    local base="${PYTHON3:-python3}" file mark
-    command -v "$base" >/dev/null || fail "there is no $base: install Python 3.11 or newer"
-    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "$("$base" --version) is too old: install Python 3.11 or newer, or set PYTHON3 to one"
     PYTHON="$ROOT/.venv/bin/python"
+    # An interrupted set-up, or one whose Python has gone since, is made again.
+    "$PYTHON" -m pip --version >/dev/null 2>&1 || make_venv
+    local file mark
     for file in "$ROOT/requirements.txt" "$@"; do
         # The mark holds what was installed, so that changed requirements are installed again.
-        mark="$ROOT/.venv/installed-$(basename "$(dirname "$file")")-$(basename "$file")"
+        mark="$ROOT/.venv/installed-$(cksum <<<"${file#"$ROOT"}" | cut -d ' ' -f 1)"
         cmp -s "$file" "$mark" && continue
-        echo "setting up .venv: installing $file" >&2
-        [[ -x "$PYTHON" ]] || "$base" -m venv "$ROOT/.venv" ||
-            fail "python3 -m venv failed: install the venv module (python3-venv on Debian)"
+        echo "setting up .venv: installing ${file#"$ROOT/"}" >&2
         "$PYTHON" -m pip install --quiet -r "$file" ||
             fail "pip could not install $file: see above, then run this again"
         cp "$file" "$mark"
     done
+}
+
+make_venv() {
+    local base="${PYTHON3:-python3}"
+    command -v "$base" >/dev/null || fail "there is no $base: install Python 3.11 or newer"
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$base" --version) is too old: install Python 3.11 or newer, or set PYTHON3 to one"
+    "$base" -m venv --clear "$ROOT/.venv" ||
+        fail "$base -m venv failed: install the venv module (python3-venv on Debian)"
 }
 
 # has FLAG ARGUMENTS...: whether a flag is among the arguments, with - or _ in its name.
@@ -73,8 +79,8 @@ value_of() {
 n_gpus() {
     if [[ "${RMT_DEVICE:-}" == cpu ]] || ! command -v nvidia-smi >/dev/null; then
         echo 0
-    else
-        nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
+    else # those that PyTorch can use, of those that CUDA_VISIBLE_DEVICES leaves
+        "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'
     fi
 }
 
@@ -141,8 +147,7 @@ language_model() {
     if has --multi_gpu "$@"; then
         local processes="${NPROC:-$gpus}"
         ((processes > 0)) || fail "--multi_gpu found no GPU: set NPROC=2 for two CPU processes"
-        exec "$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
-            -m rmt.train "${flags[@]}"
+        exec "$PYTHON" -m rmt.launch --standalone --nproc_per_node="$processes" -- "${flags[@]}"
     fi
     exec "$PYTHON" -m rmt.train "${flags[@]}"
 }

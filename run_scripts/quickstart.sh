@@ -21,7 +21,7 @@ train() {
         --tgt_len 64 --batch_size 16 --max_step 500 \
         --lr 0.002 --warmup_step 50 --precision bf16 \
         --log_interval 25 --eval_interval 125 --save_interval 500 |
-        grep --line-buffered -E '^\| (Eval|End)|^training'
+        (trap '' INT && exec grep --line-buffered -E '^\| (Eval|End)|^training')
 }
 train baseline --model baseline
 train trxl --model trxl --mem_len 16

@@ -9,7 +9,7 @@ HYPERPARAMETERS=(
     --n_layer 12 --d_model 512 --n_head 8 --d_head 64 --d_inner 2048
     --dropout 0.1 --dropatt 0.0
     --optim adam --lr 0.00025 --scheduler cosine --warmup_step 0 --clip 0.25
-    --max_step 400000 --eval_tgt_len 128
+    --max_step 400000 --eval_tgt_len 512
     --tgt_len 512
 )
 BATCH_SIZES=(128:64 512:22) # segment length:batch size in the paper's runs

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt.attention import align_distances, distance_embeddings, hidden_keys, relative_scores
+from rmt.attention import align_distances, distance_embeddings, masked_keys, relative_scores
 
 DRAWING = """
 x x . . . . .
@@ -27,7 +27,7 @@ def drawn(visible: torch.Tensor) -> str:
 
 
 def test_the_mask_is_the_papers_figure():
-    picture = drawn(~hidden_keys(0, 2, 3, 2))
+    picture = drawn(~masked_keys(0, 2, 3, 2))
     print(picture)
     assert picture == DRAWING
 
@@ -41,10 +41,10 @@ x x x x x x . .
 . . x x x x x x
 . . x x x x x x
 """
-    assert drawn(~hidden_keys(2, 2, 2, 2)) == expected
-    opened = ~hidden_keys(2, 2, 2, 2, memory_sees_cache=True)
+    assert drawn(~masked_keys(2, 2, 2, 2)) == expected
+    opened = ~masked_keys(2, 2, 2, 2, memory_sees_cache=True)
     assert opened[:, :2].all()
-    assert torch.equal(opened[:, 2:], ~hidden_keys(2, 2, 2, 2)[:, 2:])
+    assert torch.equal(opened[:, 2:], ~masked_keys(2, 2, 2, 2)[:, 2:])
 
 
 def test_a_window_shows_equally_many_tokens_and_all_of_the_memory():
@@ -57,7 +57,7 @@ def test_a_window_shows_equally_many_tokens_and_all_of_the_memory():
 . . . x x x x x x x
 . . . x x x x x x x
 """
-    assert drawn(~hidden_keys(3, 2, 3, 2, window=3)) == expected
+    assert drawn(~masked_keys(3, 2, 3, 2, window=3)) == expected
 
 
 sizes = st.integers(0, 4)
@@ -65,7 +65,7 @@ sizes = st.integers(0, 4)
 
 @given(sizes, sizes, st.integers(1, 5), sizes, st.booleans(), st.none() | st.integers(1, 6))
 def test_rules_of_the_mask(n_cached, n_read, n_tokens, n_write, memory_sees_cache, window):
-    visible = ~hidden_keys(
+    visible = ~masked_keys(
         n_cached, n_read, n_tokens, n_write, memory_sees_cache=memory_sees_cache, window=window
     )
     assert visible.shape == (n_read + n_tokens + n_write, n_cached + n_read + n_tokens + n_write)

@@ -1,4 +1,4 @@
-"""Scores: of finished runs by rmt.eval, of a model by evaluate, of steps that went wrong."""
+"""Scores: of finished runs by rmt.eval, of a model by evaluate."""
 
 import json
 import math
@@ -16,16 +16,13 @@ from programs import (
     result,
     run,
     run_process,
-    steps_saved,
-    weights_of,
 )
-from rmt import checkpoint, metrics, train
 from rmt import eval as evaluation
+from rmt import metrics, train
 from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import Protocol, bits_per_character, evaluate, in_train_protocol, perplexity
-from rmt.trainer import Trainer
 
 TRXL_RMT = [*RMT, "--model", "trxl_rmt", "--cache_len", "6"]
 
@@ -377,112 +374,3 @@ def test_the_protocol_of_training(model, train_options, lengths):
     protocol = in_train_protocol(ModelConfig(n_token=9, **model), config)
     tgt_len = train_options.get("eval_tgt_len", 70)
     assert protocol == Protocol(tgt_len, 10, lengths)
-
-
-# Losses that are not finite
-
-
-@pytest.fixture
-def bad_losses(monkeypatch):
-    """Multiply the losses of some training forwards, counted from 1, by a number such as nan."""
-
-    def bad_losses(which, number: float) -> list[int]:
-        real, calls = MemTransformerLM.forward, []
-
-        def forward(model, *inputs):
-            nll, state = real(model, *inputs)
-            if not model.training:
-                return nll, state
-            calls.append(1)
-            return (nll * number if len(calls) in which else nll), state
-
-        monkeypatch.setattr(MemTransformerLM, "forward", forward)
-        return calls
-
-    return bad_losses
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_the_run_ends_after_some_steps_in_a_row(tiny, tmp_path, bad_losses, number):
-    bad_losses(range(5, 99), number)
-    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 30, "--save_interval", 2]
-    outcome = run(train.main, *flags, "--max_nonfinite", 3)
-    sentence = assert_one_sentence(outcome)
-    assert sentence.startswith("the loss was not finite for 3 steps in a row, up to step 7: lower")
-    # Saved at step 6, after two of the three; the weights are still those of step 4.
-    assert steps_saved(tmp_path) == [4, 6]
-    found = checkpoint.find(tmp_path)
-    assert found.load_training()["place"]["nonfinite_in_a_row"] == 2
-    early = weights_of(tmp_path / "checkpoints", "step-00000004")
-    late = weights_of(tmp_path / "checkpoints", "step-00000006")
-    assert all(torch.equal(early[name], late[name]) for name in early | late)
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_after_a_restart_the_count_goes_on(tiny, tmp_path, bad_losses):
-    bad_losses(range(5, 99), math.nan)
-    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 30, "--save_interval", 2]
-    run(train.main, *flags, "--max_nonfinite", 3)
-    outcome = run(train.main, *flags, "--max_nonfinite", 3, "--restart")
-    assert "3 steps in a row, up to step 7" in assert_one_sentence(outcome)
-
-
-def test_single_bad_steps_are_left_out_and_counted(tiny, tmp_path, bad_losses, monkeypatch):
-    calls = bad_losses({3, 5}, math.nan)
-    unchanged, real = [], Trainer.train_step
-
-    def train_step(trainer, progress):
-        before = [parameter.clone() for parameter in trainer.model.parameters()]
-        real(trainer, progress)
-        after = trainer.model.parameters()
-        unchanged.append(all(torch.equal(*pair) for pair in zip(before, after, strict=True)))
-
-    monkeypatch.setattr(Trainer, "train_step", train_step)
-    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 7, "--max_nonfinite", 2]
-    outcome = run(train.main, *flags, "--scheduler", "constant")
-    assert outcome.status == 0, outcome.err
-    assert len(calls) == 7
-    assert unchanged == [False, False, True, False, True, False, False]
-    assert result(tmp_path)["n_nonfinite"] == 2
-    losses = [entry["loss"] for entry in records(tmp_path, "train")]
-    assert [math.isnan(loss) for loss in losses] == unchanged, "only their own log line says so"
-    assert [entry["n_nonfinite"] for entry in records(tmp_path, "train")] == [0, 0, 1, 1, 2, 2, 2]
-
-
-def test_a_bad_step_does_not_spoil_the_mean_of_its_interval(tiny, tmp_path, bad_losses):
-    bad_losses({3}, math.nan)
-    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--log_interval", 4]
-    assert run(train.main, *flags).status == 0
-    (entry,) = records(tmp_path, "train")
-    assert 1 < entry["loss"] < 5
-
-
-def test_bad_gradients_of_a_finite_loss(tiny, tmp_path, monkeypatch):
-    real, calls = torch.nn.utils.clip_grad_norm_, []
-
-    def clip(parameters, *args):
-        parameters = list(parameters)
-        calls.append(1)
-        if len(calls) == 2:
-            parameters[0].grad[0] = math.inf
-        return real(parameters, *args)
-
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
-    assert run(train.main, *tiny, *RMT, "--work_dir", tmp_path).status == 0
-    assert result(tmp_path)["n_nonfinite"] == 1
-    assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
-
-
-def test_a_bad_step_starts_new_streams(tiny, tmp_path, bad_losses, monkeypatch):
-    """The state may be bad too, so it is not carried on."""
-    bad_losses({3}, math.nan)
-    starts, real = [], Trainer._accumulate_gradients
-
-    def accumulate(trainer, segments):
-        starts.append(trainer.chunks[0].state is None and not trainer.chunks[0].history)
-        return real(trainer, segments)
-
-    monkeypatch.setattr(Trainer, "_accumulate_gradients", accumulate)
-    flags = [*tiny, *RMT, "--bptt_unrolls", 1, "--work_dir", tmp_path, "--max_step", 5]
-    assert run(train.main, *flags).status == 0
-    assert starts == [True, False, False, True, False]

@@ -102,6 +102,7 @@ VARIANTS = {
     "chunks": [*REPLAY, "--batch_chunk", "2"],
     "chunks, trxl": [*TRXL, "--batch_chunk", "4"],
     "dev_perf": [*TRXL, *"--scheduler dev_perf --lr 1 --eval_interval 2".split()],
+    "the best long ago": [*RMT, *"--scheduler constant --lr 0.5 --eval_interval 2".split()],
     "inv_sqrt": [*TRXL, *"--scheduler inv_sqrt --warmup_step 9".split()],
     "adagrad": [*REPLAY, "--optim", "adagrad"],
     "sgd": [*REPLAY, *"--optim sgd --lr 0.5".split()],
@@ -172,6 +173,7 @@ def test_these_variants_are_what_they_say(undisturbed):
     rates = [entry["lr"] for entry in records(undisturbed("dev_perf")[1], "train")]
     assert len({*rates[:8]}) > 1
     assert len({*rates[8:]}) > 1
+    assert result(undisturbed("the best long ago")[1])["best_step"] <= 6
 
 
 def test_restarting_many_times(tiny, tmp_path, stop_before_step):
@@ -268,19 +270,23 @@ def test_a_process_is_stopped(tiny, tmp_path, flags, number):
 def test_a_signal_during_an_evaluation_ends_it_at_once(tiny, tmp_path, monkeypatch, number, split):
     flags = [*tiny, *DROPOUT, *REPLAY, "--eval_interval", "2"]
     run(train.main, *flags, "--work_dir", tmp_path / "whole")
-    real = Trainer.score
+    real, finished = Trainer.score, []
 
     def score(trainer, what, *args):
-        if what == split and trainer.step == 4:
+        at_the_signal = what == split and trainer.step == 4
+        if at_the_signal:
             os.kill(os.getpid(), number)
-            raise AssertionError("the signal should have ended this")
-        return real(trainer, what, *args)
+        scored = real(trainer, what, *args)
+        if at_the_signal:
+            finished.append(what)
+        return scored
 
     monkeypatch.setattr(Trainer, "score", score)
     flags += ["--work_dir", tmp_path / "stopped"]
     outcome = run(train.main, *flags)
     assert outcome.status == 0, outcome.err
     assert "interrupted after step 4, saved" in outcome.out
+    assert not finished
     monkeypatch.setattr(Trainer, "score", real)
     assert run(train.main, *flags, "--restart").status == 0
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")

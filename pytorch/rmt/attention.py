@@ -20,7 +20,7 @@ from rmt.config import ModelConfig
 
 
 @lru_cache(maxsize=64)
-def hidden_keys(
+def masked_keys(
     n_cached: int,
     n_read: int,
     n_tokens: int,
@@ -30,7 +30,7 @@ def hidden_keys(
     window: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Which keys each row of a segment must not see: bool [rows, K], True where hidden.
+    """Which keys each row of a segment must not see: bool [rows, K], True where masked.
 
     Rows are read memory, tokens, write memory; keys are the cache and then the same rows. Tokens
     see the cache, the read memory and tokens up to themselves; read memory sees itself; write
@@ -85,7 +85,7 @@ def align_distances(scores_BHQR: Tensor, n_keys: int) -> Tensor:
     Query q, at key position K-Q+q, has key k at distance K-Q+q-k, which is column Q-1-q+k: each
     row starts one column before the row above it. Laying the rows end to end and cutting them
     again one element shorter makes exactly that shift, without copying. It needs R > K; cells
-    whose distance is not in the table (below -n_ahead) hold other rows' scores and must be hidden.
+    whose distance is not in the table (below -n_ahead) hold other rows' scores and must be masked.
     """
     *_, n_queries, n_distances = scores_BHQR.shape
     row = n_distances - 1
@@ -135,7 +135,7 @@ class RelativeAttention(nn.Module):
         n_queries: int,
         distance_RD: Tensor,
         biases_2Hd: Tensor | tuple[Tensor, Tensor],
-        hidden_QK: Tensor,
+        masked_QK: Tensor,
     ) -> Tensor:
         """Return what the last n_queries rows read from the context: [B, Q, D]."""
         content_bias_Hd, position_bias_Hd = biases_2Hd
@@ -144,7 +144,7 @@ class RelativeAttention(nn.Module):
         distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
         scores_BHQK = relative_scores(
             query_BHQd, key_BHKd, distance_HRd, content_bias_Hd, position_bias_Hd
-        ).masked_fill(hidden_QK, -math.inf)
+        ).masked_fill(masked_QK, -math.inf)
         # At least fp32 inside the softmax, also under autocast.
         softmax_dtype = torch.promote_types(scores_BHQK.dtype, torch.float32)
         weights_BHQK = self.dropatt(F.softmax(scores_BHQK, dim=-1, dtype=softmax_dtype))

@@ -33,21 +33,25 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, **kwargs)
 
-    def add_options(self, config_class: type, leave_out: Sequence[str] = ()) -> None:
-        """Add a flag for every option of a dataclass. Flags not given are absent from the result.
+    def add_options(self, config_class: type) -> None:
+        """Add a flag for every option of a dataclass, and --no_NAME for those that are on or off.
 
-        Absence lets a caller tell the default from a value that happens to equal it.
+        Flags not given are absent from the result, so that a caller can tell the default from a
+        value that happens to equal it.
         """
         group = self.add_argument_group(config_class.__name__)
         for spec in fields(config_class):
             meaning = spec.metadata.get("help")
-            if meaning is None or spec.name in leave_out:
+            if meaning is None:
                 continue
             if not isinstance(spec.default, bool | tuple):
                 meaning += f" (default: {spec.default!r})"
             settings = {"help": meaning.replace("%", "%%"), "default": argparse.SUPPRESS}
             if spec.type is bool:
                 settings["action"] = "store_true"
+                # So that a flag that a run script sets can be taken back.
+                off = {"dest": spec.name, "default": argparse.SUPPRESS, "action": "store_false"}
+                group.add_argument(f"--no_{spec.name}", **off, help=argparse.SUPPRESS)
             elif get_args(spec.type):  # tuple[int, ...]
                 settings |= {"nargs": "+", "type": get_args(spec.type)[0], "metavar": "N"}
             else:

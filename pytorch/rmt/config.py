@@ -12,6 +12,8 @@ from rmt.errors import UsageError
 from rmt.paths import project_root
 
 MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
+DATASETS = ("wt103", "enwik8", "text8", "text", "pydoc")
+TOKENIZERS = ("char", "word")
 
 
 def option(default, meaning: str, choices: tuple[str, ...] | None = None):
@@ -24,7 +26,7 @@ class ModelConfig:
     """Sizes and recurrence of one model. n_token, the vocabulary size, comes from the data."""
 
     n_token: int = field(metadata={"help": None})
-    model: str = option("rmt", "baseline, mt, trxl, rmt or trxl_rmt (docs: README, Models)", MODELS)
+    model: str = option("rmt", "which of the five models", MODELS)
     mem_len: int = option(
         0, "the paper's MEMORY: memory tokens (mt, rmt, trxl_rmt) or cached states (trxl)"
     )
@@ -84,8 +86,7 @@ class ModelConfig:
             )
         if self.read_mem_from_cache and self.model != "trxl_rmt":
             raise UsageError(f"read_mem_from_cache belongs to trxl_rmt, not to {self.model}")
-        if self.clamp_len < -1 or self.clamp_len == 0:
-            raise UsageError(f"clamp_len must be -1 (off) or positive, but it is {self.clamp_len}")
+        _check_limit(self, "clamp_len")
         if self.same_length and not self.n_cached:
             raise UsageError(
                 "same_length needs cached states (trxl with mem_len, or trxl_rmt with cache_len)"
@@ -96,6 +97,11 @@ class ModelConfig:
                 f"cutoffs {' '.join(map(str, self.cutoffs))} must increase from 1 and stay below "
                 f"the vocabulary's {self.n_token} words"
             )
+
+    @classmethod
+    def from_record(cls, options: dict) -> "ModelConfig":
+        """The configuration that was written to JSON with dataclasses.asdict."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
 
     @property
     def n_memory(self) -> int:
@@ -108,9 +114,9 @@ class ModelConfig:
         return self.mem_len if self.model == "trxl" else self.cache_len
 
     @property
-    def cache_option(self) -> str:
-        """The option that n_cached comes from."""
-        return "mem_len" if self.model == "trxl" else "cache_len"
+    def cache_option(self) -> str | None:
+        """The option that n_cached comes from; None for models that never have a cache."""
+        return {"trxl": "mem_len", "trxl_rmt": "cache_len"}.get(self.model)
 
     @property
     def n_carried(self) -> int:
@@ -130,10 +136,10 @@ class TrainConfig:
 
     # Data
     data: str = option("", "file or folder of the text; empty: where getdata.sh puts the dataset")
-    dataset: str = option("wt103", "how to read it", ("wt103", "enwik8", "text8", "text", "pydoc"))
+    dataset: str = option("wt103", "how to read it", DATASETS)
     encoded_dir: str = option("", "where encoded text is kept; empty: data/encoded")
     keep_newlines: bool = option(False, "enwik8: keep the newline bytes that the paper drops")
-    tokenizer: str = option("char", "dataset text: what a token is", ("char", "word"))
+    tokenizer: str = option("char", "dataset text: what a token is", TOKENIZERS)
     adaptive: bool = option(False, "adaptive softmax with the dataset's cutoffs that fit")
 
     # Segments and gradient between them
@@ -199,10 +205,7 @@ class TrainConfig:
             raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
         if not self.clip > 0:
             raise UsageError(f"clip must be positive, but it is {self.clip}")
-        if self.max_eval_steps < 1 and self.max_eval_steps != -1:
-            raise UsageError(
-                f"max_eval_steps must be -1 (all) or positive, but it is {self.max_eval_steps}"
-            )
+        _check_limit(self, "max_eval_steps")
         if self.batch_size % self.batch_chunk:
             raise UsageError(
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
@@ -216,10 +219,6 @@ class TrainConfig:
             raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
         if self.restart_dir and not self.restart:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
-        if self.keep_newlines and self.dataset != "enwik8":
-            raise UsageError(f"keep_newlines belongs to enwik8, not to {self.dataset}")
-        if self.tokenizer != "char" and self.dataset != "text":
-            raise UsageError(f"tokenizer belongs to dataset text, not to {self.dataset}")
 
     def recorded(self) -> dict:
         """The options that belong in a run's records.
@@ -253,9 +252,7 @@ class TrainConfig:
 class EvalConfig:
     """Which run to score and how. Lengths are in tokens."""
 
-    work_dir: str = option(
-        "", "run folder; empty: the newest run of this dataset, model, bptt_unrolls and seed"
-    )
+    work_dir: str = option("", "run folder; empty: the newest in runs/ that fits the options given")
     dataset: str = option("", "choose among runs: dataset")
     model: str = option("", "choose among runs: model")
     bptt_unrolls: int = option(-1, "choose among runs: bptt_unrolls; -1: any")
@@ -270,8 +267,9 @@ class EvalConfig:
     )
     tgt_len: int = option(0, "segment length; 0: the protocol's")
     mem_len: int = option(
-        -1, "cached states (trxl, trxl_rmt); -1: the protocol's; must be the run's own otherwise"
+        -1, "trxl: cached states, -1: the protocol's; memory tokens are always the run's own"
     )
+    cache_len: int = option(-1, "cached states (trxl_rmt); -1: the protocol's")
     clamp_len: int = option(0, "longest relative distance told apart; -1: no limit; 0: protocol's")
     same_length: bool = option(False, "every token sees equally many tokens")
     batch_size: int = option(0, "parallel streams; 0: the protocol's")
@@ -286,11 +284,8 @@ class EvalConfig:
     def __post_init__(self):
         _check_choices(self)
         _check_at_least(self, 0, "tgt_len", "batch_size")
-        _check_at_least(self, -1, "mem_len", "clamp_len", "bptt_unrolls", "seed")
-        if self.max_eval_steps < 1 and self.max_eval_steps != -1:
-            raise UsageError(
-                f"max_eval_steps must be -1 (all) or positive, but it is {self.max_eval_steps}"
-            )
+        _check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "bptt_unrolls", "seed")
+        _check_limit(self, "max_eval_steps")
 
 
 def check_together(model: ModelConfig, train: TrainConfig) -> None:
@@ -314,6 +309,12 @@ def _check_at_least(config, least, *names: str) -> None:
         value = getattr(config, name)
         if not least <= value < float("inf"):  # also refuses nan
             raise UsageError(f"{name} must be {least} or more, but it is {value}")
+
+
+def _check_limit(config, name: str) -> None:
+    value = getattr(config, name)
+    if value < 1 and value != -1:
+        raise UsageError(f"{name} must be -1 (no limit) or positive, but it is {value}")
 
 
 def _check_probabilities(config, *names: str) -> None:

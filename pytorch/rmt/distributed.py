@@ -26,7 +26,7 @@ def start(use_cuda: bool) -> torch.device:
     device = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if use_cuda:
         torch.cuda.set_device(device)
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and not dist.is_initialized():
         # gloo serves tensors on the CPU (flags, counts, saved states) beside nccl on the GPUs.
         dist.init_process_group("cpu:gloo,cuda:nccl" if use_cuda else "gloo")
     return device

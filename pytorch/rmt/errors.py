@@ -1,5 +1,6 @@
 """Errors that the user can mend, and how a program reports them."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -12,11 +13,20 @@ class UsageError(ValueError):
 
 
 def run_program(main: Callable[[list[str]], int | None]) -> None:
-    """Call main(argv) and end the process: 2 with one sentence on a UsageError, 130 on Ctrl-C."""
+    """Call main(argv) and end the process: 2 with one sentence on a UsageError, 130 on Ctrl-C.
+
+    Of several processes that fail alike only the first one speaks.
+    """
     try:
         status = main(sys.argv[1:])
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename} can't be used ({error.strerror})", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,7 +7,6 @@ scripts use for the dataset; --tgt_len, --mem_len, --clamp_len and --same_length
 
 import json
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +55,10 @@ def main(argv: list[str]) -> None:
     find = checkpoint.find_best if config.checkpoint == "best" else checkpoint.find
     found = find(work_dir)
     if found.manifest.get("corpus") != corpus.fingerprint:
-        print("note: the text is not the one this run was trained on")
+        raise UsageError(
+            "this is not the text the run was trained on, and its ids would mean other symbols: "
+            "give --data the same text"
+        )
     found.load_model(model)
     model.to(device)
 
@@ -81,24 +83,30 @@ def newest_run(config: EvalConfig) -> Path:
             settings = {**about["model"], **about["train"]}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        wanted = {name: getattr(config, name) for name in ("dataset", "model")}
-        wanted |= {name: getattr(config, name) for name in ("bptt_unrolls", "seed")}
-        if settings.get("model") in ("mt", "rmt"):
-            wanted["mem_len"] = config.mem_len  # these can't be scored with another
-        if all(value in ("", -1, settings.get(name)) for name, value in wanted.items()):
-            fitting.append((newest.stat().st_mtime, path.parent))
+        chosen = ("dataset", "model", "bptt_unrolls", "seed")
+        wanted = {name: getattr(config, name) for name in chosen}
+        lengths = {name: getattr(config, name) for name in ("mem_len", "cache_len")}
+        if settings.get("model") in ("mt", "rmt", "trxl_rmt"):
+            wanted["mem_len"] = lengths.pop("mem_len")  # memory tokens can't be changed
+        if _fits(wanted, settings):
+            # A cache can be scored at any length, but one trained with the length asked for is
+            # meant where there is one.
+            fitting.append((_fits(lengths, settings), newest.stat().st_mtime, path.parent))
     if not fitting:
         raise UsageError(f"no run in {runs_dir} fits: train first, or name its folder: --work_dir")
-    return max(fitting)[1]
+    return max(fitting)[-1]
+
+
+def _fits(wanted: dict, settings: dict) -> bool:
+    """Whether settings have the wanted values; empty and -1 stand for any."""
+    return all(value in ("", -1, settings.get(name)) for name, value in wanted.items())
 
 
 def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig]:
     """The options of a run folder."""
     try:
         about = json.loads((work_dir / "config.json").read_text())
-        model = {name: tuple(v) if isinstance(v, list) else v for name, v in about["model"].items()}
-        # The run may have had a GPU; its schedule is not needed here.
-        return ModelConfig(**model), TrainConfig.from_record(about["train"])
+        return ModelConfig.from_record(about["model"]), TrainConfig.from_record(about["train"])
     except FileNotFoundError:
         raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -130,13 +138,15 @@ def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) 
         protocol = replace(protocol, tgt_len=tgt_len, lengths=lengths)
 
     lengths = dict(protocol.lengths)
-    if config.mem_len >= 0 and model.model in ("trxl", "trxl_rmt"):
-        lengths[model.cache_option] = config.mem_len
-    elif config.mem_len >= 0 and config.mem_len != model.mem_len:
-        raise UsageError(
-            f"this run was trained with mem_len {model.mem_len}, which its weights depend on: "
-            "leave mem_len out"
-        )
+    for name in ("mem_len", "cache_len"):
+        length, own = getattr(config, name), getattr(model, name)
+        if length >= 0 and name == model.cache_option:
+            lengths[name] = length
+        elif length not in (-1, own):
+            raise UsageError(
+                f"this run was trained with {name} {own}, which its weights depend on: leave "
+                f"{name} out"
+            )
     if config.clamp_len:
         lengths["clamp_len"] = config.clamp_len
     if config.same_length:
@@ -161,13 +171,12 @@ def score(
 ) -> float:
     """Print and return the loss on a split, in nats per token."""
     started = time.perf_counter()
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     loss, n_tokens = evaluate(
         model,
         corpus.splits[split],
         protocol,
         device=device,
-        autocast=lambda: torch.autocast(device.type, dtype) if dtype else nullcontext(),
+        precision=precision,
         what=split,
     )
     seconds = time.perf_counter() - started

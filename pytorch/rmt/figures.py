@@ -19,6 +19,8 @@ from rmt.metrics import bits_per_character, perplexity
 
 def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     """Training loss beside validation loss, a line per run; the test score is in the legend."""
+    if len({run.word_level for run in runs}) > 1:
+        raise UsageError("perplexities and bits per character share no axis: draw a figure of each")
     word_level = runs[0].word_level
     unit, convert = ("ppl", perplexity) if word_level else ("bpc", bits_per_character)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
@@ -36,7 +38,8 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     if word_level:
         axes[0].set_yscale("log")
     # The first steps are far above everything that is worth comparing.
-    lowest = min(min(line.get_ydata()) for axis in axes for line in axis.get_lines())
+    drawn = [y for axis in axes for line in axis.get_lines() for y in line.get_ydata()]
+    lowest = min(drawn, default=1)
     axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.8))
     axes[1].legend(fontsize=8)
     save_figure(figure, out)

@@ -7,6 +7,7 @@ as such, anything else as a torch file. Nothing is unpickled but tensors: a whol
 the published code (model.pt) must first be turned into its state_dict with that code.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -158,13 +159,15 @@ def main(argv: list[str]) -> None:
     weights = read_tensors(source)
     convert = to_reference_names if "embedding.weight" in weights else from_reference_names
     converted = {name: tensor.clone().contiguous() for name, tensor in convert(weights).items()}
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.suffix == ".safetensors":
-            safetensors.torch.save_file(converted, target)
+            safetensors.torch.save_file(converted, unfinished)
         else:
-            torch.save(converted, target)
+            torch.save(converted, unfinished)
+        os.replace(unfinished, target)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        target.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise UsageError(f"{target} can't be written ({error})") from None
     print(f"{target}: {len(converted)} tensors")
 

@@ -1,9 +1,7 @@
-"""Ctrl-C and SIGTERM: finish the step, save, leave."""
+"""Ctrl-C and SIGTERM: finish what can't be dropped, save, leave."""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rmt import distributed
 
@@ -13,33 +11,21 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM sets `requested`; a second Ctrl-C ends at once."""
+    """While entered, the first SIGINT or SIGTERM is remembered; a second Ctrl-C ends at once."""
 
     def __init__(self):
         self.requested = False
-        self._at_once = False
         self._previous = {}
 
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises Interrupted: for long work that can be dropped and done again.
-
-        With several processes it waits for the end of the work, for all of them must leave alike.
-        """
-        if self.requested and distributed.world_size() == 1:
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come, to any process, so that all leave alike."""
+        if distributed.any_rank(self.requested):
             raise Interrupted
-        self._at_once = distributed.world_size() == 1
-        try:
-            yield
-        finally:
-            self._at_once = False
 
     def _handle(self, number: int, _frame) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
-        if self._at_once:
-            raise Interrupted
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():

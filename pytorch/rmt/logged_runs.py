@@ -61,8 +61,8 @@ def _read(folder: Path) -> LoggedRun:
         config = json.loads((folder / "config.json").read_text())
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        model = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()}
-        return LoggedRun(folder, ModelConfig(**model), config["train"], result, metrics)
+        model = ModelConfig.from_record(config["model"])
+        return LoggedRun(folder, model, config["train"], result, metrics)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a finished run: it has no {error.filename}") from None
     except (ValueError, KeyError, TypeError) as error:

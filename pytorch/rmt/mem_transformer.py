@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rmt.adaptive_softmax import AdaptiveSoftmax
-from rmt.attention import RelativeAttention, distance_embeddings, hidden_keys
+from rmt.attention import RelativeAttention, distance_embeddings, masked_keys
 from rmt.config import ModelConfig
 
 
@@ -177,7 +177,7 @@ class MemTransformerLM(nn.Module):
         x = self._input(tokens_BT, state)
         n_rows = x.shape[1]
         n_context = cache[0].shape[1] if cache else 0
-        distance_RD, hidden = self._positions_and_mask(n_context, n_tokens, x)
+        distance_RD, masked_QK = self._positions_and_mask(n_context, n_tokens, x)
         biases = (self.content_bias, self.position_bias)
 
         next_cache = []
@@ -189,7 +189,7 @@ class MemTransformerLM(nn.Module):
                 next_cache.append(kept[:, -config.n_cached :])
             n_queries = n_last if i == config.n_layer - 1 else n_rows
             if n_queries:
-                x = layer(context, n_queries, distance_RD, biases, hidden[-n_queries:])
+                x = layer(context, n_queries, distance_RD, biases, masked_QK[-n_queries:])
 
         out = self.dropout(x)
         memory = out[:, -n_write:] if n_write else None
@@ -221,7 +221,7 @@ class MemTransformerLM(nn.Module):
             x.dtype,
             x.device,
         )
-        hidden = hidden_keys(
+        masked_QK = masked_keys(
             n_context,
             config.n_memory,
             n_tokens,
@@ -230,7 +230,7 @@ class MemTransformerLM(nn.Module):
             window=config.n_cached if config.same_length else None,
             device=x.device,
         )
-        return self.dropout(distance_RD), hidden
+        return self.dropout(distance_RD), masked_QK
 
     def _checked(self, state: State, n_streams: int) -> State:
         for name, tensor in state.tensors().items():

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ from torch import nn
 from rmt import distributed
 from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
+from rmt.errors import UsageError
+from rmt.precision import autocast
 from rmt.progress import Progress
 
 
@@ -52,11 +53,18 @@ def in_train_protocol(model: ModelConfig, train: TrainConfig) -> Protocol:
     """The evaluation inside training, which the paper's numbers come from.
 
     As in Transformer-XL, a cache shrinks or grows by what the evaluation's segments are longer or
-    shorter, so that the context, cache and segment together, is that of training.
+    shorter, so that the context, cache and segment together, is that of training. Raises
+    UsageError where nothing of the cache would be left.
     """
     lengths = {}
     if model.n_cached:
-        lengths[model.cache_option] = max(0, model.n_cached + train.tgt_len - train.n_eval)
+        cache_len = model.n_cached + train.tgt_len - train.n_eval
+        if cache_len < 1:
+            raise UsageError(
+                f"eval_tgt_len {train.n_eval} is so much longer than tgt_len {train.tgt_len} that "
+                f"nothing of the cache of {model.n_cached} would be left: choose a shorter one"
+            )
+        lengths[model.cache_option] = cache_len
     return Protocol(train.n_eval, train.eval_batch_size, lengths)
 
 
@@ -67,33 +75,41 @@ def evaluate(
     protocol: Protocol,
     *,
     device: torch.device | str = "cpu",
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    precision: str = "fp32",
+    check: Callable[[], None] = lambda: None,
     what: str = "eval",
 ) -> tuple[float, int]:
     """Mean loss in nats per token over a corpus, and the number of tokens scored.
 
     The state is carried from the first segment to the last; every token counts once, so a short
     last segment weighs what it holds. Each process scores its own streams; the result is over all.
-    The model comes back in the mode (training or evaluation) it was in.
+    check is called before every segment and may raise, in all processes alike. The model comes
+    back in the mode (training or evaluation) it was in.
     """
-    streams = distributed.own_streams(protocol.batch_size)
+    segments = SegmentBatches(
+        ids,
+        protocol.batch_size,
+        protocol.tgt_len,
+        streams=distributed.own_streams(protocol.batch_size),
+        device=device,
+    )
+    n_segments = len(segments) if protocol.max_segments < 0 else protocol.max_segments
+    view = model.with_lengths(**protocol.lengths)
+    was_training, state = model.training, None
     total = torch.zeros((), dtype=torch.float64, device=device)
     n_tokens = 0
-    if streams.start < streams.stop:  # more processes than streams leave some without any
-        segments = SegmentBatches(
-            ids, protocol.batch_size, protocol.tgt_len, streams=streams, device=device
-        )
-        n_segments = len(segments) if protocol.max_segments < 0 else protocol.max_segments
-        view = model.with_lengths(**protocol.lengths)
-        was_training, state = model.training, None
-        view.eval()
+    view.eval()
+    try:
         with Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar:
             for tokens, targets in itertools.islice(segments, n_segments):
-                with autocast():
-                    nll, state = view(tokens, targets, state)
-                total += nll.double().sum()
-                n_tokens += nll.numel()
+                check()
+                if len(tokens):  # more processes than streams leave some without any
+                    with autocast(torch.device(device), precision):
+                        nll, state = view(tokens, targets, state)
+                    total += nll.double().sum()
+                    n_tokens += nll.numel()
                 bar.update()
+    finally:
         model.train(was_training)
     total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens])
     return total / n_tokens, int(n_tokens)

@@ -19,8 +19,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         case "sgd":
             return torch.optim.SGD(parameters, lr=config.lr, momentum=config.mom, fused=True)
         case "adagrad":
-            on_cpu = parameters[0].device.type == "cpu"
-            return torch.optim.Adagrad(parameters, lr=config.lr, fused=on_cpu or None)
+            return torch.optim.Adagrad(parameters, lr=config.lr)
         case "apex_adam":
             return _apex_adam(parameters, config)
     raise UsageError(f"unknown optimizer {config.optim!r}")
@@ -29,16 +28,18 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 def _apex_adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     try:
         from apex.optimizers import FusedAdam
-    except ImportError:
+    except (ImportError, RuntimeError):  # absent, or built without its CUDA parts
         raise UsageError(
             "optim apex_adam needs NVIDIA apex, which is built from github.com/NVIDIA/apex (the "
             "PyPI package named apex is another project); optim adam is PyTorch's own fused Adam"
         ) from None
+    if not config.cuda:
+        raise UsageError("optim apex_adam runs on GPUs only: give --cuda, or use optim adam")
     return FusedAdam(parameters, lr=config.lr, adam_w_mode=False)
 
 
 class LearningRate:
-    """The learning rate of every step, counted from 0; warmup is linear and reaches lr.
+    """The learning rate of every step, counted from 0; warmup is linear.
 
     cosine and constant depend on the step alone; so does inv_sqrt, whose lr is scaled by
     1/sqrt(step) as published; dev_perf also on the validation losses it was told.

@@ -7,6 +7,7 @@ events.*        the same for TensorBoard
 result.json     written at the end
 """
 
+import contextlib
 import io
 import json
 import os
@@ -40,10 +41,11 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Print a line and keep it in log.txt."""
-        if self.printing:
-            (self.progress.print if self.progress else print)(line)
         if self.path:
             self._write(self._log, line + "\n")
+        if self.printing:
+            with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the file has it
+                (self.progress.print if self.progress else print)(line)
 
     def record(self, kind: str, step: int, **values) -> None:
         """Keep one object in metrics.jsonl and its numbers as TensorBoard curves."""
@@ -80,6 +82,10 @@ class RunFolder:
         self._metrics.close()
         write_text(self.path / "metrics.jsonl", "".join(lines))
         self._metrics = (self.path / "metrics.jsonl").open("a")
+
+    def remove(self, name: str) -> None:
+        if self.path:
+            (self.path / name).unlink(missing_ok=True)
 
     def write_json(self, name: str, value: dict) -> None:
         if self.path:

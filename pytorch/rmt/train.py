@@ -6,6 +6,7 @@ test split, kept in the run folder's result.json.
 
 import os
 import resource
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,23 +27,17 @@ from rmt.metrics import (
     perplexity,
     readable,
 )
-from rmt.paths import project_root
 from rmt.progress import Progress
+from rmt.resume import choose_work_dir, find_checkpoint
 from rmt.run_folder import RunFolder, environment
 from rmt.trainer import Trainer
-
-# A checkpoint continues exactly only with the same values of these.
-SAME_ON_RESTART = (
-    "dataset tokenizer keep_newlines tgt_len varlen batch_size batch_chunk bptt_unrolls bptt_mode "
-    "optim seed"
-).split()
 
 
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = TrainConfig(**pick(TrainConfig, options))
     # All that can be said before the text is read, with a vocabulary that fits any cutoffs.
-    n_token = 1 + max(options.get("cutoffs", [0]))
+    n_token = 1 + max([0, *options.get("cutoffs", [])])
     check_together(ModelConfig(n_token=n_token, **pick(ModelConfig, options)), config)
     try:
         device = distributed.start(config.cuda)
@@ -112,8 +107,15 @@ def shared_corpus(config: TrainConfig) -> Corpus:
             progress=distributed.is_main(),
         )
 
-    corpus = load() if distributed.is_main() else None
-    distributed.barrier()
+    corpus, error = None, None
+    if distributed.is_main():
+        try:
+            corpus = load()
+        except UsageError as wrong:
+            error = wrong
+    # All of them must leave together; the first one says why.
+    if distributed.any_rank(error is not None):
+        raise error or UsageError("the first process could not read the text")
     return corpus or load()
 
 
@@ -132,58 +134,6 @@ def check_lengths(config: TrainConfig, corpus: Corpus, protocol: Protocol) -> No
             SegmentBatches(corpus.splits[split], protocol.batch_size, protocol.tgt_len)
         except UsageError as error:
             raise UsageError(f"in the {split} split, eval_{error}") from None
-
-
-def choose_work_dir(model: ModelConfig, config: TrainConfig) -> Path:
-    """The run folder; a new run must not touch an old one's."""
-    if config.work_dir:
-        work_dir = Path(config.work_dir)
-    else:
-        parts = [config.dataset, model.model, f"mem{model.mem_len}"]
-        parts += [f"cache{model.cache_len}"] if model.cache_len else []
-        parts += [f"seg{config.tgt_len}"]
-        parts += [f"bptt{config.bptt_unrolls}"] if model.writes_memory else []
-        parts += ["window"] if config.bptt_mode == "window" else []
-        work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
-    try:
-        occupied = (work_dir / "checkpoints").is_dir() or (work_dir / "result.json").exists()
-    except OSError as error:  # such as a name too long
-        raise UsageError(
-            f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"
-        ) from None
-    if occupied and not (config.restart and not config.restart_dir):
-        raise UsageError(
-            f"{work_dir} already holds a run: give --restart to continue it, or another --work_dir"
-        )
-    return work_dir
-
-
-def find_checkpoint(
-    model: ModelConfig, config: TrainConfig, corpus: Corpus, work_dir: Path | None
-) -> checkpoint.Checkpoint | None:
-    """The checkpoint to continue from, if asked for; UsageError where it is another run's."""
-    if not config.restart:
-        return None
-    warn = print if distributed.is_main() else lambda _: None
-    found = checkpoint.find(Path(config.restart_dir or work_dir), warn)
-    try:
-        then = found.manifest
-        pairs = [(name, then["model"][name], _plain(v)) for name, v in asdict(model).items()]
-        pairs += [(name, then["train"][name], getattr(config, name)) for name in SAME_ON_RESTART]
-        pairs += [("the text", then["corpus"], corpus.fingerprint)]
-    except (KeyError, TypeError):
-        raise UsageError(f"{found.path} was not written by this version of the program") from None
-    for name, old, new in pairs:
-        if old != new:
-            raise UsageError(
-                f"{found.path} belongs to another run: {name} was {old} there and is {new} now"
-            )
-    return found
-
-
-def _plain(value):
-    """A value as it comes back from JSON."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def train(
@@ -206,6 +156,7 @@ def train(
     }
     folder.write_json("config.json", settings | sizes | environment())
     folder.forget_after(trainer.step)
+    folder.remove("result.json")  # of the run before it was continued
     if found and config.restart_dir:
         if folder.path:
             checkpoint.adopt(found, folder.path)
@@ -227,11 +178,8 @@ def train(
         folder.progress = progress
         test_loss = None
         if trainer.run(folder, progress, interruption):
-            try:
-                with interruption.at_once():
-                    test_loss, n_scored = test(trainer, work_dir)
-            except Interrupted:
-                pass  # everything is saved; a restart goes straight to the test
+            with suppress(Interrupted):  # all is saved; a restart goes straight to the test
+                test_step, test_loss, n_scored = test(trainer, work_dir, interruption)
         folder.progress = None
     if test_loss is None:
         folder.log(f"| interrupted after step {trainer.step}, saved: continue with --restart")
@@ -240,19 +188,33 @@ def train(
         folder.log(f"| End of training | test {readable(test_loss, trainer.corpus.word_level)}")
         folder.log(rule)
         folder.record("test", trainer.step, loss=test_loss, tokens_scored=n_scored)
-        result = summary(trainer, model_config, config, test_loss)
+        result = summary(trainer, model_config, config, test_step, test_loss)
         folder.write_json("result.json", result | sizes | environment())
     folder.close()
 
 
-def test(trainer: Trainer, work_dir: Path | None) -> tuple[float, int]:
-    """Loss of the best checkpoint on the test split, in nats per token, and the tokens scored."""
+def test(
+    trainer: Trainer, work_dir: Path | None, interruption: Interruption
+) -> tuple[int, float, int]:
+    """Score the best checkpoint on the test split.
+
+    Returns its step, its loss in nats per token and the tokens scored.
+    """
+    step = trainer.step
     if work_dir:
-        checkpoint.find_best(work_dir).load_model(trainer.model)
-    return trainer.score("test")
+        best = checkpoint.find_best(work_dir)
+        best.load_model(trainer.model)
+        step = best.step
+    return step, *trainer.score("test", interruption)
 
 
-def summary(trainer: Trainer, model: ModelConfig, config: TrainConfig, test_loss: float) -> dict:
+def summary(
+    trainer: Trainer,
+    model: ModelConfig,
+    config: TrainConfig,
+    test_step: int,
+    test_loss: float,
+) -> dict:
     """What result.json says beside sizes and versions: settings, cost and scores."""
     if trainer.device.type == "cuda":
         device = torch.cuda.get_device_name(trainer.device)
@@ -284,6 +246,7 @@ def summary(trainer: Trainer, model: ModelConfig, config: TrainConfig, test_loss
         "eval_protocol": trainer.protocol.describe(),
         "best_step": trainer.best_step,
         "valid_loss": trainer.best_valid_loss,
+        "test_step": test_step,
         "test_loss": test_loss,
         **test_score,
     }

@@ -17,6 +17,7 @@ from rmt.errors import UsageError
 from rmt.interruption import Interrupted, Interruption
 from rmt.metrics import Protocol, evaluate, readable
 from rmt.optimization import LearningRate, build_optimizer
+from rmt.precision import autocast
 from rmt.progress import Progress
 from rmt.recurrence import Segment, Stream, Unrolled
 from rmt.run_folder import RunFolder
@@ -61,7 +62,7 @@ class Trainer:
             self.unrolled = DistributedDataParallel(
                 self.unrolled,
                 find_unused_parameters=model_config.writes_memory,
-                broadcast_buffers=False,
+                forward_sync_buffers=False,  # the only buffers are constants
             )
         self.optimizer = build_optimizer(model, config)
         self.learning_rate = LearningRate(config, self.optimizer)
@@ -98,8 +99,7 @@ class Trainer:
                     self.log(folder)
                 if self.step % self.config.save_interval == 0 and not self._evaluation_is_due():
                     self.save(folder)
-                if distributed.any_rank(interruption.requested):
-                    raise Interrupted
+                interruption.check()
         except Interrupted:
             if self.saved_at != self.step:
                 self.save(folder)
@@ -131,13 +131,13 @@ class Trainer:
     def _accumulate_gradients(self, segments: list[Segment]) -> float:
         """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
         self.unrolled.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         total = 0.0
         n_chunks = len(self.chunks)
         for i, stream in enumerate(self.chunks):
             part = [tuple(ids.chunk(n_chunks)[i] for ids in segment) for segment in segments]
             with self._gradients_stay_here(i < n_chunks - 1):
-                with self.autocast():
+                with autocast(self.device, self.config.precision):
                     loss = stream.step(self.unrolled, part).mean() / n_chunks
                 self.scaler.scale(loss).backward()
             total += loss.item()
@@ -149,10 +149,6 @@ class Trainer:
             return self.unrolled.no_sync()
         return nullcontext()
 
-    def autocast(self):
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.precision)
-        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
-
     def _update_weights(self, loss: float) -> bool:
         """Clip and step; if the loss or the gradient is not finite, leave the weights alone.
 
@@ -160,8 +156,10 @@ class Trainer:
         """
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip).item()
-        # The fp16 scaler tries scales that overflow; it leaves out such steps by itself.
-        norm_is_good = math.isfinite(norm) or self.scaler.is_enabled()
+        # The fp16 scaler tries scales that overflow; it leaves out such steps by itself. Below a
+        # scale of 1 it is not the scale's fault.
+        can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        norm_is_good = math.isfinite(norm) or can_rescale
         if distributed.any_rank(not (math.isfinite(loss) and norm_is_good)):
             self.scaler.update()
             self._restart_streams()
@@ -220,8 +218,7 @@ class Trainer:
     def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
         """Score the validation split and tell the schedule; remember the best."""
         started = time.perf_counter()
-        with interruption.at_once():
-            loss, n_tokens = self.score("valid", self.config.max_eval_steps)
+        loss, n_tokens = self.score("valid", interruption, self.config.max_eval_steps)
         self.evaluated_at = self.step
         if loss < self.best_valid_loss:
             self.best_valid_loss, self.best_step = loss, self.step
@@ -235,14 +232,17 @@ class Trainer:
         folder.log("-" * 100)
         folder.record("valid", self.step, loss=loss, tokens_scored=n_tokens, tokens=self.tokens)
 
-    def score(self, split: str, max_segments: int = -1) -> tuple[float, int]:
+    def score(
+        self, split: str, interruption: Interruption, max_segments: int = -1
+    ) -> tuple[float, int]:
         """Loss in nats per token on a split, and the tokens scored, by the run's protocol."""
         return evaluate(
             self.model,
             self.corpus.splits[split],
             replace(self.protocol, max_segments=max_segments),
             device=self.device,
-            autocast=self.autocast,
+            precision=self.config.precision,
+            check=interruption.check,
             what=split,
         )
 
@@ -254,6 +254,7 @@ class Trainer:
         random = {"cpu": distributed.gather_streams(torch.get_rng_state()[None])}
         if self.device.type == "cuda":
             random["cuda"] = distributed.gather_streams(torch.cuda.get_rng_state()[None])
+        # One process's sum is kept for all: the mean, from which the next log line is the same.
         self.interval_loss = distributed.mean_over_ranks(self.interval_loss)
         streams = {
             name: distributed.gather_streams(tensor) for name, tensor in self._streams().items()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from rmt.config import DATASETS, TOKENIZERS
 from rmt.data.encoding import (
     N_CODE_POINTS,
     NEWLINE,
@@ -37,9 +38,7 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError
 from rmt.paths import project_root
 
-DATASETS = ("wt103", "enwik8", "text8", "text", "pydoc")
 SPLITS = ("train", "valid", "test")
-TOKENIZERS = ("char", "word")
 
 # Transformer-XL: the words before the first cutoff form the head of the adaptive softmax.
 WT103_CUTOFFS = (20_000, 40_000, 200_000)

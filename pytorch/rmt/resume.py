@@ -1,0 +1,72 @@
+"""Where a run is kept, and whether it may go on from a checkpoint."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rmt import checkpoint, distributed
+from rmt.config import ModelConfig, TrainConfig
+from rmt.data.corpora import Corpus
+from rmt.errors import UsageError
+from rmt.paths import project_root
+
+# A checkpoint is continued only with the same values of these. batch_chunk and the number of
+# processes may differ: that changes the dropout masks, nothing else.
+SAME_ON_RESTART = (
+    "dataset tokenizer keep_newlines tgt_len varlen batch_size bptt_unrolls bptt_mode optim mom "
+    "scheduler seed"
+).split()
+# The state of this schedule holds its options.
+SAME_FOR_DEV_PERF = "lr decay_rate lr_min patience".split()
+
+
+def choose_work_dir(model: ModelConfig, config: TrainConfig) -> Path:
+    """The run folder; a new run must not touch an old one's."""
+    if config.work_dir:
+        work_dir = Path(config.work_dir)
+    else:
+        parts = [config.dataset, model.model, f"mem{model.mem_len}"]
+        parts += [f"cache{model.cache_len}"] if model.cache_len else []
+        parts += [f"seg{config.tgt_len}"]
+        parts += [f"bptt{config.bptt_unrolls}"] if model.writes_memory else []
+        parts += ["window"] if config.bptt_mode == "window" else []
+        work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
+    try:
+        occupied = (work_dir / "checkpoints").is_dir() or (work_dir / "result.json").exists()
+    except OSError as error:  # such as a name too long
+        raise UsageError(
+            f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"
+        ) from None
+    if occupied and not (config.restart and not config.restart_dir):
+        raise UsageError(
+            f"{work_dir} already holds a run: give --restart to continue it, or another --work_dir"
+        )
+    return work_dir
+
+
+def find_checkpoint(
+    model: ModelConfig, config: TrainConfig, corpus: Corpus, work_dir: Path | None
+) -> checkpoint.Checkpoint | None:
+    """The checkpoint to continue from, if asked for; UsageError where it is another run's."""
+    if not config.restart:
+        return None
+    warn = print if distributed.is_main() else lambda _: None
+    found = checkpoint.find(Path(config.restart_dir or work_dir), warn)
+    names = SAME_ON_RESTART + (SAME_FOR_DEV_PERF if config.scheduler == "dev_perf" else [])
+    try:
+        then = found.manifest
+        pairs = [(name, then["model"][name], _plain(v)) for name, v in asdict(model).items()]
+        pairs += [(name, then["train"][name], getattr(config, name)) for name in names]
+        pairs += [("the text", then["corpus"], corpus.fingerprint)]
+    except (KeyError, TypeError):
+        raise UsageError(f"{found.path} was not written by this version of the program") from None
+    for name, old, new in pairs:
+        if old != new:
+            raise UsageError(
+                f"{found.path} belongs to another run: {name} was {old} there and is {new} now"
+            )
+    return found
+
+
+def _plain(value):
+    """A value as it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
