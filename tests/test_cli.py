@@ -148,7 +148,7 @@ def properties_of_configs() -> dict[str, set[str]]:
     ("config", "files"),
     [
         (ModelConfig, ["mem_transformer.py", "attention.py", "adaptive_softmax.py", "train.py"]),
-        (TrainConfig, ["train.py", "trainer.py", "optimization.py", "metrics.py"]),
+        (TrainConfig, ["train.py", "trainer.py", "resume.py", "optimization.py", "metrics.py"]),
         (EvalConfig, ["eval.py"]),
     ],
 )

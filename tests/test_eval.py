@@ -21,6 +21,7 @@ from rmt import eval as evaluation
 from rmt import metrics, train
 from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
+from rmt.errors import UsageError
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import Protocol, bits_per_character, evaluate, in_train_protocol, perplexity
 
@@ -135,11 +136,15 @@ def test_a_cache_can_be_given_where_training_had_none(runs):
     assert protocol_of(out) == "tgt_len 8, batch_size 2, mem_len 6"
 
 
-def test_mem_len_of_trxl_rmt_is_its_cache(runs):
+def test_the_cache_of_trxl_rmt_is_free_and_its_memory_is_not(runs):
     assert protocol_of(score(runs("trxl_rmt"))) == "tgt_len 8, batch_size 2, cache_len 6"
-    for length in (0, 2, 9):  # 2 is also its number of memory tokens
-        out = score(runs("trxl_rmt"), "--mem_len", length)
+    for length in (0, 2, 9):
+        out = score(runs("trxl_rmt"), "--cache_len", length, "--mem_len", 2)
         assert protocol_of(out) == f"tgt_len 8, batch_size 2, cache_len {length}"
+    refused = run(evaluation.main, "--work_dir", runs("trxl_rmt"), "--mem_len", 3)
+    assert "trained with mem_len 2, which its weights depend on" in assert_one_sentence(refused)
+    refused = run(evaluation.main, "--work_dir", runs("trxl"), "--cache_len", 3)
+    assert "trained with cache_len 0" in assert_one_sentence(refused)
 
 
 def test_max_eval_steps(runs):
@@ -162,7 +167,7 @@ def test_max_eval_steps(runs):
         ("rmt", "--batch_size 5000", "batch_size 5000 is too large"),
         ("rmt", "--precision fp16", "precision fp16 needs --cuda"),
         ("rmt", "--clamp_len -2", "clamp_len must be -1 or more"),
-        ("rmt", "--max_eval_steps 0", "max_eval_steps must be -1 (all) or positive"),
+        ("rmt", "--max_eval_steps 0", "max_eval_steps must be -1 (no limit) or positive"),
         ("rmt", "--data nowhere", "there is no wt103 data at nowhere"),
     ],
 )
@@ -226,14 +231,13 @@ def test_a_damaged_best_is_named(runs, tmp_path):
     assert "step-00000004 is damaged (model.safetensors has changed)" in outcome.out
 
 
-def test_another_text_is_noted(runs, corpus_folder, tmp_path):
+def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path):
     other = shutil.copytree(corpus_folder, tmp_path / "other")
-    (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     flags = ["--data", other, "--encoded_dir", tmp_path]
+    assert scores_of(score(runs("rmt"), "--data", other)) == scores_of(score(runs("rmt")))
+    (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
-    assert outcome.status == 0, outcome.err
-    assert "note: the text is not the one this run was trained on" in outcome.out
-    assert "note:" not in score(runs("rmt"))
+    assert "not the text the run was trained on" in assert_one_sentence(outcome)
 
 
 # Which run
@@ -258,7 +262,8 @@ def project(tmp_path, monkeypatch, runs):
         ("--model rmt", "characters"),
         ("--model rmt --dataset wt103", "rmt"),
         ("--model rmt --mem_len 2", "characters"),
-        ("--mem_len 4", "trxl_rmt"),
+        ("--mem_len 4", "trxl"),
+        ("--model trxl_rmt --mem_len 2 --cache_len 3", "trxl_rmt"),
         ("--dataset text", "characters"),
         ("--seed 1111 --bptt_unrolls 0", "trxl_rmt"),
     ],
@@ -365,7 +370,7 @@ def test_units():
         ({"model": "rmt", "mem_len": 10}, {"eval_tgt_len": 20}, {}),
         ({"model": "trxl", "mem_len": 10}, {}, {"mem_len": 10}),
         ({"model": "trxl", "mem_len": 10}, {"eval_tgt_len": 20}, {"mem_len": 60}),
-        ({"model": "trxl", "mem_len": 10}, {"eval_tgt_len": 200}, {"mem_len": 0}),
+        ({"model": "trxl", "mem_len": 10}, {"eval_tgt_len": 79}, {"mem_len": 1}),
         ({"model": "trxl_rmt", "mem_len": 3, "cache_len": 10}, {}, {"cache_len": 10}),
     ],
 )
@@ -374,3 +379,9 @@ def test_the_protocol_of_training(model, train_options, lengths):
     protocol = in_train_protocol(ModelConfig(n_token=9, **model), config)
     tgt_len = train_options.get("eval_tgt_len", 70)
     assert protocol == Protocol(tgt_len, 10, lengths)
+
+
+def test_a_protocol_without_its_cache_is_refused():
+    model = ModelConfig(n_token=9, model="trxl", mem_len=10)
+    with pytest.raises(UsageError, match="nothing of the cache of 10 would be left"):
+        in_train_protocol(model, TrainConfig(tgt_len=70, eval_tgt_len=80))

@@ -67,10 +67,13 @@ class SegmentBatches:
 
     def segment(self, start: int, end: int) -> tuple[Tensor, Tensor]:
         """Tokens start ... end-1 of every stream and their targets: two [B, end - start] int64."""
-        ids = torch.from_numpy(self.columns[:, start : end + 1].astype(np.int64))
+        return self._on_device(start, end), self._on_device(start + 1, end + 1)
+
+    def _on_device(self, start: int, end: int) -> Tensor:
+        ids = torch.from_numpy(self.columns[:, start:end].astype(np.int64))
         if self.device.type == "cuda":
             ids = ids.pin_memory().to(self.device, non_blocking=True)
-        return ids[:, :-1], ids[:, 1:]
+        return ids
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self.segment(start, end) for start, end in self.bounds())
