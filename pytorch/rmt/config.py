@@ -105,8 +105,13 @@ class ModelConfig:
 
     @property
     def n_memory(self) -> int:
-        """Memory tokens at each end of a segment that has them."""
+        """Memory tokens before a segment (read memory)."""
         return 0 if self.model == "trxl" else self.mem_len
+
+    @property
+    def n_write(self) -> int:
+        """Memory tokens after a segment (write memory), whose outputs the next one reads."""
+        return self.mem_len if self.writes_memory else 0
 
     @property
     def n_cached(self) -> int:
@@ -121,8 +126,7 @@ class ModelConfig:
     @property
     def n_carried(self) -> int:
         """Numbers that one segment of a stream hands to the next."""
-        rows = self.n_cached * self.n_layer + (self.mem_len if self.writes_memory else 0)
-        return rows * self.d_model
+        return (self.n_cached * self.n_layer + self.n_write) * self.d_model
 
     @property
     def writes_memory(self) -> bool:

@@ -165,8 +165,7 @@ class MemTransformerLM(nn.Module):
         """Run the layers; return the tokens' last hidden states (if predict) and the next state."""
         config = self.config
         n_streams, n_tokens = tokens_BT.shape
-        n_read = config.n_memory
-        n_write = config.n_memory if config.writes_memory else 0
+        n_read, n_write = config.n_memory, config.n_write
         cache = self._checked(state or State(), n_streams).cache
         # The last layer need not compute rows that nothing reads: read memory never, tokens only
         # for predictions.
@@ -212,7 +211,6 @@ class MemTransformerLM(nn.Module):
 
     def _positions_and_mask(self, n_context: int, n_tokens: int, x: Tensor):
         config = self.config
-        n_write = config.n_memory if config.writes_memory else 0
         distance_RD = distance_embeddings(
             n_context + x.shape[1],
             max(1, config.n_memory),  # memory rows look ahead; align_distances needs at least 1
@@ -225,7 +223,7 @@ class MemTransformerLM(nn.Module):
             n_context,
             config.n_memory,
             n_tokens,
-            n_write,
+            config.n_write,
             memory_sees_cache=config.read_mem_from_cache,
             window=config.n_cached if config.same_length else None,
             device=x.device,
