@@ -5,6 +5,7 @@ jobs. All jobs share two processes, because starting them takes longer than the 
 """
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -65,6 +66,7 @@ RESUMED = [*REPLAY, *SCHEDULE]
 
 
 def run_jobs(rank: int, n_processes: int, folder: Path) -> None:
+    faulthandler.dump_traceback_later(120, exit=True)  # a deadlock says where it is
     torch.set_num_threads(1)
     torch.set_default_dtype(DTYPE)
     written = []

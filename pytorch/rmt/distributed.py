@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rmt.errors import UsageError
 
+_stopped: list[dist.ProcessGroup] = []
+
 
 def start(use_cuda: bool) -> torch.device:
     """Join the group that torchrun started, if there is one; return this process's device."""
@@ -34,6 +36,9 @@ def start(use_cuda: bool) -> torch.device:
 
 def stop() -> None:
     if dist.is_initialized():
+        # Kept, for otherwise the last reference may be DistributedDataParallel's, which destroys
+        # the group while it holds Python's lock, and gloo's threads may be waiting for that lock.
+        _stopped.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
