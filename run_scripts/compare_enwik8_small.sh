@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A small comparison of the five models at byte level that fits two CPU cores (about 10 minutes a
+# A small comparison of the five models at byte level that fits two CPU cores (10 to 30 minutes a
 # run): 4 layers, d_model 128, segment 64, 5.1 M tokens each. It is the table in the README, not one
 # of the paper's.
 #   bash run_scripts/compare_enwik8_small.sh --data FILE [--seed N] [other flags of rmt.train]
-# Runs that are finished are left out, interrupted ones go on.
+# Runs that are finished are left out, interrupted ones go on. At the end the table and the picture
+# of all runs so far, of any seed, are written to results/.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -11,6 +12,7 @@ set_up_python
 fetch_data enwik8 "$@"
 seed="$(value_of --seed "$@")"
 RUNS="$ROOT/results/runs/enwik8-small"
+mkdir -p "$ROOT/results/tables"
 
 run() {
     local work_dir="$RUNS/$1-seed${seed:-1}" restart=()
@@ -36,3 +38,6 @@ run rmt10-bptt0 --model rmt --mem_len 10 --bptt_unrolls 0 "$@"
 run rmt10-bptt1 --model rmt --mem_len 10 --bptt_unrolls 1 "$@"
 run rmt10-bptt3 --model rmt --mem_len 10 --bptt_unrolls 3 "$@"
 run trxl64-rmt10-bptt1 --model trxl_rmt --cache_len 64 --mem_len 10 --bptt_unrolls 1 "$@"
+
+"$PYTHON" -m rmt.tables runs "$RUNS" --without_speed | tee "$ROOT/results/tables/enwik8-small.md"
+"$PYTHON" -m rmt.figures curves "$RUNS" --out "$ROOT/results/figures/enwik8-small.png"

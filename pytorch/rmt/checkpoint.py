@@ -91,6 +91,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         safetensors.torch.save_file(dict(weights), temporary / MODEL_FILE)
+        (temporary / MODEL_FILE).chmod(0o644)  # safetensors makes it readable to its owner alone
         torch.save(training, temporary / TRAINING_FILE)
         hashes = {name: _sha256(temporary / name) for name in (MODEL_FILE, TRAINING_FILE)}
         manifest = {"step": step, **about, "sha256": hashes}
