@@ -18,9 +18,9 @@ train() {
     echo "== $name"
     "$PYTHON" -m rmt.train --dataset pydoc --work_dir "$OUT/$name" "$@" \
         --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
-        --tgt_len 64 --batch_size 16 --max_step 500 \
+        --tgt_len 64 --batch_size 16 --max_step 600 \
         --lr 0.002 --warmup_step 50 --precision bf16 \
-        --log_interval 25 --eval_interval 125 --save_interval 500 |
+        --log_interval 25 --eval_interval 100 --save_interval 600 |
         (trap '' INT && exec grep --line-buffered -E '^\| (Eval|End)|^training')
 }
 train baseline --model baseline
