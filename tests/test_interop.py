@@ -98,7 +98,7 @@ class Trap:
 
 def test_no_pickle_is_executed(tmp_path):
     with (tmp_path / "model.pt").open("wb") as file:
-        pickle.dump({"weight": Trap(tmp_path / "sprung")}, file)
+        pickle.dump({"weight": Trap(tmp_path / "sprung")}, file, protocol=2)
     torch.save(Trap(tmp_path / "sprung"), tmp_path / "zip.pt")
     for name in ("model.pt", "zip.pt"):
         with pytest.raises(UsageError, match="can be read safely"):
