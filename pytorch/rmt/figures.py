@@ -40,7 +40,7 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     # The first steps are far above everything that is worth comparing.
     drawn = [y for axis in axes for line in axis.get_lines() for y in line.get_ydata()]
     lowest = min(drawn, default=1)
-    axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.8))
+    axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.35))
     axes[1].legend(fontsize=8)
     save_figure(figure, out)
 
