@@ -39,7 +39,7 @@ cat <<'NEXT'
 "numbers carried" is what a segment hands to the next one; the runs have one seed and are short, so
 small differences mean nothing. What to do next:
   tensorboard --logdir results/quickstart                        look at the curves
-  bash run_scripts/compare_enwik8_small.sh                       five models, an hour and a half
+  bash run_scripts/compare_enwik8_small.sh                       five models, about two hours
   bash run_scripts/run_wt103_rmt.sh train --mem_len 10 --bptt_unrolls 3 --tgt_len 50
                                                                  the paper's setting (GPU)
   bash run_scripts/test.sh                                       the tests
