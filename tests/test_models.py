@@ -148,9 +148,9 @@ def test_the_cache_has_no_gradient_and_the_memory_has():
 def test_the_cache_holds_the_inputs_of_the_layers_at_sequence_tokens():
     model = tiny_model("trxl_rmt", mem_len=2, cache_len=4)
     [(tokens, _)] = tiny_segments([6])
-    inputs = []
+    inputs = []  # of every layer, whose keys and values are made of all rows
     for layer in model.layers:
-        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+        layer.attention.key_value.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     state = model.advance(tokens)
     for kept, rows in zip(state.cache, inputs, strict=True):
         assert torch.equal(kept, rows[:, 2 + 6 - 4 : 2 + 6])

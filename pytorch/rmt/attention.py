@@ -105,6 +105,9 @@ def relative_scores(
     score(i, j) = [(q_i + u) . k_j + (q_i + v) . W_r R(i-j)] / sqrt(d), with u the content bias,
     v the position bias and W_r R(i-j) the rows of distance_HRd, ordered from distance K-1 down.
     """
+    # Under autocast the biases would otherwise make the queries fp32 and back again.
+    content_bias_Hd = content_bias_Hd.to(query_BHQd.dtype)
+    position_bias_Hd = position_bias_Hd.to(query_BHQd.dtype)
     content_BHQK = (query_BHQd + content_bias_Hd[:, None]) @ key_BHKd.transpose(-1, -2)
     position_BHQR = torch.einsum(
         "bhqd,hrd->bhqr", query_BHQd + position_bias_Hd[:, None], distance_HRd
@@ -129,21 +132,29 @@ class RelativeAttention(nn.Module):
         self.output = nn.Linear(width, config.d_model, bias=False)
         self.dropatt = nn.Dropout(config.dropatt)
 
+    def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """What rows of the context offer to all queries: keys and values, [B, H, K, d] each."""
+        keys, values = self.key_value(context_BKD).chunk(2, dim=-1)
+        return self._heads(keys), self._heads(values)
+
     def forward(
         self,
-        context_BKD: Tensor,
-        n_queries: int,
+        x_BQD: Tensor,
+        keys_values: tuple[Tensor, Tensor],
         distance_RD: Tensor,
         biases_2Hd: Tensor | tuple[Tensor, Tensor],
         masked_QK: Tensor,
     ) -> Tensor:
-        """Return what the last n_queries rows read from the context: [B, Q, D]."""
+        """Return what the rows x, the last Q of the context, read from the whole: [B, Q, D]."""
+        key_BHKd, value_BHKd = keys_values
         content_bias_Hd, position_bias_Hd = biases_2Hd
-        query_BHQd = self._heads(self.query(context_BKD[:, -n_queries:]))
-        key_BHKd, value_BHKd = map(self._heads, self.key_value(context_BKD).chunk(2, dim=-1))
         distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
         scores_BHQK = relative_scores(
-            query_BHQd, key_BHKd, distance_HRd, content_bias_Hd, position_bias_Hd
+            self._heads(self.query(x_BQD)),
+            key_BHKd,
+            distance_HRd,
+            content_bias_Hd,
+            position_bias_Hd,
         ).masked_fill(masked_QK, -math.inf)
         # At least fp32 inside the softmax, also under autocast.
         softmax_dtype = torch.promote_types(scores_BHQK.dtype, torch.float32)

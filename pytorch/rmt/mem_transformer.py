@@ -90,14 +90,21 @@ class Layer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, context_BKD: Tensor, n_queries: int, *attention_inputs) -> Tensor:
-        """Return the new hidden states of the last n_queries rows of the context: [B, Q, D]."""
-        x = context_BKD[:, -n_queries:]
+    def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the attention, [B, H, K, d] each."""
+        return self.attention.keys_values(
+            self.attention_norm(context_BKD) if self.pre_lnorm else context_BKD
+        )
+
+    def forward(self, x_BQD: Tensor, keys_values: tuple, *attention_inputs) -> Tensor:
+        """Return the new hidden states of the rows x, the last Q of the context: [B, Q, D]."""
+        x = x_BQD
         if self.pre_lnorm:
-            normed = self.attention_norm(context_BKD)
-            x = x + self.dropout(self.attention(normed, n_queries, *attention_inputs))
+            x = x + self.dropout(
+                self.attention(self.attention_norm(x), keys_values, *attention_inputs)
+            )
             return x + self.feed_forward(self.feed_forward_norm(x))
-        read = self.dropout(self.attention(context_BKD, n_queries, *attention_inputs))
+        read = self.dropout(self.attention(x, keys_values, *attention_inputs))
         x = self.attention_norm(x + read)
         return self.feed_forward_norm(x + self.feed_forward(x))
 
@@ -130,9 +137,12 @@ class MemTransformerLM(nn.Module):
     def forward(
         self, tokens_BT: Tensor, targets_BT: Tensor, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """Return each target's negative log-probability in nats, [B, T], and the next state."""
+        """Return each target's negative log-probability in nats, [B, T], and the next state.
+
+        A target of -100 is not scored: its loss is 0, without gradient.
+        """
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
-        nll = self.softmax(hidden_BTD.flatten(0, 1), targets_BT.flatten(), *self._word_weights())
+        nll = self.softmax(hidden_BTD.flatten(0, 1), targets_BT.flatten(), *self.word_weights())
         return nll.view_as(targets_BT), state
 
     def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
@@ -142,7 +152,7 @@ class MemTransformerLM(nn.Module):
     def predict(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the log-probability of every word as next token, [B, T, V], and the next state."""
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
-        log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self._word_weights())
+        log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self.word_weights())
         return log_probs.unflatten(0, tokens_BT.shape), state
 
     def with_lengths(self, **changes) -> "MemTransformerLM":
@@ -176,7 +186,7 @@ class MemTransformerLM(nn.Module):
         x = self._input(tokens_BT, state)
         n_rows = x.shape[1]
         n_context = cache[0].shape[1] if cache else 0
-        distance_RD, masked_QK = self._positions_and_mask(n_context, n_tokens, x)
+        distance_RD, masked_QK = self.positions_and_mask(n_context, n_tokens, n_write, x)
         biases = (self.content_bias, self.position_bias)
 
         next_cache = []
@@ -188,7 +198,13 @@ class MemTransformerLM(nn.Module):
                 next_cache.append(kept[:, -config.n_cached :])
             n_queries = n_last if i == config.n_layer - 1 else n_rows
             if n_queries:
-                x = layer(context, n_queries, distance_RD, biases, masked_QK[-n_queries:])
+                x = layer(
+                    x[:, -n_queries:],
+                    layer.keys_values(context),
+                    distance_RD,
+                    biases,
+                    masked_QK[-n_queries:],
+                )
 
         out = self.dropout(x)
         memory = out[:, -n_write:] if n_write else None
@@ -197,22 +213,32 @@ class MemTransformerLM(nn.Module):
 
     def _input(self, tokens_BT: Tensor, state: State | None) -> Tensor:
         """Embed the tokens and put memory around them: [B, rows, D]."""
-        x = self.embedding(tokens_BT)
-        if hasattr(self, "embedding_projection"):
-            x = x @ self.embedding_projection.T
-        x = x * math.sqrt(self.config.d_model)
+        x = self.embedded(tokens_BT)
         if self.config.n_memory:
-            if state is None or state.memory is None:
-                memory = self.memory.expand(len(tokens_BT), -1, -1)
-            else:
-                memory = state.memory
+            memory = self.read_memory(state, len(tokens_BT))
             x = torch.cat([memory, x, memory] if self.config.writes_memory else [memory, x], dim=1)
         return self.dropout(x)
 
-    def _positions_and_mask(self, n_context: int, n_tokens: int, x: Tensor):
+    def embedded(self, tokens_BT: Tensor) -> Tensor:
+        """The tokens as rows of the first layer, before dropout: [B, T, D]."""
+        x = self.embedding(tokens_BT)
+        if hasattr(self, "embedding_projection"):
+            x = x @ self.embedding_projection.T
+        return x * math.sqrt(self.config.d_model)
+
+    def read_memory(self, state: State | None, n_streams: int) -> Tensor:
+        """The memory that a segment starts with, the state's or the initial one: [B, m, D]."""
+        if state is None or state.memory is None:
+            return self.memory.expand(n_streams, -1, -1)
+        return state.memory
+
+    def positions_and_mask(
+        self, n_context: int, n_tokens: int, n_write: int, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Distance embeddings [R, D] and mask [rows, K] of a segment; x gives dtype and device."""
         config = self.config
         distance_RD = distance_embeddings(
-            n_context + x.shape[1],
+            n_context + config.n_memory + n_tokens + n_write,
             max(1, config.n_memory),  # memory rows look ahead; align_distances needs at least 1
             config.d_model,
             config.clamp_len,
@@ -223,7 +249,7 @@ class MemTransformerLM(nn.Module):
             n_context,
             config.n_memory,
             n_tokens,
-            config.n_write,
+            n_write,
             memory_sees_cache=config.read_mem_from_cache,
             window=config.n_cached if config.same_length else None,
             device=x.device,
@@ -238,7 +264,8 @@ class MemTransformerLM(nn.Module):
                 )
         return state
 
-    def _word_weights(self) -> tuple[Tensor, Tensor | None]:
+    def word_weights(self) -> tuple[Tensor, Tensor | None]:
+        """What the softmax shares with the embedding: its weights [V, E] and projection."""
         weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
         return weight, getattr(self, "embedding_projection", None)
 
@@ -246,12 +273,14 @@ class MemTransformerLM(nn.Module):
 
     @torch.no_grad()
     def _initialize(self) -> None:
-        """Draw the initial weights as Transformer-XL does; memory rows from N(0, 1)."""
+        """Draw the initial weights, by default as Transformer-XL does; memory from N(0, 1)."""
         config = self.config
 
         def draw(weight: Tensor) -> None:
             if config.init == "uniform":
                 nn.init.uniform_(weight, -config.init_range, config.init_range)
+            elif config.init == "xavier":
+                nn.init.xavier_uniform_(weight)
             else:
                 nn.init.normal_(weight, 0.0, config.init_std)
 
