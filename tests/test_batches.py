@@ -114,17 +114,19 @@ def test_a_reader_goes_from_epoch_to_epoch():
     batches = SegmentBatches(ids(22), 2, 4)  # segments of 4, 4 and 2 tokens
     reader = EpochReader(batches)
     read = [reader.next(1) for _ in range(7)]
-    assert [starts for _, starts in read] == [True, False, False] * 2 + [True]
+    assert [update.starts_streams for update in read] == [True, False, False] * 2 + [True]
     once = lists(batches)
-    assert [lists(segments)[0] for segments, _ in read] == [*once, *once, once[0]]
-    assert (reader.epoch, reader.position) == (3, 1)
+    assert [lists(update.segments)[0] for update in read] == [*once, *once, once[0]]
+    assert [update.n_scored for update in read] == [8, 8, 4, 8, 8, 4, 8]
+    assert reader.place == {"epoch": 3, "position": 1}
 
 
 def test_several_segments_at_a_time_stop_at_an_epochs_end():
     reader = EpochReader(SegmentBatches(ids(22), 2, 4))
     read = [reader.next(2) for _ in range(4)]
-    assert [len(segments) for segments, _ in read] == [2, 1, 2, 1]
-    assert [starts for _, starts in read] == [True, False, True, False]
+    assert [len(update.segments) for update in read] == [2, 1, 2, 1]
+    assert [update.starts_streams for update in read] == [True, False, True, False]
+    assert [update.n_scored for update in read] == [16, 4, 16, 4]
 
 
 def test_every_epoch_has_lengths_of_its_own():
@@ -132,8 +134,8 @@ def test_every_epoch_has_lengths_of_its_own():
     reader = EpochReader(batches, varlen_seed=3)
     epochs = {1: [], 2: []}
     while reader.epoch < 3:
-        segments, _ = reader.next(1)
-        epochs.setdefault(reader.epoch, []).append(segments[0][0].shape[1])
+        [(tokens, _)] = reader.next(1).segments
+        epochs.setdefault(reader.epoch, []).append(tokens.shape[1])
     assert sum(epochs[1]) == sum(epochs[2]) == 2499
     assert epochs[1] != epochs[2]
 
@@ -149,12 +151,12 @@ def test_seek_goes_on_where_another_reader_was(n_before, at_a_time, seed):
     first, second = EpochReader(batches, seed), EpochReader(batches, seed)
     for _ in range(n_before):
         first.next(at_a_time)
-    second.seek(first.epoch, first.position)
+    second.seek(**first.place)
     for _ in range(40):
         mine, theirs = first.next(at_a_time), second.next(at_a_time)
-        assert lists(mine[0]) == lists(theirs[0])
-        assert mine[1] == theirs[1]
-        assert (first.epoch, first.position) == (second.epoch, second.position)
+        assert lists(mine.segments) == lists(theirs.segments)
+        assert mine[1:] == theirs[1:]
+        assert first.place == second.place
 
 
 # Several processes

@@ -11,7 +11,7 @@ from programs import RMT, ROOT, TRXL, assert_one_sentence, records, run, run_pro
 from rmt import eval as evaluation
 from rmt import interop, train
 from rmt.cli import DROPPED
-from rmt.config import EvalConfig, ModelConfig, TrainConfig
+from rmt.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
 from rmt.errors import UsageError
 
 PACKAGE = ROOT / "pytorch" / "rmt"
@@ -148,7 +148,11 @@ def properties_of_configs() -> dict[str, set[str]]:
     ("config", "files"),
     [
         (ModelConfig, ["mem_transformer.py", "attention.py", "adaptive_softmax.py", "train.py"]),
-        (TrainConfig, ["train.py", "trainer.py", "resume.py", "optimization.py", "metrics.py"]),
+        (
+            TrainConfig,
+            "train.py trainer.py resume.py workloads.py metrics.py optimization.py".split(),
+        ),
+        (TaskConfig, ["data/tasks.py", "data/quadratic.py"]),
         (EvalConfig, ["eval.py"]),
     ],
 )
@@ -158,6 +162,7 @@ def test_every_option_is_read(config, files):
     for name, inner in properties_of_configs().items():
         if name in read:
             read |= inner
+    read.add("recipe")  # recipes.py reads it before the config is made
     assert {spec.name for spec in fields(config)} - read == set()
 
 
@@ -253,6 +258,7 @@ def test_options_with_another_effect_are_few():
         *("checkpoint_segments max_nonfinite".split()),  # same weights; test_eval
         *("work_dir restart restart_dir save_interval log_interval debug".split()),
         *("cuda multi_gpu".split()),  # need devices
+        *("segments curriculum stop_at recipe".split()),  # test_task_training
     }
     options = asdict(TrainConfig()).keys() | asdict(ModelConfig(1, mem_len=1)).keys()
     assert options - tested - elsewhere == {"n_token"}
@@ -264,8 +270,7 @@ def test_adaptive_takes_the_cutoffs_of_the_dataset(corpus_folder, encoded_dir, m
     monkeypatch.setattr(corpora, "WT103_CUTOFFS", (10, 30, 1000))
     options = {"data": str(corpus_folder), "encoded_dir": str(encoded_dir), "adaptive": True}
     config = TrainConfig(**options)
-    corpus = train.shared_corpus(config)
-    chosen = train.make_model_config({"mem_len": 1}, config, corpus)
+    chosen, _ = train.load(config, TaskConfig(), {"mem_len": 1})
     assert chosen.cutoffs == (10, 30), "1000 is beyond the vocabulary"
-    own = train.make_model_config({"mem_len": 1, "cutoffs": [5]}, config, corpus)
+    own, _ = train.load(config, TaskConfig(), {"mem_len": 1, "cutoffs": [5]})
     assert own.cutoffs == (5,)

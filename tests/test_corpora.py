@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rmt.config import TEXTS
 from rmt.data import corpora, encoding, store
-from rmt.data.corpora import DATASETS, load_corpus
+from rmt.data.corpora import load_corpus
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError
 
@@ -524,4 +525,4 @@ def test_many_characters(load, tmp_path):
 
 
 def test_names():
-    assert DATASETS == ("wt103", "enwik8", "text8", "text", "pydoc")
+    assert TEXTS == ("wt103", "enwik8", "text8", "text", "pydoc")

@@ -11,6 +11,7 @@ from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
 from rmt.mem_transformer import MemTransformerLM
 from rmt.trainer import Trainer
+from rmt.workloads import load_text
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def test_steps_are_those_of_a_loop_written_out(tiny, tmp_path):
     assert run(train.main, *flags, "--work_dir", tmp_path).status == 0
 
     settings = TrainConfig(data=tiny[3], encoded_dir=tiny[5])
-    corpus = train.shared_corpus(settings)
+    corpus = load_text(settings)
     torch.manual_seed(settings.seed)
     sizes = {"n_layer": 2, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 16}
     model = MemTransformerLM(ModelConfig(n_token=51, model="trxl", mem_len=8, **sizes))

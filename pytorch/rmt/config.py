@@ -12,8 +12,13 @@ from rmt.errors import UsageError
 from rmt.paths import project_root
 
 MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
-DATASETS = ("wt103", "enwik8", "text8", "text", "pydoc")
+TEXTS = ("wt103", "enwik8", "text8", "text", "pydoc")
+TASKS = ("copy", "reverse", "retrieval", "quadratic")
+DATASETS = TEXTS + TASKS
 TOKENIZERS = ("char", "word")
+
+
+TEXT_OPTIONS = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
 
 
 def option(default, meaning: str, choices: tuple[str, ...] | None = None):
@@ -54,7 +59,9 @@ class ModelConfig:
     same_length: bool = option(
         False, "every token sees equally many tokens: the last cache length, itself included"
     )
-    init: str = option("normal", "distribution of the initial weights", ("normal", "uniform"))
+    init: str = option(
+        "normal", "distribution of the initial weights", ("normal", "uniform", "xavier")
+    )
     init_range: float = option(0.1, "initial weights in ±init_range (init uniform)")
     init_std: float = option(0.02, "standard deviation of the initial weights (init normal)")
     proj_init_std: float = option(
@@ -150,8 +157,11 @@ class TrainConfig:
     tgt_len: int = option(70, "segment length")
     batch_size: int = option(60, "parallel streams, over all processes")
     batch_chunk: int = option(1, "split the batch into this many parts to save memory")
+    segments: int = option(0, "tasks: cut every sample into this many segments; 0: use tgt_len")
     varlen: bool = option(False, "vary the segment length at random in training")
-    bptt_unrolls: int = option(0, "earlier segments that a loss sends gradient to")
+    bptt_unrolls: int = option(
+        0, "earlier segments that a loss sends gradient to; -1: all of a sample's (tasks)"
+    )
     bptt_mode: str = option(
         "replay",
         "replay: recompute the earlier segments for every segment's loss; window: one step per "
@@ -160,6 +170,10 @@ class TrainConfig:
     )
     checkpoint_segments: bool = option(
         False, "recompute each segment in the backward pass to save memory"
+    )
+
+    curriculum: int = option(
+        0, "copy, reverse: begin with samples of this many symbols, more when learned; 0: all"
     )
 
     # Optimizer
@@ -183,11 +197,18 @@ class TrainConfig:
 
     # Evaluation
     eval_tgt_len: int = option(0, "segment length in evaluation; 0: tgt_len")
-    eval_batch_size: int = option(10, "parallel streams in evaluation")
+    eval_batch_size: int = option(10, "parallel streams, or samples, in evaluation")
     eval_interval: int = option(4000, "steps between evaluations")
-    max_eval_steps: int = option(-1, "segments per evaluation while training; -1: all")
+    max_eval_steps: int = option(-1, "segments, or batches of samples, per validation; -1: all")
+
+    stop_at: float = option(
+        0.0, "tasks: end when the validation accuracy (quadratic: solve rate) is this; 0: never"
+    )
 
     # The run
+    recipe: str = option(
+        "", "settings under one name, for flags not given (recipes.py)", ("", "fast")
+    )
     work_dir: str = option("", "run folder; empty: runs/ and a name made of the settings")
     restart: bool = option(False, "continue from the run folder's last checkpoint, exactly")
     restart_dir: str = option("", "continue from this folder's checkpoint instead of work_dir's")
@@ -203,7 +224,9 @@ class TrainConfig:
         positive = ("tgt_len", "batch_size", "batch_chunk", "max_step", "max_nonfinite")
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
         _check_at_least(self, 1, *positive, *intervals)
-        _check_at_least(self, 0, "bptt_unrolls", "warmup_step", "patience", "eval_tgt_len", "seed")
+        _check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
+        _check_at_least(self, 0, "segments", "curriculum", "stop_at")
+        self._check_task_options()
         _check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
         if self.seed >= 2**63:  # what torch's generator takes
             raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
@@ -223,6 +246,22 @@ class TrainConfig:
             raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
         if self.restart_dir and not self.restart:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
+
+    @property
+    def is_task(self) -> bool:
+        """Whether the dataset is an algorithmic task, not text."""
+        return self.dataset in TASKS
+
+    def _check_task_options(self) -> None:
+        """Options that only text or only samples give a meaning to."""
+        _check_at_least(self, -1 if self.is_task else 0, "bptt_unrolls")
+        names = TEXT_OPTIONS if self.is_task else ("segments", "curriculum", "stop_at")
+        given = [name for name in names if getattr(self, name) != _default(self, name)]
+        if given:
+            other = "text" if self.is_task else "the algorithmic tasks"
+            raise UsageError(f"{given[0]} is for {other}: leave it out with dataset {self.dataset}")
+        if self.curriculum and self.dataset not in ("copy", "reverse"):
+            raise UsageError(f"the curriculum is for copy and reverse, not for {self.dataset}")
 
     def recorded(self) -> dict:
         """The options that belong in a run's records.
@@ -253,6 +292,32 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TaskConfig:
+    """The samples of an algorithmic task (--dataset copy, reverse, retrieval or quadratic)."""
+
+    n: int = option(24, "copy, reverse: symbols to remember")
+    pairs: int = option(4, "retrieval: pairs of a key and a value, at most 26")
+    train_samples: int = option(100_000, "samples to train on")
+    valid_samples: int = option(0, "samples to validate on; 0: as the paper, 5000 or 10000")
+    test_samples: int = option(0, "samples to test on; 0: as the paper, 10000 or 20000")
+    data_seed: int = option(0, "random seed of the samples, which all runs share")
+
+    def __post_init__(self):
+        _check_at_least(self, 1, "n", "pairs", "train_samples")
+        _check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
+        if self.pairs > 26:
+            raise UsageError(f"pairs must be at most 26, the letters for keys, not {self.pairs}")
+
+    def belonging_to(self, dataset: str) -> dict:
+        """The options that mean something to a dataset; none to text."""
+        if dataset not in TASKS:
+            return {}
+        size = {"copy": ["n"], "reverse": ["n"], "retrieval": ["pairs"], "quadratic": []}[dataset]
+        names = [*size, "train_samples", "valid_samples", "test_samples", "data_seed"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     """Which run to score and how. Lengths are in tokens."""
 
@@ -260,6 +325,9 @@ class EvalConfig:
     dataset: str = option("", "choose among runs: dataset")
     model: str = option("", "choose among runs: model")
     bptt_unrolls: int = option(-1, "choose among runs: bptt_unrolls; -1: any")
+    segments: int = option(0, "choose among runs: segments of a task's samples; 0: any")
+    n: int = option(0, "choose among runs: symbols of copy and reverse; 0: any")
+    pairs: int = option(0, "choose among runs: pairs of retrieval; 0: any")
     seed: int = option(-1, "choose among runs: seed; -1: any")
     checkpoint: str = option("best", "which checkpoint of the run", ("best", "last"))
     split: str = option("all", "what to score", ("all", "valid", "test"))
@@ -287,18 +355,22 @@ class EvalConfig:
 
     def __post_init__(self):
         _check_choices(self)
-        _check_at_least(self, 0, "tgt_len", "batch_size")
+        _check_at_least(self, 0, "tgt_len", "batch_size", "segments", "n", "pairs")
         _check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "bptt_unrolls", "seed")
         _check_limit(self, "max_eval_steps")
 
 
 def check_together(model: ModelConfig, train: TrainConfig) -> None:
     """Raise UsageError where a model and a training schedule each make sense, but not together."""
-    if train.bptt_unrolls and not model.writes_memory:
+    if train.bptt_unrolls > 0 and not model.writes_memory:
         raise UsageError(
             f"{model.model} passes no gradient between segments: leave out bptt_unrolls "
             f"{train.bptt_unrolls}, or choose rmt or trxl_rmt"
         )
+
+
+def _default(config, name: str):
+    return config.__dataclass_fields__[name].default
 
 
 def _check_choices(config) -> None:

@@ -1,8 +1,9 @@
-"""Score a trained run on text: python -m rmt.eval --help.
+"""Score a trained run: python -m rmt.eval --help.
 
 Without options it scores the newest run by the protocol of its own training, and so prints the test
-score that training printed. --protocol txl takes the lengths that Transformer-XL's own evaluation
-scripts use for the dataset; --tgt_len, --mem_len, --clamp_len and --same_length choose others.
+score that training printed. On text, --protocol txl takes the lengths that Transformer-XL's own
+evaluation scripts use for the dataset; --tgt_len, --mem_len, --clamp_len and --same_length choose
+others.
 """
 
 import json
@@ -10,17 +11,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from rmt import checkpoint, distributed
 from rmt.cli import Parser, pick
-from rmt.config import EvalConfig, ModelConfig, TrainConfig
-from rmt.data.batches import SegmentBatches
-from rmt.data.corpora import Corpus, load_corpus
+from rmt.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
+from rmt.data.tasks import load_task
 from rmt.errors import UsageError, run_program
 from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import Protocol, evaluate, in_train_protocol, readable
+from rmt.metrics import Protocol, in_train_protocol
 from rmt.paths import project_root
+from rmt.workloads import AlgorithmicTask, LanguageModelling, Scoring, Workload, load_text
 
 # Segment, cache and clamp_len of Transformer-XL's evaluation scripts, all with same_length.
 # The large models are those with d_model 1024.
@@ -32,6 +31,8 @@ TXL_LENGTHS = {
     ("text8", "base"): (80, 2100, 820),
     ("text8", "large"): (128, 3800, 1000),
 }
+# Options without a meaning to a task: its segments and cache are always those of training.
+TEXT_ONLY = ("protocol", "tgt_len", "clamp_len", "same_length", "data")
 
 
 def main(argv: list[str]) -> None:
@@ -41,20 +42,18 @@ def main(argv: list[str]) -> None:
     device = distributed.start(config.cuda)
 
     work_dir = Path(config.work_dir) if config.work_dir else newest_run(config)
-    model_config, train_config = read_run(work_dir)
+    model_config, train_config, task_config = read_run(work_dir)
     precision = config.precision or train_config.precision
     if precision == "fp16" and not config.cuda:
         raise UsageError("precision fp16 needs --cuda; on a CPU choose --precision bf16 or fp32")
-    corpus = load_run_corpus(config, train_config)
-    protocol = choose_protocol(config, model_config, train_config)
+    workload = load(config, model_config, train_config, task_config)
+    workload.check()
     splits = ("valid", "test") if config.split == "all" else (config.split,)
-    for split in splits:
-        SegmentBatches(corpus.splits[split], protocol.batch_size, protocol.tgt_len)
 
     model = MemTransformerLM(model_config)
     find = checkpoint.find_best if config.checkpoint == "best" else checkpoint.find
     found = find(work_dir)
-    if found.manifest.get("corpus") != corpus.fingerprint:
+    if found.manifest.get("corpus") != workload.fingerprint:
         raise UsageError(
             "this is not the text the run was trained on, and its ids would mean other symbols: "
             "give --data the same text"
@@ -63,10 +62,17 @@ def main(argv: list[str]) -> None:
     model.to(device)
 
     print(f"| {found.path}, step {found.step}")
-    print("| " + ", ".join(f"{name} {value}" for name, value in protocol.describe().items()))
-    scores = {split: score(model, corpus, split, protocol, precision, device) for split in splits}
+    print("| " + ", ".join(f"{name} {value}" for name, value in workload.describe().items()))
+    scores = {}
+    for split in splits:
+        started = time.perf_counter()
+        how = Scoring(device, precision)
+        scores[split] = workload.score(model, split, how, config.max_eval_steps)
+        n, unit = workload.amount(scores[split])
+        seconds = time.perf_counter() - started
+        print(f"| {split}: {n:,} {unit} in {seconds:.1f} s, {n / seconds:,.0f} {unit}/s")
     print("=" * 100)
-    print("| " + " | ".join(f"{s} {readable(x, corpus.word_level)}" for s, x in scores.items()))
+    print("| " + " | ".join(f"{s} {workload.readable(x)}" for s, x in scores.items()))
     print("=" * 100)
 
 
@@ -80,10 +86,10 @@ def newest_run(config: EvalConfig) -> Path:
             continue
         try:
             about = json.loads(path.read_text())
-            settings = {**about["model"], **about["train"]}
+            settings = {**about["model"], **about["train"], **about.get("task", {})}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        chosen = ("dataset", "model", "bptt_unrolls", "seed")
+        chosen = ("dataset", "model", "bptt_unrolls", "segments", "n", "pairs", "seed")
         wanted = {name: getattr(config, name) for name in chosen}
         lengths = {name: getattr(config, name) for name in ("mem_len", "cache_len")}
         if settings.get("model") in ("mt", "rmt", "trxl_rmt"):
@@ -98,29 +104,37 @@ def newest_run(config: EvalConfig) -> Path:
 
 
 def _fits(wanted: dict, settings: dict) -> bool:
-    """Whether settings have the wanted values; empty and -1 stand for any."""
-    return all(value in ("", -1, settings.get(name)) for name, value in wanted.items())
+    """Whether settings have the wanted values; what the option's default is stands for any."""
+    return all(value in (default_of(name), settings.get(name)) for name, value in wanted.items())
 
 
-def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig]:
+def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig, TaskConfig]:
     """The options of a run folder."""
     try:
         about = json.loads((work_dir / "config.json").read_text())
-        return ModelConfig.from_record(about["model"]), TrainConfig.from_record(about["train"])
+        return (
+            ModelConfig.from_record(about["model"]),
+            TrainConfig.from_record(about["train"]),
+            TaskConfig(**about.get("task", {})),
+        )
     except FileNotFoundError:
         raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
 
 
-def load_run_corpus(config: EvalConfig, train: TrainConfig) -> Corpus:
-    return load_corpus(
-        train.dataset,
-        config.data or train.data or None,
-        keep_newlines=train.keep_newlines,
-        tokenizer=train.tokenizer,
-        encoded_dir=config.encoded_dir or train.encoded_dir or None,
-    )
+def load(config: EvalConfig, model: ModelConfig, train: TrainConfig, task: TaskConfig) -> Workload:
+    """The run's data and how to score it."""
+    if train.is_task:
+        given = [name for name in TEXT_ONLY if getattr(config, name) != default_of(name)]
+        if given:
+            raise UsageError(f"{given[0]} is for text; this is {train.dataset}: leave it out")
+        train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
+        data = load_task(train.dataset, task, config.encoded_dir or train.encoded_dir or None)
+        return AlgorithmicTask(data, train)
+    corpus = load_text(replace(train, data=config.data or train.data), config.encoded_dir)
+    protocol = choose_protocol(config, model, train)
+    return LanguageModelling(corpus, train, protocol)
 
 
 def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) -> Protocol:
@@ -161,27 +175,8 @@ def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) 
     )
 
 
-def score(
-    model: MemTransformerLM,
-    corpus: Corpus,
-    split: str,
-    protocol: Protocol,
-    precision: str,
-    device: torch.device,
-) -> float:
-    """Print and return the loss on a split, in nats per token."""
-    started = time.perf_counter()
-    loss, n_tokens = evaluate(
-        model,
-        corpus.splits[split],
-        protocol,
-        device=device,
-        precision=precision,
-        what=split,
-    )
-    seconds = time.perf_counter() - started
-    print(f"| {split}: {n_tokens:,} tokens in {seconds:.1f} s, {n_tokens / seconds:,.0f} tokens/s")
-    return loss
+def default_of(name: str):
+    return EvalConfig.__dataclass_fields__[name].default
 
 
 if __name__ == "__main__":

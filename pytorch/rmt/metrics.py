@@ -1,4 +1,4 @@
-"""Scores: losses in nats per token, perplexity, bits per character, and how a model is scored."""
+"""Scores of a model on text: loss in nats per token, perplexity, bits per character."""
 
 import itertools
 import math

@@ -16,6 +16,9 @@ gradient to the computation of segments t-N ... t and to nothing earlier. Two sc
 
             N+1 times cheaper per token; a loss reaches N/2 earlier segments on average, not N.
 
+A segment without targets is only passed through. A sample of an algorithmic task is one stream, and
+all its losses make one optimizer step; one window of all its segments is full backpropagation.
+
 Works with any model that keeps the segment contract (forward and advance of MemTransformerLM, a
 State that can be detached) and knows nothing else about it.
 """
@@ -27,7 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Segment = tuple[Tensor, Tensor]  # tokens and targets, [B, T] each; T may differ between segments
+# Tokens and targets, [B, T] each, or None for the targets of a segment that is not predicted. T may
+# differ between segments.
+Segment = tuple[Tensor, Tensor | None]
 
 
 class Unrolled(nn.Module):
@@ -41,23 +46,21 @@ class Unrolled(nn.Module):
         self.model = model
         self.checkpoint_segments = checkpoint_segments
 
-    def forward(
-        self, replayed: Sequence[Tensor], predicted: Sequence[Segment], state=None
-    ) -> tuple[Tensor, list]:
-        """Advance through the replayed segments' tokens, then predict the others.
+    def forward(self, segments: Sequence[Segment], state=None) -> tuple[Tensor | None, list]:
+        """Predict the segments that have targets and advance through the others.
 
-        Return the predictions' losses, [B, tokens predicted] in nats, and the detached state after
-        every segment, replayed ones first.
+        Return the predictions' losses, [B, tokens predicted] in nats (None without any), and the
+        detached state after every segment.
         """
         losses, states = [], []
-        for tokens in replayed:
-            state = self._run(self.model.advance, tokens, state)
+        for tokens, targets in segments:
+            if targets is None:
+                state = self._run(self.model.advance, tokens, state)
+            else:
+                nll, state = self._run(self.model, tokens, targets, state)
+                losses.append(nll)
             states.append(state.detach())
-        for tokens, targets in predicted:
-            nll, state = self._run(self.model, tokens, targets, state)
-            losses.append(nll)
-            states.append(state.detach())
-        return torch.cat(losses, dim=1), states
+        return torch.cat(losses, dim=1) if losses else None, states
 
     def _run(self, function, *inputs):
         if self.checkpoint_segments and torch.is_grad_enabled():
@@ -86,15 +89,22 @@ class Stream:
         """Forget everything: the next segment starts new streams."""
         self.state, self.history = None, []
 
-    def step(self, unrolled: nn.Module, segments: Sequence[Segment]) -> Tensor:
+    def step(self, unrolled: nn.Module, segments: Sequence[Segment]) -> Tensor | None:
         """Take the next segments_per_step segments (fewer at the end of the data).
 
-        Return their losses, [B, tokens] in nats, with the gradient of the definition above.
+        Return their losses, [B, tokens predicted] in nats, with the gradient of the definition
+        above; None where none of them has targets.
         """
-        losses, states = unrolled(self.history, segments, self.state)
+        replayed: list[Segment] = [(tokens, None) for tokens in self.history]
         tokens = self.history + [tokens for tokens, _ in segments]
         n_kept = self.bptt_unrolls if self.bptt_mode == "replay" else 0
         n_left_behind = max(0, len(tokens) - n_kept)
+        if any(targets is not None for _, targets in segments):
+            losses, states = unrolled([*replayed, *segments], self.state)
+        else:  # no loss, so no gradient either: only what a later step starts from
+            with torch.no_grad():
+                passed = [*replayed, *segments][:n_left_behind]
+                losses, states = unrolled(passed, self.state)
         if n_left_behind:
             self.state = states[n_left_behind - 1]
             self.history = tokens[n_left_behind:]

@@ -4,8 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rmt import checkpoint, distributed
-from rmt.config import ModelConfig, TrainConfig
-from rmt.data.corpora import Corpus
+from rmt.config import ModelConfig, TaskConfig, TrainConfig
 from rmt.errors import UsageError
 from rmt.paths import project_root
 
@@ -13,21 +12,23 @@ from rmt.paths import project_root
 # processes may differ: that changes the dropout masks, nothing else.
 SAME_ON_RESTART = (
     "dataset tokenizer keep_newlines tgt_len varlen batch_size bptt_unrolls bptt_mode optim mom "
-    "scheduler seed"
+    "scheduler seed curriculum"
 ).split()
 # The state of this schedule holds its options.
 SAME_FOR_DEV_PERF = "lr decay_rate lr_min patience".split()
 
 
-def choose_work_dir(model: ModelConfig, config: TrainConfig) -> Path:
+def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -> Path:
     """The run folder; a new run must not touch an old one's."""
     if config.work_dir:
         work_dir = Path(config.work_dir)
     else:
-        parts = [config.dataset, model.model, f"mem{model.mem_len}"]
+        size = {"copy": task.n, "reverse": task.n, "retrieval": task.pairs}.get(config.dataset, "")
+        parts = [f"{config.dataset}{size}", model.model, f"mem{model.mem_len}"]
         parts += [f"cache{model.cache_len}"] if model.cache_len else []
         parts += [f"seg{config.tgt_len}"]
-        parts += [f"bptt{config.bptt_unrolls}"] if model.writes_memory else []
+        n_unrolls = config.bptt_unrolls
+        parts += [f"bptt{n_unrolls if n_unrolls >= 0 else 'all'}"] if model.writes_memory else []
         parts += ["window"] if config.bptt_mode == "window" else []
         work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
     try:
@@ -44,7 +45,7 @@ def choose_work_dir(model: ModelConfig, config: TrainConfig) -> Path:
 
 
 def find_checkpoint(
-    model: ModelConfig, config: TrainConfig, corpus: Corpus, work_dir: Path | None
+    model: ModelConfig, config: TrainConfig, fingerprint: str, work_dir: Path | None
 ) -> checkpoint.Checkpoint | None:
     """The checkpoint to continue from, if asked for; UsageError where it is another run's."""
     if not config.restart:
@@ -56,7 +57,7 @@ def find_checkpoint(
         then = found.manifest
         pairs = [(name, then["model"][name], _plain(v)) for name, v in asdict(model).items()]
         pairs += [(name, then["train"][name], getattr(config, name)) for name in names]
-        pairs += [("the text", then["corpus"], corpus.fingerprint)]
+        pairs += [("the data", then["corpus"], fingerprint)]
     except (KeyError, TypeError):
         raise UsageError(f"{found.path} was not written by this version of the program") from None
     for name, old, new in pairs:

@@ -1,63 +1,62 @@
-"""Train a language model on text, segment by segment: python -m rmt.train --help.
+"""Train a model segment by segment, on text or on an algorithmic task: python -m rmt.train --help.
 
-From options to a test score: corpus -> model -> training -> the best checkpoint's score on the
+From options to a test score: data -> model -> training -> the best checkpoint's score on the
 test split, kept in the run folder's result.json.
 """
 
 import os
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from rmt import checkpoint, distributed
 from rmt.cli import Parser, pick
-from rmt.config import ModelConfig, TrainConfig, check_together
-from rmt.data.batches import SegmentBatches
-from rmt.data.corpora import Corpus, load_corpus
+from rmt.config import TASKS, ModelConfig, TaskConfig, TrainConfig, check_together
+from rmt.data.tasks import load_task
 from rmt.errors import UsageError, run_program
 from rmt.interruption import Interrupted, Interruption
 from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import (
-    Protocol,
-    bits_per_character,
-    in_train_protocol,
-    perplexity,
-    readable,
-)
+from rmt.metrics import in_train_protocol
 from rmt.progress import Progress
+from rmt.recipes import recipe_for
 from rmt.resume import choose_work_dir, find_checkpoint
 from rmt.run_folder import RunFolder, environment
 from rmt.trainer import Trainer
+from rmt.workloads import AlgorithmicTask, LanguageModelling, Scores, in_segments, load_text
+
+Data = TypeVar("Data")
 
 
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = TrainConfig(**pick(TrainConfig, options))
-    # All that can be said before the text is read, with a vocabulary that fits any cutoffs.
+    task = task_options(config, options)
+    if config.is_task:
+        config = in_segments(config, task)
+    # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
     n_token = 1 + max([0, *options.get("cutoffs", [])])
     check_together(ModelConfig(n_token=n_token, **pick(ModelConfig, options)), config)
     try:
         device = distributed.start(config.cuda)
         check_processes(config)
-        corpus = shared_corpus(config)
-        model_config = make_model_config(options, config, corpus)
-        protocol = in_train_protocol(model_config, config)
-        replace(model_config, **protocol.lengths)  # raises UsageError for lengths that can't be
-        check_lengths(config, corpus, protocol)
-        work_dir = None if config.debug else choose_work_dir(model_config, config)
-        found = find_checkpoint(model_config, config, corpus, work_dir)
+        model_config, workload = load(config, task, options)
+        workload.check()
+        work_dir = None if config.debug else choose_work_dir(model_config, config, task)
+        found = find_checkpoint(model_config, config, workload.fingerprint, work_dir)
 
         torch.manual_seed(config.seed)
         model = MemTransformerLM(model_config).to(device)
         # The weights are the same in all processes; their dropout masks are not.
         torch.manual_seed(config.seed + distributed.rank())
-        trainer = Trainer(model, model_config, config, corpus, protocol, device)
+        trainer = Trainer(model, model_config, config, workload, device)
         if found:
             trainer.restore(found)
-        train(trainer, model_config, config, work_dir, found)
+        train(trainer, model_config, config, task, work_dir, found)
     finally:
         distributed.stop()
 
@@ -66,11 +65,60 @@ def parse(argv: list[str]) -> dict:
     parser = Parser(prog="python -m rmt.train", description=__doc__.splitlines()[0])
     parser.add_options(ModelConfig)
     parser.add_options(TrainConfig)
+    parser.add_options(TaskConfig)
     parser.add_argument("--fp16", action="store_true", help="the same as --precision fp16")
     options = parser.parse(argv)
     if options.pop("fp16") and options.setdefault("precision", "fp16") != "fp16":
         raise UsageError(f"--fp16 contradicts --precision {options['precision']}: leave one out")
-    return options
+    if options.get("segments") and "tgt_len" in options:
+        raise UsageError("--segments and --tgt_len both say how long a segment is: give one")
+    if options.get("dataset") in TASKS:  # as the published code, whatever the paper's Figure 4 says
+        options.setdefault("bptt_unrolls", -1)
+    return options | recipe_for(options)
+
+
+def task_options(config: TrainConfig, options: dict) -> TaskConfig:
+    """The options of the samples; UsageError for those that mean nothing to the dataset."""
+    given = pick(TaskConfig, options)
+    task = TaskConfig(**given)
+    for name in given:
+        if name not in task.belonging_to(config.dataset):
+            raise UsageError(f"{name} means nothing to dataset {config.dataset}: leave it out")
+    return task
+
+
+def load(
+    config: TrainConfig, task: TaskConfig, options: dict
+) -> tuple[ModelConfig, LanguageModelling | AlgorithmicTask]:
+    """Read the data and complete the model's options with what they depend on."""
+    chosen, progress = pick(ModelConfig, options), distributed.is_main()
+    if config.is_task:
+        data = first_rank_first(
+            lambda: load_task(config.dataset, task, config.encoded_dir or None, progress)
+        )
+        model_config = ModelConfig(n_token=len(data.task.symbols), **chosen)
+        return model_config, AlgorithmicTask(data, config)
+    corpus = first_rank_first(lambda: load_text(config, progress=progress))
+    if config.adaptive:
+        chosen.setdefault("cutoffs", corpus.cutoffs)
+    model_config = ModelConfig(n_token=len(corpus.vocabulary), **chosen)
+    protocol = in_train_protocol(model_config, config)
+    replace(model_config, **protocol.lengths)  # raises UsageError for lengths that can't be
+    return model_config, LanguageModelling(corpus, config, protocol)
+
+
+def first_rank_first(load: Callable[[], Data]) -> Data:
+    """load() in every process; the first one goes before, so that it alone writes files."""
+    data, error = None, None
+    if distributed.is_main():
+        try:
+            data = load()
+        except UsageError as wrong:
+            error = wrong
+    # All of them must leave together; the first one says why.
+    if distributed.any_rank(error is not None):
+        raise error or UsageError("the first process could not read the data")
+    return data or load()
 
 
 def check_processes(config: TrainConfig) -> None:
@@ -94,52 +142,11 @@ def check_processes(config: TrainConfig) -> None:
         )
 
 
-def shared_corpus(config: TrainConfig) -> Corpus:
-    """Load the corpus; with several processes the first one encodes it for all."""
-
-    def load() -> Corpus:
-        return load_corpus(
-            config.dataset,
-            config.data or None,
-            keep_newlines=config.keep_newlines,
-            tokenizer=config.tokenizer,
-            encoded_dir=config.encoded_dir or None,
-            progress=distributed.is_main(),
-        )
-
-    corpus, error = None, None
-    if distributed.is_main():
-        try:
-            corpus = load()
-        except UsageError as wrong:
-            error = wrong
-    # All of them must leave together; the first one says why.
-    if distributed.any_rank(error is not None):
-        raise error or UsageError("the first process could not read the text")
-    return corpus or load()
-
-
-def make_model_config(options: dict, config: TrainConfig, corpus: Corpus) -> ModelConfig:
-    chosen = pick(ModelConfig, options)
-    if config.adaptive:
-        chosen.setdefault("cutoffs", corpus.cutoffs)
-    return ModelConfig(n_token=len(corpus.vocabulary), **chosen)
-
-
-def check_lengths(config: TrainConfig, corpus: Corpus, protocol: Protocol) -> None:
-    """Raise UsageError if a split is too short for its batches."""
-    SegmentBatches(corpus.splits["train"], config.batch_size, config.tgt_len)
-    for split in ("valid", "test"):
-        try:
-            SegmentBatches(corpus.splits[split], protocol.batch_size, protocol.tgt_len)
-        except UsageError as error:
-            raise UsageError(f"in the {split} split, eval_{error}") from None
-
-
 def train(
     trainer: Trainer,
     model_config: ModelConfig,
     config: TrainConfig,
+    task: TaskConfig,
     work_dir: Path | None,
     found: checkpoint.Checkpoint | None,
 ) -> None:
@@ -150,6 +157,8 @@ def train(
     is_main = distributed.is_main()
     folder = RunFolder(work_dir if is_main else None, printing=is_main)
     settings = {"model": asdict(model_config), "train": config.recorded()}
+    if config.is_task:
+        settings["task"] = task.belonging_to(config.dataset)
     sizes = {
         "n_all_param": trainer.model.n_parameters(),
         "n_nonemb_param": trainer.model.n_layer_parameters(),
@@ -163,8 +172,9 @@ def train(
         distributed.barrier()  # others may test the best at once
     rule = "=" * 100
     folder.log(rule)
-    for name, value in {**settings["model"], **settings["train"]}.items():
-        folder.log(f"    - {name} : {value}")
+    for options in settings.values():
+        for name, value in options.items():
+            folder.log(f"    - {name} : {value}")
     folder.log(f"#params = {sizes['n_all_param']}")
     folder.log(f"#non emb params = {sizes['n_nonemb_param']}")
     folder.log(rule)
@@ -176,36 +186,33 @@ def train(
     )
     with Interruption() as interruption, progress:
         folder.progress = progress
-        test_loss = None
+        test_scores = None
         if trainer.run(folder, progress, interruption):
             with suppress(Interrupted):  # all is saved; a restart goes straight to the test
-                test_step, test_loss, n_scored = test(trainer, work_dir, interruption)
+                test_step, test_scores = test(trainer, work_dir, interruption)
         folder.progress = None
-    if test_loss is None:
+    if test_scores is None:
         folder.log(f"| interrupted after step {trainer.step}, saved: continue with --restart")
     else:
         folder.log(rule)
-        folder.log(f"| End of training | test {readable(test_loss, trainer.corpus.word_level)}")
+        folder.log(f"| End of training | test {trainer.workload.readable(test_scores)}")
         folder.log(rule)
-        folder.record("test", trainer.step, loss=test_loss, tokens_scored=n_scored)
-        result = summary(trainer, model_config, config, test_step, test_loss)
+        folder.record("test", trainer.step, **test_scores)
+        result = summary(trainer, model_config, config, test_step, test_scores)
+        if config.is_task:
+            result |= task.belonging_to(config.dataset)
         folder.write_json("result.json", result | sizes | environment())
     folder.close()
 
 
-def test(
-    trainer: Trainer, work_dir: Path | None, interruption: Interruption
-) -> tuple[int, float, int]:
-    """Score the best checkpoint on the test split.
-
-    Returns its step, its loss in nats per token and the tokens scored.
-    """
+def test(trainer: Trainer, work_dir: Path | None, interruption: Interruption) -> tuple[int, Scores]:
+    """Score the best checkpoint on the test split; returns its step and its scores."""
     step = trainer.step
     if work_dir:
         best = checkpoint.find_best(work_dir)
         best.load_model(trainer.model)
         step = best.step
-    return step, *trainer.score("test", interruption)
+    return step, trainer.score("test", interruption)
 
 
 def summary(
@@ -213,7 +220,7 @@ def summary(
     model: ModelConfig,
     config: TrainConfig,
     test_step: int,
-    test_loss: float,
+    test_scores: Scores,
 ) -> dict:
     """What result.json says beside sizes and versions: settings, cost and scores."""
     if trainer.device.type == "cuda":
@@ -222,14 +229,10 @@ def summary(
     else:
         device = f"CPU, {torch.get_num_threads()} threads"
         peak_memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if trainer.corpus.word_level:
-        test_score = {"test_ppl": perplexity(test_loss)}
-    else:
-        test_score = {"test_bpc": bits_per_character(test_loss)}
     return {
         "dataset": config.dataset,
         "data": config.recorded()["data"],
-        "corpus": trainer.corpus.fingerprint,
+        "corpus": trainer.workload.fingerprint,
         "n_token": model.n_token,
         **{name: getattr(model, name) for name in ("model", "mem_len", "cache_len")},
         **{name: getattr(model, name) for name in ("n_layer", "d_model", "n_head", "d_inner")},
@@ -243,12 +246,11 @@ def summary(
         "device": device,
         "processes": distributed.world_size(),
         "n_nonfinite": trainer.n_nonfinite,
-        "eval_protocol": trainer.protocol.describe(),
+        "eval_protocol": trainer.workload.describe(),
         "best_step": trainer.best_step,
-        "valid_loss": trainer.best_valid_loss,
+        "valid_loss": trainer.best_scores["loss"],
         "test_step": test_step,
-        "test_loss": test_loss,
-        **test_score,
+        **trainer.workload.result(test_scores),
     }
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +11,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rmt import checkpoint, distributed
 from rmt.config import ModelConfig, TrainConfig
-from rmt.data.batches import EpochReader, SegmentBatches
-from rmt.data.corpora import Corpus
+from rmt.data.batches import Update
 from rmt.errors import UsageError
 from rmt.interruption import Interrupted, Interruption
-from rmt.metrics import Protocol, evaluate, readable
 from rmt.optimization import LearningRate, build_optimizer
 from rmt.precision import autocast
 from rmt.progress import Progress
-from rmt.recurrence import Segment, Stream, Unrolled
+from rmt.recurrence import Unrolled
 from rmt.run_folder import RunFolder
+from rmt.workloads import Scores, Scoring, Workload
 
-# What a later step depends on beside the weights, as plain numbers in a checkpoint.
+# What a later step depends on beside the weights, as plain values in a checkpoint.
 PLACE = (
-    "step tokens seconds best_valid_loss best_step evaluated_at nonfinite_in_a_row n_nonfinite "
-    "interval_loss interval_tokens interval_steps interval_seconds"
+    "step tokens seconds best_scores best_step evaluated_at nonfinite_in_a_row n_nonfinite "
+    "is_solved interval_loss interval_tokens interval_steps interval_seconds"
 ).split()
 
 
@@ -34,7 +33,7 @@ class NonFiniteLoss(UsageError):
 
 
 class Trainer:
-    """Trains a model that keeps the segment contract on one corpus.
+    """Trains a model that keeps the segment contract on one workload.
 
     Every process of a distributed run has one, over its own share of the batch's streams; files
     are written by the first process alone.
@@ -45,16 +44,14 @@ class Trainer:
         model: nn.Module,
         model_config: ModelConfig,
         config: TrainConfig,
-        corpus: Corpus,
-        protocol: Protocol,
+        workload: Workload,
         device: torch.device,
     ):
-        self.model, self.config, self.corpus = model, config, corpus
-        self.protocol, self.device = protocol, device
+        self.model, self.config, self.workload, self.device = model, config, workload, device
         self.about = {
             "model": asdict(model_config),
             "train": config.recorded(),
-            "corpus": corpus.fingerprint,
+            "corpus": workload.fingerprint,
         }
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
         if distributed.world_size() > 1:
@@ -67,32 +64,28 @@ class Trainer:
         self.optimizer = build_optimizer(model, config)
         self.learning_rate = LearningRate(config, self.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        batches = SegmentBatches(
-            corpus.splits["train"],
-            config.batch_size,
-            config.tgt_len,
-            streams=distributed.own_streams(config.batch_size),
-            device=device,
-        )
-        self.reader = EpochReader(batches, config.seed if config.varlen else None)
-        self.chunks = [
-            Stream(config.bptt_unrolls, config.bptt_mode) for _ in range(config.batch_chunk)
-        ]
+        self.reader = workload.reader(device)
+        self.chunks = [workload.stream() for _ in range(config.batch_chunk)]
         self.step = 0
         self.tokens, self.seconds = 0, 0.0  # trained on, over all processes; spent training
-        self.best_valid_loss, self.best_step = math.inf, 0
+        self.best_scores: Scores | None = None  # on the validation split
+        self.best_step = 0
         self.evaluated_at, self.saved_at = 0, 0
+        self.is_solved = False
         self.nonfinite_in_a_row, self.n_nonfinite = 0, 0
         self._start_interval()
 
     def run(self, folder: RunFolder, progress: Progress, interruption: Interruption) -> bool:
-        """Train to max_step; return False if interrupted. Either way all is saved."""
+        """Train to the end; return False if interrupted. Either way all is saved.
+
+        The end is max_step, or an evaluation that calls the workload solved.
+        """
         try:
             while True:
                 if self._evaluation_is_due():
                     self.evaluate(folder, interruption)
                     self.save(folder)
-                if self.step >= self.config.max_step:
+                if self.step >= self.config.max_step or self.is_solved:
                     return True
                 self.train_step(progress)
                 if self.step % self.config.log_interval == 0:
@@ -108,19 +101,21 @@ class Trainer:
     # One step
 
     def train_step(self, progress: Progress) -> None:
-        """One optimizer step on the next segment (replay) or segments (window)."""
+        """One optimizer step on what the reader gives next."""
         started = time.perf_counter()
-        segments, starts_epoch = self.reader.next(self.chunks[0].segments_per_step)
-        if starts_epoch:
+        update = self.reader.next(self.chunks[0].segments_per_step)
+        if update.starts_streams:
             self._restart_streams()
         lr = self.learning_rate.set_for(self.step)
-        loss = self._accumulate_gradients(segments)
-        n_tokens = sum(targets.numel() for _, targets in segments) * distributed.world_size()
+        loss = self._accumulate_gradients(update)
+        n_scored = update.n_scored * distributed.world_size()
         if self._update_weights(loss):
-            self.interval_loss += loss * n_tokens
-            self.interval_tokens += n_tokens
+            self.interval_loss += loss * n_scored
+            self.interval_tokens += n_scored
+        self.reader.tell_loss(loss)
         self.step += 1
-        self.tokens += n_tokens
+        n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
+        self.tokens += n_read
         seconds = time.perf_counter() - started
         self.seconds += seconds
         self.interval_seconds += seconds
@@ -128,20 +123,28 @@ class Trainer:
         speed = self.tokens / self.seconds
         progress.update(note=f"loss {loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
 
-    def _accumulate_gradients(self, segments: list[Segment]) -> float:
+    def _accumulate_gradients(self, update: Update) -> float:
         """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
         self.unrolled.train()
         self.model.zero_grad(set_to_none=True)
         total = 0.0
-        n_chunks = len(self.chunks)
+        n_segments, per_step = len(update.segments), self.chunks[0].segments_per_step
         for i, stream in enumerate(self.chunks):
-            part = [tuple(ids.chunk(n_chunks)[i] for ids in segment) for segment in segments]
-            with self._gradients_stay_here(i < n_chunks - 1):
-                with autocast(self.device, self.config.precision):
-                    loss = stream.step(self.unrolled, part).mean() / n_chunks
-                self.scaler.scale(loss).backward()
-            total += loss.item()
+            segments = [self._chunk(segment, i) for segment in update.segments]
+            for start in range(0, n_segments, per_step):
+                is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
+                with self._gradients_stay_here(not is_last):
+                    with autocast(self.device, self.config.precision):
+                        losses = stream.step(self.unrolled, segments[start : start + per_step])
+                    if losses is not None:
+                        loss = losses.sum() / update.n_scored
+                        self.scaler.scale(loss).backward()
+                        total += loss.item()
         return total
+
+    def _chunk(self, segment: tuple[Tensor, Tensor | None], i: int) -> tuple:
+        """The i-th chunk's streams of a segment."""
+        return tuple(ids if ids is None else ids.chunk(len(self.chunks))[i] for ids in segment)
 
     def _gradients_stay_here(self, here: bool):
         """Between chunks the processes need not exchange gradients."""
@@ -196,12 +199,12 @@ class Trainer:
             f"| epoch {self.reader.epoch:3d} step {self.step:>8d} | {self.reader.position:>6d} "
             f"batches | lr {lr:.3g} | ms/batch "
             f"{1000 * self.interval_seconds / self.interval_steps:5.2f} | "
-            f"{readable(loss, self.corpus.word_level)}"
+            f"{self.workload.readable({'loss': loss})}"
         )
         folder.record(
             "train",
             self.step,
-            epoch=self.reader.epoch,
+            **self.reader.place,
             loss=loss,
             lr=lr,
             tokens=self.tokens,
@@ -218,33 +221,27 @@ class Trainer:
     def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
         """Score the validation split and tell the schedule; remember the best."""
         started = time.perf_counter()
-        loss, n_tokens = self.score("valid", interruption, self.config.max_eval_steps)
+        scores = self.score("valid", interruption, self.config.max_eval_steps)
         self.evaluated_at = self.step
-        if loss < self.best_valid_loss:
-            self.best_valid_loss, self.best_step = loss, self.step
-        self.learning_rate.tell_validation(self.step, loss)
+        error = self.workload.error
+        if self.best_scores is None or error(scores) < error(self.best_scores):
+            self.best_scores, self.best_step = dict(scores), self.step
+        self.is_solved = self.workload.solved(scores)
+        self.learning_rate.tell_validation(self.step, scores["loss"])
         folder.log("-" * 100)
         folder.log(
             f"| Eval {self.step // self.config.eval_interval:3d} at step {self.step:>8d} | time: "
-            f"{time.perf_counter() - started:5.2f}s | valid "
-            f"{readable(loss, self.corpus.word_level)}"
+            f"{time.perf_counter() - started:5.2f}s | valid {self.workload.readable(scores)}"
         )
         folder.log("-" * 100)
-        folder.record("valid", self.step, loss=loss, tokens_scored=n_tokens, tokens=self.tokens)
-
-    def score(
-        self, split: str, interruption: Interruption, max_segments: int = -1
-    ) -> tuple[float, int]:
-        """Loss in nats per token on a split, and the tokens scored, by the run's protocol."""
-        return evaluate(
-            self.model,
-            self.corpus.splits[split],
-            replace(self.protocol, max_segments=max_segments),
-            device=self.device,
-            precision=self.config.precision,
-            check=interruption.check,
-            what=split,
+        folder.record(
+            "valid", self.step, **scores, tokens=self.tokens, seconds=round(self.seconds, 3)
         )
+
+    def score(self, split: str, interruption: Interruption, max_steps: int = -1) -> Scores:
+        """The scores on a split, or on its first max_steps batches."""
+        how = Scoring(self.device, self.config.precision, interruption.check)
+        return self.workload.score(self.model, split, how, max_steps)
 
     # Checkpoints
 
@@ -262,7 +259,7 @@ class Trainer:
         if folder.path and distributed.is_main():
             training = {
                 "place": {name: getattr(self, name) for name in PLACE},
-                "reader": {"epoch": self.reader.epoch, "position": self.reader.position},
+                "reader": self.reader.place,
                 "optimizer": self.optimizer.state_dict(),
                 "learning_rate": self.learning_rate.state_dict(),
                 "scaler": self.scaler.state_dict(),

@@ -1,12 +1,31 @@
 """From one long array of token ids to batches of consecutive segments."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rmt.errors import UsageError
+
+IGNORED = -100  # a target that does not count; PyTorch's cross_entropy leaves it out
+
+
+def on_device(ids: np.ndarray, device: torch.device) -> Tensor:
+    """Token ids as int64, without waiting for a GPU."""
+    tensor = torch.from_numpy(ids.astype(np.int64))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    return tensor
+
+
+class Update(NamedTuple):
+    """What one optimizer step trains on."""
+
+    segments: list[tuple[Tensor, Tensor | None]]  # tokens and targets (None: not predicted)
+    n_scored: int  # targets that count, in all streams of this process
+    starts_streams: bool  # whether the first segment starts new streams
 
 
 class SegmentBatches:
@@ -70,10 +89,7 @@ class SegmentBatches:
         return self._on_device(start, end), self._on_device(start + 1, end + 1)
 
     def _on_device(self, start: int, end: int) -> Tensor:
-        ids = torch.from_numpy(self.columns[:, start:end].astype(np.int64))
-        if self.device.type == "cuda":
-            ids = ids.pin_memory().to(self.device, non_blocking=True)
-        return ids
+        return on_device(self.columns[:, start:end], self.device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self.segment(start, end) for start, end in self.bounds())
@@ -93,15 +109,25 @@ class EpochReader:
         self.epoch, self.position = 1, 0  # position: segments of this epoch already read
         self._start_epoch()
 
-    def next(self, n_segments: int) -> tuple[list[tuple[Tensor, Tensor]], bool]:
-        """Return the next segments, fewer at an epoch's end, and whether they start an epoch."""
+    @property
+    def place(self) -> dict[str, int]:
+        """Where the next segment is; seek(**place) goes there."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def next(self, n_segments: int) -> Update:
+        """Return the next segments, fewer at an epoch's end. An epoch starts new streams."""
         if self.position >= len(self._bounds):
             self.epoch, self.position = self.epoch + 1, 0
             self._start_epoch()
         taken = self._bounds[self.position : self.position + n_segments]
         starts_epoch = self.position == 0
         self.position += len(taken)
-        return [self.batches.segment(*bound) for bound in taken], starts_epoch
+        segments = [self.batches.segment(*bound) for bound in taken]
+        n_scored = sum(targets.numel() for _, targets in segments)
+        return Update(segments, n_scored, starts_epoch)
+
+    def tell_loss(self, loss: float) -> None:
+        """Text is read in the same order however well it is learned."""
 
     def seek(self, epoch: int, position: int) -> None:
         """Go on from a place that another reader of the same data had reached."""

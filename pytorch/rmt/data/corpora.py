@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rmt.config import DATASETS, TOKENIZERS
+from rmt.config import TEXTS, TOKENIZERS
 from rmt.data.encoding import (
     N_CODE_POINTS,
     NEWLINE,
@@ -108,7 +108,7 @@ def load_corpus(
     _check_options(dataset, data, keep_newlines, tokenizer)
     text = _find_text(dataset, data, keep_newlines, tokenizer)
     fingerprint = _fingerprint(dataset, text)
-    root = Path(encoded_dir) if encoded_dir is not None else _default_encoded_dir()
+    root = Path(encoded_dir) if encoded_dir is not None else default_encoded_dir()
     folder = root / f"{dataset}-{fingerprint[:16]}"
     encoded = open_encoded(folder, fingerprint)
     if encoded is None:
@@ -131,8 +131,8 @@ def load_corpus(
 def _check_options(
     dataset: str, data: str | Path | None, keep_newlines: bool, tokenizer: str
 ) -> None:
-    if dataset not in DATASETS:
-        raise UsageError(f"unknown dataset {dataset!r}: choose one of {', '.join(DATASETS)}")
+    if dataset not in TEXTS:
+        raise UsageError(f"unknown dataset {dataset!r}: choose one of {', '.join(TEXTS)}")
     if tokenizer not in TOKENIZERS:
         raise UsageError(f"unknown tokenizer {tokenizer!r}: choose char or word")
     if keep_newlines and dataset != "enwik8":
@@ -255,7 +255,8 @@ def _default_place(dataset: str) -> Path:
     return (data if data.is_dir() else Path("data")) / DEFAULT_PLACES[dataset]
 
 
-def _default_encoded_dir() -> Path:
+def default_encoded_dir() -> Path:
+    """Where encoded data lies unless encoded_dir says otherwise."""
     data = PROJECT / "data"
     if data.is_dir() and os.access(data, os.W_OK):
         return data / "encoded"
