@@ -145,9 +145,36 @@ language_model() {
         ${BATCH[@]+"${BATCH[@]}"} ${flags[@]+"${flags[@]}"} "$@"
     )
     if has --multi_gpu "$@"; then
-        local processes="${NPROC:-$gpus}"
-        ((processes > 0)) || fail "--multi_gpu found no GPU: set NPROC=2 for two CPU processes"
-        exec "$PYTHON" -m rmt.launch --standalone --nproc_per_node="$processes" -- "${flags[@]}"
+        start_processes "${flags[@]}"
     fi
     exec "$PYTHON" -m rmt.train "${flags[@]}"
+}
+
+# algorithmic_task TASK VERB ARGUMENTS...: train or evaluate. The calling script has put the paper's
+# model sizes in MODEL_SIZES and its training settings in TRAINING; a --recipe replaces the latter.
+algorithmic_task() {
+    local task="$1" verb="${2:-}" flags=()
+    (($# < 2)) && shift || shift 2
+    case "$verb" in
+        train | eval) ;;
+        *) fail "say train or eval first: bash $0 train [--flag value ...]" ;;
+    esac
+    set_up_python
+    (($(n_gpus) > 0)) && ! has --cuda "$@" && flags+=(--cuda)
+    if [[ "$verb" == eval ]]; then
+        exec "$PYTHON" -m rmt.eval --dataset "$task" ${flags[@]+"${flags[@]}"} "$@"
+    fi
+    has --recipe "$@" || flags=("${TRAINING[@]}" ${flags[@]+"${flags[@]}"})
+    flags=(--dataset "$task" "${MODEL_SIZES[@]}" ${flags[@]+"${flags[@]}"} "$@")
+    if has --multi_gpu "$@"; then
+        start_processes "${flags[@]}"
+    fi
+    exec "$PYTHON" -m rmt.train "${flags[@]}"
+}
+
+# start_processes FLAGS...: one process of rmt.train per GPU, or NPROC of them.
+start_processes() {
+    local processes="${NPROC:-$(n_gpus)}"
+    ((processes > 0)) || fail "--multi_gpu found no GPU: set NPROC=2 for two CPU processes"
+    exec "$PYTHON" -m rmt.launch --standalone --nproc_per_node="$processes" -- "$@"
 }

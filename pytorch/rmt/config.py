@@ -173,7 +173,9 @@ class TrainConfig:
     )
 
     curriculum: int = option(
-        0, "copy, reverse: begin with samples of this many symbols, more when learned; 0: all"
+        0,
+        "copy, reverse: begin with samples of this many symbols, more when learned; 0: all; "
+        "-1: begin with a segment's length",
     )
 
     # Optimizer
@@ -225,7 +227,8 @@ class TrainConfig:
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
         _check_at_least(self, 1, *positive, *intervals)
         _check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
-        _check_at_least(self, 0, "segments", "curriculum", "stop_at")
+        _check_at_least(self, 0, "segments", "stop_at")
+        _check_at_least(self, -1, "curriculum")
         self._check_task_options()
         _check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
         if self.seed >= 2**63:  # what torch's generator takes

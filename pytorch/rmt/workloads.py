@@ -135,17 +135,25 @@ class AlgorithmicTask:
 
     def reader(self, device: torch.device) -> SampleReader:
         """This process's share of the training samples."""
-        n_start = self.config.curriculum
         return SampleReader(
             self.data.task,
             self.data.splits["train"],
             self.config.batch_size,
             self.config.tgt_len,
             self.config.seed,
-            curriculum=Curriculum(n_start, self.data.task.n) if n_start else None,
+            curriculum=self._curriculum() if self.config.curriculum else None,
             streams=distributed.own_streams(self.config.batch_size),
             device=device,
         )
+
+    def _curriculum(self) -> Curriculum:
+        """Lessons that leave at least half of the training to whole samples."""
+        n_full = self.data.task.n
+        n_first = min(n_full, self.config.tgt_len)
+        if self.config.curriculum > 0:
+            n_first = self.config.curriculum
+        n_lessons = -(-n_full // n_first)
+        return Curriculum(n_first, n_full, n_longest=self.config.max_step // (2 * n_lessons))
 
     def stream(self) -> Stream:
         """The recurrence between segments; bptt_unrolls -1 is one window of all of a sample's."""

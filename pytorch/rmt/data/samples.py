@@ -38,15 +38,18 @@ class Curriculum:
     A lesson adds as many symbols as the first one had; with the length of a segment for that, what
     was learned of a place in a segment stays right. Most updates are of the lesson, the others of
     earlier ones, lest they be forgotten. A lesson is learned when its loss, averaged over about
-    1 / (1 - memory) updates, is below learned_at nats per token.
+    1 / (1 - memory) updates, is below learned_at nats per token; learned or not, it ends after
+    n_longest updates.
     """
 
     n_first: int
     n_full: int
-    learned_at: float = 0.3
+    n_longest: int
+    learned_at: float = 0.5
     share_of_lesson: float = 0.8
     memory: float = 0.9
     n_now: int = 0
+    n_updates: int = 0  # of this lesson
     mean_loss: float | None = None
 
     def __post_init__(self):
@@ -66,12 +69,22 @@ class Curriculum:
         """The loss of the update that was drawn last, in nats per token."""
         if self._n_drawn < self.n_now or not math.isfinite(loss):
             return
+        self.n_updates += 1
         if self.mean_loss is None:  # the lesson's first
             self.mean_loss = loss
         self.mean_loss = self.memory * self.mean_loss + (1 - self.memory) * loss
-        if self.mean_loss < self.learned_at and self.n_now < self.n_full:
+        is_over = self.mean_loss < self.learned_at or self.n_updates >= self.n_longest
+        if is_over and self.n_now < self.n_full:
             self.n_now = min(self.n_full, self.n_now + self.n_first)
-            self.mean_loss = None
+            self.n_updates, self.mean_loss = 0, None
+
+    @property
+    def place(self) -> dict:
+        """Where in the lessons this is; go_to(**place) goes there."""
+        return {"n_now": self.n_now, "n_updates": self.n_updates, "mean_loss": self.mean_loss}
+
+    def go_to(self, n_now: int, n_updates: int, mean_loss: float | None) -> None:
+        self.n_now, self.n_updates, self.mean_loss = n_now, n_updates, mean_loss
 
 
 class SampleReader:
@@ -104,17 +117,13 @@ class SampleReader:
     def place(self) -> dict:
         """Where the next batch is; seek(**place) goes there."""
         place = {"epoch": self.epoch, "position": self.position}
-        if self.curriculum:
-            place |= {"n_now": self.curriculum.n_now, "mean_loss": self.curriculum.mean_loss}
-        return place
+        return place | (self.curriculum.place if self.curriculum else {})
 
-    def seek(
-        self, epoch: int, position: int, n_now: int = 0, mean_loss: float | None = None
-    ) -> None:
+    def seek(self, epoch: int, position: int, **lesson) -> None:
         """Go on from a place that another reader of the same samples had reached."""
         self.epoch, self.position = epoch, position
-        if self.curriculum and n_now:
-            self.curriculum.n_now, self.curriculum.mean_loss = n_now, mean_loss
+        if lesson:
+            self.curriculum.go_to(**lesson)
         random = np.random.default_rng([self.seed, epoch])
         self._order = random.permutation(len(self.samples))
 

@@ -1,0 +1,115 @@
+"""Free-running prediction against a slow reference that knows nothing of kept keys and values."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import LENGTHS, V, tiny_model
+from rmt.decoding import SegmentDecoder, generate
+
+N_STREAMS = 3
+
+
+def random_tokens(n: int, seed: int = 3) -> torch.Tensor:
+    return torch.randint(V, (N_STREAMS, n), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def slow_generate(model, prompt, n_tokens, tgt_len):
+    """For every token the whole stream again, from its start: the tokens and their log-probs."""
+    stream, log_probs = prompt, []
+    for _ in range(n_tokens):
+        state = None
+        for start in range(0, stream.shape[1], tgt_len):
+            predicted, state = model.predict(stream[:, start : start + tgt_len], state)
+        log_probs.append(predicted[:, -1])
+        stream = torch.cat([stream, predicted[:, -1].argmax(-1, keepdim=True)], dim=1)
+    return stream[:, prompt.shape[1] :], torch.stack(log_probs, dim=1)
+
+
+@torch.no_grad()
+def decoded(model, stream, tgt_len, at_a_time=1):
+    """What SegmentDecoder says of every token's successor: [B, T, V]."""
+    state, log_probs = None, []
+    for start in range(0, stream.shape[1], tgt_len):
+        segment = stream[:, start : start + tgt_len]
+        decoder = SegmentDecoder(model, state, len(stream), segment.shape[1])
+        for first in range(0, segment.shape[1], at_a_time):
+            log_probs.append(decoder.feed(segment[:, first : first + at_a_time]))
+        state = model.advance(segment, state)
+    return torch.stack(log_probs, dim=1)
+
+
+VARIANTS = [
+    *((name, {}) for name in LENGTHS),
+    *((name, {"pre_lnorm": True}) for name in LENGTHS),
+    ("trxl", {"same_length": True}),
+    ("trxl_rmt", {"same_length": True}),
+    ("trxl_rmt", {"read_mem_from_cache": True}),
+    ("rmt", {"clamp_len": 3}),
+    ("rmt", {"not_tied": True, "d_embed": 6}),
+    ("rmt", {"cutoffs": (5, 12)}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
+def test_free_running_is_the_slow_reference(name, changes):
+    model = tiny_model(name, **changes)
+    prompt = random_tokens(8)
+    tokens, log_probs = slow_generate(model, prompt, 13, 5)
+    assert torch.equal(generate(model, prompt, 13, 5), tokens)
+    fed = torch.cat([prompt, tokens[:, :-1]], dim=1)
+    kept = decoded(model, fed, 5)[:, -13:]
+    torch.testing.assert_close(kept, log_probs, rtol=0, atol=1e-9)
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(sorted(LENGTHS)),
+    n_prompt=st.integers(1, 12),
+    n_tokens=st.integers(1, 9),
+    tgt_len=st.integers(1, 25),
+)
+def test_wherever_the_segments_are_cut(name, n_prompt, n_tokens, tgt_len):
+    model, prompt = tiny_model(name), random_tokens(n_prompt)
+    tokens, _ = slow_generate(model, prompt, n_tokens, tgt_len)
+    assert torch.equal(generate(model, prompt, n_tokens, tgt_len), tokens)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 5])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_however_many_tokens_are_fed_at_a_time(name, at_a_time):
+    model, stream = tiny_model(name), random_tokens(15)
+    each = decoded(model, stream, 5)
+    last_fed = [i for i in range(15) if (i % 5) % at_a_time == at_a_time - 1 or i % 5 == 4]
+    several = decoded(model, stream, 5, at_a_time)
+    torch.testing.assert_close(several, each[:, last_fed], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_the_state_is_computed_once_per_segment(name, monkeypatch):
+    model, prompt = tiny_model(name), random_tokens(12)
+    advanced = []
+    monkeypatch.setattr(
+        model,
+        "advance",
+        lambda tokens, state: advanced.append(tokens.shape[1]) or type(model).advance(
+            model, tokens, state
+        ),
+    )
+    generate(model, prompt, 9, 5)
+    assert advanced == [5, 5, 5, 5][: (12 + 9 - 1 - 1) // 5]
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_the_rows_computed_grow_linearly_with_the_answer(name):
+    """In one segment: every fed token is one row of every layer, however long the answer is."""
+    model, prompt = tiny_model(name), random_tokens(4)
+    rows = []
+    model.layers[1].register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[1]))
+    n_read = model.config.n_memory
+    for n in (1, 10, 20):
+        rows.clear()
+        generate(model, prompt, n, 100)
+        assert rows == [n_read + 4] + [1] * (n - 1)
