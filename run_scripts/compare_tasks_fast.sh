@@ -1,54 +1,90 @@
 #!/usr/bin/env bash
-# The models on copy and reverse with --recipe fast, n 24: the table in results/README.md.
-#   bash run_scripts/compare_tasks_fast.sh [JOBS [SEED ...]]
-# JOBS runs at a time (default 1; with more, each has one thread), of every SEED (default 1 2 3).
+# The algorithmic tasks with --recipe fast: the tables and figures in results/README.md.
+#   bash run_scripts/compare_tasks_fast.sh [GROUP ...]
+# GROUP (default: short): short      copy and reverse, n 24: rmt, trxl, baseline
+#                         bptt       reverse without gradient between segments
+#                         long       copy of 120 and 360 symbols in 9 segments
+#                         retrieval  2 and 5 segments
+#                         quadratic  6 segments
 # Runs that are finished are left out, interrupted ones go on.
+#
+# Environment: SEEDS  seeds of every run (default "1 2 3")
+#              JOBS   runs at a time (default 1); with more, each has one thread
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-JOBS="${1:-1}"
-shift $(($# > 0))
-(($#)) || set -- 1 2 3
+JOBS="${JOBS:-1}"
+SEEDS="${SEEDS:-1 2 3}"
 RUNS="$ROOT/results/runs/tasks-fast"
 mkdir -p "$RUNS" "$ROOT/results/tables"
 set_up_python
 export PYTHON ROOT RUNS
-((JOBS > 1)) && export OMP_NUM_THREADS=1
+if ((JOBS > 1)); then
+    export OMP_NUM_THREADS=1
+fi
 
-# NAME and flags, a run per line.
-cells() {
-    local seed
-    for seed in "$@"; do
-        cell copy-6x12-rmt12 "$seed" copy --segments 6 --model rmt --mem_len 12
-        cell reverse-4x12-rmt12 "$seed" reverse --segments 4 --model rmt --mem_len 12
-        cell reverse-6x8-rmt8 "$seed" reverse --segments 6 --model rmt --mem_len 8
-        cell copy-6x12-trxl12 "$seed" copy --segments 6 --model trxl --mem_len 12
-        cell reverse-4x12-trxl12 "$seed" reverse --segments 4 --model trxl --mem_len 12
-        cell reverse-6x8-trxl8 "$seed" reverse --segments 6 --model trxl --mem_len 8
-        cell copy-6x12-baseline "$seed" copy --segments 6 --model baseline
-        cell reverse-4x12-baseline "$seed" reverse --segments 4 --model baseline
-        cell reverse-6x8-baseline "$seed" reverse --segments 6 --model baseline
-    done
+# Every cell is a run folder's name, without the seed, a task and flags.
+short() {
+    cell copy-6x12-rmt12 copy --segments 6 --model rmt --mem_len 12
+    cell reverse-4x12-rmt12 reverse --segments 4 --model rmt --mem_len 12
+    cell reverse-6x8-rmt8 reverse --segments 6 --model rmt --mem_len 8
+    cell copy-6x12-trxl12 copy --segments 6 --model trxl --mem_len 12
+    cell reverse-4x12-trxl12 reverse --segments 4 --model trxl --mem_len 12
+    cell reverse-6x8-trxl8 reverse --segments 6 --model trxl --mem_len 8
+    cell copy-6x12-baseline copy --segments 6 --model baseline
+    cell reverse-4x12-baseline reverse --segments 4 --model baseline
+    cell reverse-6x8-baseline reverse --segments 6 --model baseline
+}
+bptt() {
+    cell reverse-4x12-rmt12-bptt0 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 0
+    cell reverse-4x12-rmt12-bptt1 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 1
+}
+long() {
+    cell copy120-9x40-rmt40 copy --n 120 --segments 9 --model rmt --mem_len 40
+    cell copy360-9x120-rmt60 copy --n 360 --segments 9 --model rmt --mem_len 60
+    cell copy120-9x40-trxl40 copy --n 120 --segments 9 --model trxl --mem_len 40
+}
+retrieval() {
+    cell retrieval-2x5-rmt5 retrieval --segments 2 --model rmt --mem_len 5
+    cell retrieval-2x5-trxl5 retrieval --segments 2 --model trxl --mem_len 5
+    cell retrieval-2x5-baseline retrieval --segments 2 --model baseline
+    cell retrieval-5x2-rmt2 retrieval --segments 5 --model rmt --mem_len 2
+    cell retrieval-5x2-trxl2 retrieval --segments 5 --model trxl --mem_len 2
+    cell retrieval-5x2-baseline retrieval --segments 5 --model baseline
+}
+quadratic() {
+    cell quadratic-6x30-rmt30 quadratic --segments 6 --model rmt --mem_len 30
+    cell quadratic-6x30-trxl30 quadratic --segments 6 --model trxl --mem_len 30
 }
 
+# cell NAME TASK FLAGS...: print what is to be done for it, a line per seed.
 cell() {
-    local name="$1-seed$2" seed="$2" task="$3" restart=""
-    shift 3
-    [[ -e "$RUNS/$name/result.json" ]] && return
-    [[ -e "$RUNS/$name/last" ]] && restart=--restart
-    echo "$name $task train --recipe fast --seed $seed $* $restart"
+    local name task="$2" seed restart
+    for seed in $SEEDS; do
+        name="$1-seed$seed" restart=""
+        [[ -e "$RUNS/$name/result.json" ]] && continue
+        [[ -e "$RUNS/$name/last" ]] && restart=--restart
+        echo "$name $task train --recipe fast --seed $seed ${*:3} $restart"
+    done
 }
 
 run() {
     local name="$1" task="$2"
     shift 2
     echo "== $name"
-    RMT_PYTHON="$PYTHON" RMT_DEVICE="${RMT_DEVICE:-}" bash "$ROOT/run_scripts/run_$task.sh" "$@" \
-        --work_dir "$RUNS/$name" >"$RUNS/$name.out" 2>&1 || { tail -n 3 "$RUNS/$name.out" && exit 1; }
-    rm "$RUNS/$name.out"
-    grep "End of training" "$RUNS/$name/log.txt" || true
+    if RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_$task.sh" "$@" \
+        --work_dir "$RUNS/$name" >"$RUNS/$name.out" 2>&1; then
+        rm "$RUNS/$name.out"
+        tail -n 2 "$RUNS/$name/log.txt" | head -n 1
+    else
+        tail -n 3 "$RUNS/$name.out"
+        exit 255 # xargs starts no more
+    fi
 }
 export -f run
 
-cells "$@" | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
+for group in "${@:-short}"; do
+    [[ "$group" =~ ^(short|bptt|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
+done
+for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
 "$PYTHON" -m rmt.tables tasks "$RUNS" | tee "$ROOT/results/tables/tasks-fast.md"
