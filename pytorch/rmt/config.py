@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
+from rmt.checks import check_at_least, check_choices, check_limit, check_probabilities, default_of
 from rmt.errors import UsageError
 from rmt.paths import project_root
 
@@ -69,12 +70,12 @@ class ModelConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
+        check_choices(self)
         sizes = ("n_token", "n_layer", "n_head", "d_head", "d_model", "d_inner")
-        _check_at_least(self, 1, *sizes)
-        _check_at_least(self, 0, "mem_len", "cache_len", "d_embed")
-        _check_at_least(self, 0.0, "init_range", "init_std", "proj_init_std")
-        _check_probabilities(self, "dropout", "dropatt")
+        check_at_least(self, 1, *sizes)
+        check_at_least(self, 0, "mem_len", "cache_len", "d_embed")
+        check_at_least(self, 0.0, "init_range", "init_std", "proj_init_std")
+        check_probabilities(self, "dropout", "dropatt")
         if self.d_model % 2:
             raise UsageError(
                 f"d_model must be even (half sines, half cosines), but it is {self.d_model}"
@@ -93,7 +94,7 @@ class ModelConfig:
             )
         if self.read_mem_from_cache and self.model != "trxl_rmt":
             raise UsageError(f"read_mem_from_cache belongs to trxl_rmt, not to {self.model}")
-        _check_limit(self, "clamp_len")
+        check_limit(self, "clamp_len")
         if self.same_length and not self.n_cached:
             raise UsageError(
                 "same_length needs cached states (trxl with mem_len, or trxl_rmt with cache_len)"
@@ -222,20 +223,20 @@ class TrainConfig:
     debug: bool = option(False, "keep nothing: no run folder, no checkpoints")
 
     def __post_init__(self):
-        _check_choices(self)
+        check_choices(self)
         positive = ("tgt_len", "batch_size", "batch_chunk", "max_step", "max_nonfinite")
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
-        _check_at_least(self, 1, *positive, *intervals)
-        _check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
-        _check_at_least(self, 0, "segments", "stop_at")
-        _check_at_least(self, -1, "curriculum")
+        check_at_least(self, 1, *positive, *intervals)
+        check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
+        check_at_least(self, 0, "segments", "stop_at")
+        check_at_least(self, -1, "curriculum")
         self._check_task_options()
-        _check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
+        check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
         if self.seed >= 2**63:  # what torch's generator takes
             raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
         if not self.clip > 0:
             raise UsageError(f"clip must be positive, but it is {self.clip}")
-        _check_limit(self, "max_eval_steps")
+        check_limit(self, "max_eval_steps")
         if self.batch_size % self.batch_chunk:
             raise UsageError(
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
@@ -257,9 +258,9 @@ class TrainConfig:
 
     def _check_task_options(self) -> None:
         """Options that only text or only samples give a meaning to."""
-        _check_at_least(self, -1 if self.is_task else 0, "bptt_unrolls")
+        check_at_least(self, -1 if self.is_task else 0, "bptt_unrolls")
         names = TEXT_OPTIONS if self.is_task else ("segments", "curriculum", "stop_at")
-        given = [name for name in names if getattr(self, name) != _default(self, name)]
+        given = [name for name in names if getattr(self, name) != default_of(TrainConfig, name)]
         if given:
             other = "text" if self.is_task else "the algorithmic tasks"
             raise UsageError(f"{given[0]} is for {other}: leave it out with dataset {self.dataset}")
@@ -306,8 +307,8 @@ class TaskConfig:
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
     def __post_init__(self):
-        _check_at_least(self, 1, "n", "pairs", "train_samples")
-        _check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
+        check_at_least(self, 1, "n", "pairs", "train_samples")
+        check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
         if self.pairs > 26:
             raise UsageError(f"pairs must be at most 26, the letters for keys, not {self.pairs}")
 
@@ -357,10 +358,10 @@ class EvalConfig:
     cuda: bool = option(False, "run on the GPU")
 
     def __post_init__(self):
-        _check_choices(self)
-        _check_at_least(self, 0, "tgt_len", "batch_size", "segments", "n", "pairs")
-        _check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "bptt_unrolls", "seed")
-        _check_limit(self, "max_eval_steps")
+        check_choices(self)
+        check_at_least(self, 0, "tgt_len", "batch_size", "segments", "n", "pairs")
+        check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "bptt_unrolls", "seed")
+        check_limit(self, "max_eval_steps")
 
 
 def check_together(model: ModelConfig, train: TrainConfig) -> None:
@@ -370,34 +371,3 @@ def check_together(model: ModelConfig, train: TrainConfig) -> None:
             f"{model.model} passes no gradient between segments: leave out bptt_unrolls "
             f"{train.bptt_unrolls}, or choose rmt or trxl_rmt"
         )
-
-
-def _default(config, name: str):
-    return config.__dataclass_fields__[name].default
-
-
-def _check_choices(config) -> None:
-    for name, spec in config.__dataclass_fields__.items():
-        choices, value = spec.metadata.get("choices"), getattr(config, name)
-        if choices and value not in choices:
-            raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _check_at_least(config, least, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not least <= value < float("inf"):  # also refuses nan
-            raise UsageError(f"{name} must be {least} or more, but it is {value}")
-
-
-def _check_limit(config, name: str) -> None:
-    value = getattr(config, name)
-    if value < 1 and value != -1:
-        raise UsageError(f"{name} must be -1 (no limit) or positive, but it is {value}")
-
-
-def _check_probabilities(config, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not 0 <= value < 1:
-            raise UsageError(f"{name} must be at least 0 and below 1, but it is {value}")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rmt import checkpoint, distributed
+from rmt.checks import default_of
 from rmt.cli import Parser, pick
 from rmt.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
 from rmt.data.tasks import load_task
@@ -105,7 +106,10 @@ def newest_run(config: EvalConfig) -> Path:
 
 def _fits(wanted: dict, settings: dict) -> bool:
     """Whether settings have the wanted values; what the option's default is stands for any."""
-    return all(value in (default_of(name), settings.get(name)) for name, value in wanted.items())
+    return all(
+        value in (default_of(EvalConfig, name), settings.get(name))
+        for name, value in wanted.items()
+    )
 
 
 def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig, TaskConfig]:
@@ -126,7 +130,9 @@ def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig, TaskConfig]:
 def load(config: EvalConfig, model: ModelConfig, train: TrainConfig, task: TaskConfig) -> Workload:
     """The run's data and how to score it."""
     if train.is_task:
-        given = [name for name in TEXT_ONLY if getattr(config, name) != default_of(name)]
+        given = [
+            name for name in TEXT_ONLY if getattr(config, name) != default_of(EvalConfig, name)
+        ]
         if given:
             raise UsageError(f"{given[0]} is for text; this is {train.dataset}: leave it out")
         train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
@@ -173,10 +179,6 @@ def choose_protocol(config: EvalConfig, model: ModelConfig, train: TrainConfig) 
         lengths=lengths,
         max_segments=config.max_eval_steps,
     )
-
-
-def default_of(name: str):
-    return EvalConfig.__dataclass_fields__[name].default
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""What an option dataclass checks of its values; UsageError names the option and the value."""
+
+from rmt.errors import UsageError
+
+
+def default_of(config_class: type, name: str):
+    """The default of an option."""
+    return config_class.__dataclass_fields__[name].default
+
+
+def check_choices(config) -> None:
+    for name, spec in config.__dataclass_fields__.items():
+        choices, value = spec.metadata.get("choices"), getattr(config, name)
+        if choices and value not in choices:
+            raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_at_least(config, least, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not least <= value < float("inf"):  # also refuses nan
+            raise UsageError(f"{name} must be {least} or more, but it is {value}")
+
+
+def check_limit(config, name: str) -> None:
+    value = getattr(config, name)
+    if value < 1 and value != -1:
+        raise UsageError(f"{name} must be -1 (no limit) or positive, but it is {value}")
+
+
+def check_probabilities(config, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise UsageError(f"{name} must be at least 0 and below 1, but it is {value}")
