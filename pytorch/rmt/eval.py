@@ -130,11 +130,9 @@ def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig, TaskConfig]:
 def load(config: EvalConfig, model: ModelConfig, train: TrainConfig, task: TaskConfig) -> Workload:
     """The run's data and how to score it."""
     if train.is_task:
-        given = [
-            name for name in TEXT_ONLY if getattr(config, name) != default_of(EvalConfig, name)
-        ]
-        if given:
-            raise UsageError(f"{given[0]} is for text; this is {train.dataset}: leave it out")
+        for name in TEXT_ONLY:
+            if getattr(config, name) != default_of(EvalConfig, name):
+                raise UsageError(f"{name} is for text; this is {train.dataset}: leave it out")
         train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
         data = load_task(train.dataset, task, config.encoded_dir or train.encoded_dir or None)
         return AlgorithmicTask(data, train)
