@@ -1,14 +1,18 @@
 """Tables and curves from run folders made by hand."""
 
 import json
+import math
 from dataclasses import asdict
 
 import pytest
 
+from logged import write_task_run
 from models import tiny_config
-from programs import ROOT, run
+from programs import ROOT, assert_one_sentence, run
 from rmt import figures, tables
+from rmt.errors import UsageError
 from rmt.logged_runs import read_runs
+from rmt.published import published_cells
 
 
 def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc"):
@@ -83,3 +87,89 @@ def test_the_committed_table_is_what_the_committed_runs_give():
     outcome = run(tables.main, "runs", folder, "--without_speed")
     assert outcome.out == table.read_text()
     assert outcome.out in (ROOT / "README.md").read_text()
+
+
+# --- runs on the algorithmic tasks ---------------------------------------------------------------
+
+
+@pytest.fixture
+def task_runs(tmp_path):
+    """Reverse with two seeds of rmt, retrieval, quadratic equations, and copy with n 120."""
+    folder = tmp_path / "tasks"
+    write_task_run(folder / "a1", "reverse", "rmt", 12, 4, 0.9, seed=1, steps=300)
+    write_task_run(folder / "a2", "reverse", "rmt", 12, 4, 0.8, seed=2, steps=1500)
+    write_task_run(folder / "b", "reverse", "rmt", 12, 4, 0.2, unrolls=0)
+    write_task_run(folder / "c", "reverse", "baseline", 0, 4, 0.125)
+    write_task_run(folder / "d", "quadratic", "rmt", 30, 6, 0.9)
+    write_task_run(folder / "e", "retrieval", "trxl", 5, 2, 1.0)
+    write_task_run(folder / "f", "copy", "trxl", 60, 3, 0.5, n=120)
+    write_task_run(folder / "g", "copy", "rmt", 7, 3, 0.5)
+    return folder
+
+
+def test_tasks_stand_beside_what_the_authors_measured(task_runs):
+    outcome = run(tables.main, "tasks", task_runs)
+    assert outcome.status == 0, outcome.err
+    rows = [line.strip("| ").split(" | ") for line in outcome.out.splitlines()]
+    assert rows[0] == (
+        "task model segments memory ours,whole answers,teacher-forced seeds steps minutes authors"
+    ).replace(" ", ",").replace("whole,", "whole ").split(",")
+    spread = f"{math.sqrt(0.005):.3f}"
+    expected = """
+        copy, n 24 | rmt | 3 of 24 | 7 | 0.500 | 0.250 | 0.550 | 1 | 300 | 1.0 |
+        copy, n 120 | trxl | 3 of 120 | 60 | 0.500 | 0.250 | 0.550 | 1 | 300 | 1.0 | 0.778 ± 0.110 (4)
+        reverse, n 24 | baseline | 4 of 12 | 0 | 0.125 | 0.062 | 0.175 | 1 | 300 | 1.0 | 0.101 ± 0.001 (2)
+        reverse, n 24 | rmt | 4 of 12 | 12 | 0.850 ± SPREAD | 0.425 | 0.900 | 2 | 900 | 1.5 | 1.000 ± 0.000 (3)
+        reverse, n 24 | rmt, BPTT-0 | 4 of 12 | 12 | 0.200 | 0.100 | 0.250 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
+        retrieval, 4 pairs | trxl | 2 of 5 | 5 | 1.000 | 0.500 | 1.000 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
+        quadratic | rmt | 6 of 30 | 30 | 0.900 | 0.900 | 0.950 | 1 | 300 | 1.0 | 0.99 ± 0.002
+    """.replace("SPREAD", spread)  # noqa: E501
+    assert [" | ".join(row) for row in rows[2:]] == [
+        line.strip().removesuffix(" |") for line in expected.strip().splitlines()
+    ]
+    assert "minutes" not in run(tables.main, "tasks", task_runs, "--without_speed").out
+
+
+def test_a_run_counts_once_wherever_its_samples_lie(task_runs):
+    folders = {
+        read.train["encoded_dir"] for read in read_runs([task_runs / "a1", task_runs / "a2"])
+    }
+    assert len(folders) == 2, "and still they shared a row above"
+
+
+def test_text_and_tasks_share_no_table_and_no_figure(runs, task_runs):
+    said = [
+        assert_one_sentence(run(tables.main, "runs", runs, task_runs)),
+        assert_one_sentence(run(tables.main, "runs", task_runs)),
+        assert_one_sentence(run(figures.main, "curves", task_runs, "--out", runs / "a.png")),
+    ]
+    assert all("not on text" in sentence for sentence in said)
+    said = [
+        assert_one_sentence(run(tables.main, "tasks", task_runs, runs)),
+        assert_one_sentence(run(tables.main, "tasks", runs)),
+        assert_one_sentence(run(figures.main, "accuracy", runs, "--out", runs / "a.png")),
+    ]
+    assert all("not on a task" in sentence for sentence in said)
+    assert not (runs / "a.png").exists()
+
+
+# --- published numbers ---------------------------------------------------------------------------
+
+
+def test_published_numbers_are_those_of_the_paper():
+    cells = {cell.place: cell for cell in published_cells()}
+    assert len(cells) == 50 + 22 + 3, "every cell has a place of its own"
+    cell = cells["copy", "trxl", 12, 6]
+    assert (cell.accuracy, cell.std, cell.runs, cell.segment_len) == (0.967, 0.045, 3, 12)
+    assert cells["copy360", "rmt", 60, 9].accuracy == 0.579
+    assert cells["quadratic", "baseline", 0, 1].std == 0.01
+    assert cells["quadratic", "trxl", 30, 6].std is None
+
+
+def test_absent_and_damaged_published_numbers_are_named(tmp_path):
+    with pytest.raises(UsageError, match="can't be read"):
+        published_cells(tmp_path)
+    for path in (ROOT / "results/paper").glob("*.csv"):
+        (tmp_path / path.name).write_text(path.read_text().replace("accuracy", "something"))
+    with pytest.raises(UsageError, match="damaged"):
+        published_cells(tmp_path)

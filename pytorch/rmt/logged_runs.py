@@ -10,13 +10,22 @@ from rmt.errors import UsageError
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """One run folder: what config.json, result.json and metrics.jsonl say."""
+    """One run folder: what config.json, result.json and metrics.jsonl say.
+
+    task: the options of an algorithmic task's samples; empty for a run on text.
+    """
 
     path: Path
     model: ModelConfig
     train: dict
+    task: dict
     result: dict
     metrics: list[dict]
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a run on an algorithmic task, not on text."""
+        return bool(self.task)
 
     @property
     def word_level(self) -> bool:
@@ -24,22 +33,75 @@ class LoggedRun:
 
     @property
     def score(self) -> float:
-        """Test perplexity of words, bits per character otherwise."""
+        """Test perplexity of words, bits per character; of a task the accuracy or solve rate."""
+        if self.is_task:
+            return self.result["test_acc"]
         return self.result["test_ppl" if self.word_level else "test_bpc"]
 
     @property
     def label(self) -> str:
         """The model with the settings that tell it from its neighbours in a table."""
-        model, parts = self.model, []
-        if model.n_memory:
-            parts.append(f"memory {model.n_memory}")
-        if model.n_cached:
-            parts.append(f"cache {model.n_cached}")
-        if model.writes_memory:
-            parts.append(f"BPTT-{self.train['bptt_unrolls']}")
-        if self.train["bptt_mode"] == "window":
+        return ", ".join([model_label(self.model), *self._gradient])
+
+    @property
+    def variant(self) -> str:
+        """The model without its sizes: "rmt", or "rmt, BPTT-1"."""
+        return ", ".join([self.model.model, *self._gradient])
+
+    @property
+    def _gradient(self) -> list[str]:
+        """How far gradient goes; nothing where it goes through a whole sample (-1)."""
+        n_unrolls, parts = self.train["bptt_unrolls"], []
+        if self.model.writes_memory and n_unrolls >= 0:
+            parts.append(f"BPTT-{n_unrolls}")
+        if self.train["bptt_mode"] == "window" and n_unrolls >= 0:
             parts.append("window")
-        return ", ".join([model.model, *parts])
+        return parts
+
+    # Of runs on tasks
+
+    @property
+    def dataset(self) -> str:
+        return self.train["dataset"]
+
+    @property
+    def size(self) -> int:
+        """Symbols of copy and reverse, pairs of retrieval; 0 for quadratic."""
+        return self.task.get("n") or self.task.get("pairs") or 0
+
+    @property
+    def setting(self) -> str:
+        """The task with its size, for people."""
+        return task_label(self.dataset, self.size)
+
+    @property
+    def published_task(self) -> str:
+        """The task as published.Cell names it: copy120 is copy with n 120."""
+        usual = {"copy": 24, "reverse": 24, "retrieval": 4}.get(self.dataset, 0)
+        return self.dataset if self.size == usual else f"{self.dataset}{self.size}"
+
+    @property
+    def cell(self) -> tuple[str, str, int, int]:
+        """What a cell of the published results would be found by (published.Cell.place)."""
+        segments = self.result["segments"]
+        return self.published_task, self.model.model, self.model.mem_len, segments
+
+
+def model_label(model: ModelConfig) -> str:
+    """The model with what it carries: "rmt, memory 10"."""
+    parts = [model.model]
+    if model.n_memory:
+        parts.append(f"memory {model.n_memory}")
+    if model.n_cached:
+        parts.append(f"cache {model.n_cached}")
+    return ", ".join(parts)
+
+
+def task_label(dataset: str, size: int) -> str:
+    """The task with its size, as LoggedRun.size: "copy, n 24"."""
+    if dataset == "retrieval":
+        return f"{dataset}, {size} pairs"
+    return f"{dataset}, n {size}" if size else dataset
 
 
 def read_runs(paths: list[Path]) -> list[LoggedRun]:
@@ -56,13 +118,28 @@ def read_runs(paths: list[Path]) -> list[LoggedRun]:
     return [_read(folder) for folder in folders]
 
 
+def refuse_tasks(runs: list[LoggedRun], instead: str) -> None:
+    """Raise UsageError, which names what to do instead, if a run is on an algorithmic task."""
+    for run in runs:
+        if run.is_task:
+            raise UsageError(f"{run.path} is a run on {run.dataset}, not on text: {instead}")
+
+
+def refuse_text(runs: list[LoggedRun], instead: str) -> None:
+    """Raise UsageError, which names what to do instead, if a run is on text."""
+    for run in runs:
+        if not run.is_task:
+            raise UsageError(f"{run.path} is a run on text, not on a task: {instead}")
+
+
 def _read(folder: Path) -> LoggedRun:
     try:
         config = json.loads((folder / "config.json").read_text())
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         model = ModelConfig.from_record(config["model"])
-        return LoggedRun(folder, model, config["train"], result, metrics)
+        task = config.get("task", {})
+        return LoggedRun(folder, model, config["train"], task, result, metrics)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a finished run: it has no {error.filename}") from None
     except (ValueError, KeyError, TypeError) as error:

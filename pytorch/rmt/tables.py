@@ -1,58 +1,72 @@
-"""Tables from logged runs, in Markdown: python -m rmt.tables runs FOLDER...
+"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks FOLDER...
 
-A row per configuration: the test score's mean over seeds (and its standard deviation, from two
-seeds on), what a segment hands to the next, the speed and the size.
+runs: runs on text, a row per configuration: the test score's mean over seeds (and its standard
+deviation, from two seeds on), what a segment hands to the next, the speed and the size.
+
+tasks: runs on the algorithmic tasks, a row per configuration, with the authors' accuracy beside it.
 """
 
 import statistics
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 from rmt.cli import Parser
+from rmt.config import MODELS, TASKS
 from rmt.errors import UsageError, run_program
-from rmt.logged_runs import LoggedRun, read_runs
+from rmt.logged_runs import LoggedRun, read_runs, refuse_tasks, refuse_text
+from rmt.published import Cell, published_cells
+
+# Options that say where a run was made and kept, not what it computed.
+NOT_SETTINGS = ("seed", "encoded_dir")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
+    """A table; the first n_words columns are words, the others are numbers, on the right."""
+    rules = ["---"] * n_words + ["---:"] * (len(head) - n_words)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows)) + "\n"
+
+
+# --- runs on text --------------------------------------------------------------------------------
 
 
 def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
     """Compare runs of one dataset; those that differ by their seed alone share a row.
 
-    Raises UsageError where runs were scored on different texts.
+    Raises UsageError where runs were scored on different texts, or on tasks.
     """
+    refuse_tasks(runs, "make its table with `rmt.tables tasks`")
     if len({(run.result["corpus"], run.word_level) for run in runs}) > 1:
         raise UsageError("these runs were scored on different texts: make a table of each")
     metric = "test ppl" if runs[0].word_level else "test bpc"
     head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
-    in_order = sorted(runs, key=_first_seen(runs))
-    for _, same in groupby(in_order, key=_configuration):
-        rows.append(_row(list(same)))
+    rows = [_row(same) for same in _by_configuration(runs)]
     if not with_speed:
-        rows = [row[:-1] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return markdown(head, rows)
 
 
-def _configuration(run: LoggedRun) -> tuple:
-    schedule = {name: value for name, value in run.train.items() if name != "seed"}
-    return run.label, run.model, tuple(sorted(schedule.items()))
-
-
-def _first_seen(runs: list[LoggedRun]):
+def _by_configuration(runs: list[LoggedRun]) -> list[list[LoggedRun]]:
+    """Runs that differ by their seed alone, together; in the order they were first seen in."""
     order = {}
     for run in runs:
         order.setdefault(_configuration(run), len(order))
-    return lambda run: order[_configuration(run)]
+    in_order = sorted(runs, key=lambda run: order[_configuration(run)])
+    return [list(same) for _, same in groupby(in_order, key=_configuration)]
+
+
+def _configuration(run: LoggedRun) -> tuple:
+    settings = {**run.train, **run.task}
+    schedule = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
+    return run.label, run.model, tuple(sorted(schedule.items()))
 
 
 def _row(runs: list[LoggedRun]) -> list[str]:
-    scores = [run.score for run in runs]
     digits = 2 if runs[0].word_level else 3
-    score = f"{statistics.mean(scores):.{digits}f}"
-    if len(scores) > 1:
-        score += f" ± {statistics.stdev(scores):.{digits}f}"
     speed = statistics.median(run.result["tokens_per_s"] for run in runs)
     return [
         runs[0].label,
-        score,
+        _mean_and_spread([run.score for run in runs], digits),
         str(len(runs)),
         f"{runs[0].model.n_carried:,}",
         f"{runs[0].result['tokens']:,}",
@@ -61,15 +75,86 @@ def _row(runs: list[LoggedRun]) -> list[str]:
     ]
 
 
+def _mean_and_spread(scores: list[float], digits: int) -> str:
+    """Mean and, from two scores on, sample standard deviation."""
+    text = f"{statistics.mean(scores):.{digits}f}"
+    if len(scores) > 1:
+        text += f" ± {statistics.stdev(scores):.{digits}f}"
+    return text
+
+
+# --- runs on the algorithmic tasks ---------------------------------------------------------------
+
+
+def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool = True) -> str:
+    """Compare runs on tasks with each other and with published cells, from the easiest on.
+
+    ours and teacher-forced are accuracies, of quadratic the share of solved equations; ours, as
+    the paper's, is with the model's own output fed back. Raises UsageError for runs on text.
+    """
+    refuse_text(runs, "make its table with `rmt.tables runs`")
+    authors = {cell.place: cell for cell in published}
+    groups = _by_configuration(sorted(runs, key=_difficulty))
+    rows = [_task_row(same, authors.get(same[0].cell)) for same in groups]
+    head = [name for name in rows[0] if with_speed or name != "minutes"]
+    return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)
+
+
+def _difficulty(run: LoggedRun) -> tuple:
+    model = run.model
+    place = TASKS.index(run.dataset), run.size, run.result["segments"]
+    return *place, MODELS.index(model.model), model.mem_len, model.cache_len, run.variant
+
+
+def _task_row(runs: list[LoggedRun], authors: Cell | None) -> dict[str, str]:
+    first, model = runs[0], runs[0].model
+    is_quadratic = first.dataset == "quadratic"
+
+    def of_all(name: str) -> list[float]:
+        return [run.result[name] for run in runs]
+
+    whole = of_all("test_solve_rate" if is_quadratic else "test_sequence_accuracy")
+    forced = of_all("test_forced_solve_rate" if is_quadratic else "test_forced_accuracy")
+    return {
+        "task": first.setting,
+        "model": first.variant,
+        "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
+        "memory": str(model.mem_len) + (f", cache {model.cache_len}" if model.cache_len else ""),
+        "ours": _mean_and_spread([run.score for run in runs], 3),
+        "whole answers": f"{statistics.mean(whole):.3f}",
+        "teacher-forced": f"{statistics.mean(forced):.3f}",
+        "seeds": str(len(runs)),
+        "steps": f"{statistics.median(of_all('steps')):,.0f}",
+        "minutes": f"{statistics.median(of_all('seconds')) / 60:.1f}",
+        "authors": _published(authors),
+    }
+
+
+def _published(cell: Cell | None) -> str:
+    """Mean, spread over runs and their number, in parentheses; as much of it as there is."""
+    if cell is None:
+        return ""
+    if cell.runs is None:  # of a table in the paper: with the digits it has there
+        return f"{cell.accuracy:g}" + (f" ± {cell.std:g}" if cell.std else "")
+    spread = f" ± {cell.std:.3f}" if cell.runs > 1 else ""
+    return f"{cell.accuracy:.3f}{spread} ({cell.runs})"
+
+
 def main(argv: list[str]) -> None:
     parser = Parser(prog="python -m rmt.tables", description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["runs"], help="runs: compare the runs in FOLDER...")
+    parser.add_argument(
+        "table", choices=["runs", "tasks"], help="runs: those on text; tasks: those on tasks"
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument(
         "--without_speed", action="store_true", help="for runs that shared their machine"
     )
     options = parser.parse(argv)
-    print(runs_table(read_runs(options["folders"]), not options["without_speed"]), end="")
+    runs, with_speed = read_runs(options["folders"]), not options["without_speed"]
+    if options["table"] == "runs":
+        print(runs_table(runs, with_speed), end="")
+    else:
+        print(tasks_table(runs, published_cells(), with_speed), end="")
 
 
 if __name__ == "__main__":

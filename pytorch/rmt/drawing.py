@@ -1,0 +1,32 @@
+"""What the figures share: a colour and a marker per model, and PNG files that repeat exactly."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only, so that no display is needed
+
+import matplotlib.pyplot as plt
+
+from rmt.errors import UsageError
+
+# Colours that are told apart with any colour vision (Okabe and Ito 2008).
+COLOURS = {
+    "baseline": "#7f7f7f",
+    "mt": "#E69F00",
+    "trxl": "#0072B2",
+    "rmt": "#D55E00",
+    "trxl_rmt": "#009E73",
+}
+MARKERS = {"baseline": "s", "mt": "^", "trxl": "D", "rmt": "o", "trxl_rmt": "P"}
+
+
+def save_figure(figure, out: Path) -> None:
+    """Write a PNG that depends on nothing but its content."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=120, metadata={"Software": None})
+    except OSError as error:
+        raise UsageError(f"{out} can't be written ({error.strerror})") from None
+    finally:
+        plt.close(figure)

@@ -1,0 +1,253 @@
+"""Figures of runs on the algorithmic tasks: the paper's Figures 4, 5 and 7, and learning curves.
+
+In the paper's figures a point is a cell: one model in one setting, averaged over runs. Ours are
+filled and joined by solid lines, the published ones hollow and joined by dashed lines.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, groupby
+from pathlib import Path
+
+from matplotlib.lines import Line2D
+
+from rmt.drawing import COLOURS, MARKERS, plt, save_figure
+from rmt.logged_runs import LoggedRun, refuse_text
+from rmt.published import Cell, published_cells
+
+MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
+COPY_120 = {(3, 60), (6, 30), (9, 40)}  # segments and memory of Figure 5(a)
+CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
+MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
+THIN = {"linewidth": 0.8, "linestyle": "--"}
+CHANCE = {"copy": 1 / 8, "reverse": 1 / 8, "retrieval": 1 / 10}  # one of 8 digits, or of 10
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: the cells that belong to it and where they go along the x axis."""
+
+    title: str
+    tasks: tuple[str, ...]
+    belongs: Callable[[Cell], bool]
+    x: Callable[[Cell], int] = lambda cell: cell.segments
+    xlabel: str = "number of segments"
+
+    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
+        return [cell for cell in cells if cell.task in self.tasks and self.belongs(cell)]
+
+
+def _memory_is_segment(cell: Cell) -> bool:
+    return cell.memory in (0, cell.segment_len)
+
+
+def _memory_is_half_a_segment(cell: Cell) -> bool:
+    return not cell.memory or 2 * cell.memory == cell.segment_len
+
+
+def _tokens(cell: Cell) -> int:
+    return cell.segments * cell.segment_len
+
+
+FIGURE_4 = (
+    Panel("copy, n 24", ("copy",), _memory_is_segment),
+    Panel("reverse, n 24", ("reverse",), _memory_is_segment),
+    Panel("retrieval, 4 pairs", ("retrieval",), _memory_is_segment),
+)
+FIGURE_5 = (
+    Panel(
+        "(a) copy, n 120",
+        ("copy120",),
+        lambda cell: not cell.memory or (cell.segments, cell.memory) in COPY_120,
+    ),
+    Panel(
+        "(b) copy, segment 120, memory 60",
+        ("copy120", "copy240", "copy360"),
+        lambda cell: cell.segment_len == 120 and cell.memory in (0, 60),
+        _tokens,
+        "tokens in a sample (three times n)",
+    ),
+)
+FIGURE_7 = (
+    Panel("(a) copy, n 24, memory half a segment", ("copy",), _memory_is_half_a_segment),
+    Panel("(b) reverse, n 24, memory half a segment", ("reverse",), _memory_is_half_a_segment),
+    Panel("(c) reverse, n 120, memory 60", ("reverse120",), lambda cell: cell.memory in (0, 60)),
+)
+PAPER_FIGURES = {"figure4": FIGURE_4, "figure5": FIGURE_5, "figure7": FIGURE_7}
+
+
+# --- the paper's figures -------------------------------------------------------------------------
+
+
+def draw_paper_figure(name: str, runs: Sequence[LoggedRun], out: Path) -> None:
+    """Accuracy of our runs beside the published; name is one of PAPER_FIGURES.
+
+    Runs that belong to no panel are left out. All runs of a cell are averaged, so they should
+    differ by their seed alone.
+    """
+    panels = PAPER_FIGURES[name]
+    ours, published = our_cells(runs), published_cells()
+    size = (4.2 * len(panels), 4.2)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained")
+    shown = set()
+    for axis, panel in zip(axes, panels, strict=True):
+        own, theirs = panel.cells(ours), panel.cells(published)
+        draw_panel(axis, panel, own, theirs)
+        shown |= {cell.model for cell in (*own, *theirs)}
+    axes[0].set_ylabel("test accuracy, free running")
+    _paper_legend(figure, sorted(shown, key=lambda name: (MODELS.index(_model(name)), name)))
+    save_figure(figure, out)
+
+
+def our_cells(runs: Sequence[LoggedRun]) -> list[Cell]:
+    """The runs on tasks as cells, as the paper's; those with BPTT-N get a cell of their own."""
+
+    def setting(run: LoggedRun) -> tuple:
+        task, _, *sizes = run.cell
+        return task, run.variant, *sizes, run.result["tgt_len"]
+
+    cells = []
+    in_paper = [run for run in runs if run.is_task and run.model.model in MODELS]
+    for place, same in groupby(sorted(in_paper, key=setting), key=setting):
+        scores = [run.score for run in same]
+        spread = statistics.stdev(scores) if len(scores) > 1 else None
+        cells.append(Cell(*place, statistics.mean(scores), spread, len(scores)))
+    return cells
+
+
+def draw_panel(axis, panel: Panel, ours: Sequence[Cell], published: Sequence[Cell]) -> None:
+    """Lines of one panel; models stand a little beside each other, so that all are seen."""
+    places = sorted({panel.x(cell) for cell in (*ours, *published)})
+    position = {x: i for i, x in enumerate(places)}
+    for cells, side in ((published, 0.03), (ours, -0.03)):
+        is_ours = cells is ours
+        for variant in sorted({cell.model for cell in cells}):
+            line = sorted((c for c in cells if c.model == variant), key=panel.x)
+            model = _model(variant)
+            shift = 0.12 * (MODELS.index(model) - 1.5) + side
+            axis.errorbar(
+                [position[panel.x(cell)] + shift for cell in line],
+                [cell.accuracy for cell in line],
+                [cell.std or 0 for cell in line],
+                **_style(variant, is_ours),
+            )
+    for chance in {CHANCE[task.rstrip("0123456789")] for task in panel.tasks}:
+        axis.axhline(chance, **CHANCE_LINE)
+    axis.set_xticks(range(len(places)), [str(x) for x in places])
+    n_runs = sum(cell.runs for cell in ours)
+    ours_here = f"{n_runs} run{'s' if n_runs > 1 else ''} of ours" if ours else "not run here"
+    axis.set_title(f"{panel.title}\n{ours_here}", size=10)
+    axis.set(xlabel=panel.xlabel, ylim=(0, 1.08), xlim=(-0.5, len(places) - 0.5))
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _model(variant: str) -> str:
+    """The model that "rmt, BPTT-1" is a variant of."""
+    return variant.split(",")[0]
+
+
+def _style(variant: str, is_ours: bool) -> dict:
+    model = _model(variant)
+    colour = COLOURS[model]
+    style = {"color": colour, "marker": MARKERS[model], "markersize": 6, "capsize": 3}
+    if not is_ours:
+        return style | {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}
+    if variant != model:
+        return style | {"linestyle": (0, (1, 1)), "marker": "X"}
+    return style
+
+
+def _paper_legend(figure, variants: Sequence[str]) -> None:
+    """Below the panels: a line per model, and what is filled, hollow and thin."""
+    handles = []
+    for variant in variants:
+        style = {k: v for k, v in _style(variant, True).items() if k != "capsize"}
+        handles.append(Line2D([], [], label=variant, **style))
+    grey = {"color": "#444444", "marker": "o", "markersize": 6}
+    hollow = {"linestyle": "--", "linewidth": 1, "markerfacecolor": "white"}
+    handles += [
+        Line2D([], [], label="ours, mean ± standard deviation over seeds", **grey),
+        Line2D([], [], label="published", **grey, **hollow),
+        Line2D([], [], label="chance", **CHANCE_LINE),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+
+
+# --- learning curves -----------------------------------------------------------------------------
+
+
+def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
+    """Validation accuracy (quadratic: solve rate), a line per run, over time and over samples.
+
+    Thick lines are free running, the thin dashed ones teacher-forced. Runs with the same name, of
+    several seeds, look the same and share a place in the legend, which has their mean test score.
+    Raises UsageError for runs on text.
+    """
+    refuse_text(runs, "draw its losses with `rmt.figures curves`")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    settings = {_setting(run) for run in runs}
+    styles = {model: _curve_styles(model) for model in COLOURS}
+    for (model, label), same in _by_name(runs, with_setting=len(settings) > 1).items():
+        style = next(styles[model])
+        for run in same:
+            _draw_curve(axes, run, style | {"label": label if run is same[0] else None})
+    handles, _ = axes[1].get_legend_handles_labels()
+    handles.append(Line2D([], [], color="#444444", label="teacher-forced", **THIN))
+    for i, chance in enumerate({CHANCE[run.dataset] for run in runs if run.dataset in CHANCE}):
+        lines = [axis.axhline(chance, label="chance", **CHANCE_LINE) for axis in axes]
+        handles += lines[:1] if i == 0 else []
+    axes[0].set_xlabel("minutes of training")
+    axes[0].set_ylabel(f"{_rates(runs)}, free running")
+    axes[1].set(xlabel="thousand samples trained on", ylim=(-0.02, 1.05))
+    for axis in axes:
+        axis.set_xlim(left=0)
+        axis.grid(alpha=0.3)
+    n_columns = 3 if len(settings) == 1 else 2
+    place = {"loc": "outside lower center", "ncols": n_columns, "fontsize": 8, "frameon": False}
+    figure.legend(handles=handles, **place)
+    where = f"{min(settings)}: " if len(settings) == 1 else ""
+    figure.suptitle(f"{where}validation samples", fontsize=11)
+    save_figure(figure, out)
+
+
+def _by_name(
+    runs: Sequence[LoggedRun], with_setting: bool
+) -> dict[tuple[str, str], list[LoggedRun]]:
+    """Runs of one name together, by their model and by what the legend says of them."""
+    named: dict[str, list[LoggedRun]] = {}
+    for run in runs:
+        name = f"{_setting(run)}: {run.label}" if with_setting else run.label
+        named.setdefault(name, []).append(run)
+    labelled = {}
+    for name, same in named.items():
+        how_many = f" ({len(same)} runs)" if len(same) > 1 else ""
+        score = statistics.mean(run.score for run in same)
+        labelled[same[0].model.model, f"{name}{how_many}: test {score:.3f}"] = same
+    return labelled
+
+
+def _curve_styles(model: str) -> Iterator[dict]:
+    """The model's colour with one marker after the other, its own first."""
+    return ({"color": COLOURS[model], "marker": m} for m in cycle(MARKERS[model] + MORE_MARKERS))
+
+
+def _setting(run: LoggedRun) -> str:
+    segments = run.result["segments"]
+    return f"{run.setting}, {segments} segment{'s' if segments > 1 else ''}"
+
+
+def _rates(runs: Sequence[LoggedRun]) -> str:
+    names = {"solve rate" if run.dataset == "quadratic" else "accuracy" for run in runs}
+    return " or ".join(sorted(names))
+
+
+def _draw_curve(axes, run: LoggedRun, style: dict) -> None:
+    rate = "solve_rate" if run.dataset == "quadratic" else "accuracy"
+    points = [entry for entry in run.metrics if entry["kind"] == "valid"]
+    minutes = [entry["seconds"] / 60 for entry in points]
+    samples = [entry["step"] * run.train["batch_size"] / 1000 for entry in points]
+    for axis, x in zip(axes, (minutes, samples), strict=True):
+        forced = [entry[f"forced_{rate}"] for entry in points]
+        axis.plot(x, forced, color=style["color"], **THIN)
+        axis.plot(x, [entry[rate] for entry in points], markersize=4, **style)

@@ -1,0 +1,285 @@
+"""Patterns in attention maps, on maps made by hand and on maps of a small model."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from models import tiny_model
+from rmt.attention_capture import attention_maps, recorded_attention
+from rmt.attention_maps import (
+    MIN_ORDER,
+    SegmentMaps,
+    find_patterns,
+    is_pattern,
+    measure,
+)
+from rmt.config import TaskConfig
+from rmt.data.tasks import make_task
+
+# --- the measure ---------------------------------------------------------------------------------
+
+
+def line(n_rows: int, n_columns: int) -> np.ndarray:
+    """A straight line from the top left to the bottom right; every row of 1 in all."""
+    block = np.zeros((n_rows, n_columns))
+    for i in range(n_rows * n_columns):  # fine steps, so that both ratios come out even
+        block[i // n_columns, i // n_rows] += 1 / n_columns
+    return block
+
+
+def blurred(block: np.ndarray) -> np.ndarray:
+    """Half of the attention goes to the columns beside."""
+    padded = np.pad(block, ((0, 0), (1, 1)))
+    mixed = padded[:, 1:-1] / 2 + padded[:, :-2] / 4 + padded[:, 2:] / 4
+    return mixed / mixed.sum(axis=1, keepdims=True)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+STRAIGHT = {
+    "diagonal": np.eye(6),
+    "short": np.eye(4),
+    "long": np.eye(24),
+    "offset": np.eye(6, 12, k=4),
+    "compressed, two tokens per row": line(6, 12),
+    "read from a compressed memory": line(12, 6),
+    "three tokens per memory token": line(8, 24),
+    "blurred": blurred(np.eye(6)),
+    "half its mass": 0.55 * np.eye(12),
+    "over even attention": 0.8 * np.eye(12) + 0.2 / 12,
+    "beside resting rows": np.concatenate([np.eye(12, 8)[:8], np.full((4, 8), 0.02)]),
+}
+
+
+@pytest.mark.parametrize("block", STRAIGHT.values(), ids=STRAIGHT)
+def test_straight_lines_are_patterns_in_both_directions(block):
+    assert is_pattern(block)
+    assert measure(block).order >= MIN_ORDER
+    assert is_pattern(block[:, ::-1])
+    assert measure(block[:, ::-1]).order <= -MIN_ORDER
+
+
+def test_a_diagonal_has_all_mass_and_order_one():
+    found = measure(np.eye(8))
+    assert (found.mass, found.n_active) == (1.0, 8)
+    assert found.order == pytest.approx(1)
+    assert measure(np.eye(8)[::-1]).order == pytest.approx(-1)
+    assert measure(np.eye(6, 12, k=4)).order == pytest.approx(1), "wherever it starts"
+    assert measure(0.3 * np.eye(8)).mass == pytest.approx(0.3)
+
+
+CAUSAL = np.tril(np.ones((12, 12))) / np.arange(1, 13)[:, None]
+random = np.random.default_rng(0)
+REJECTED = {
+    "uniform": np.full((12, 12), 1 / 12),
+    "causal, spread evenly": CAUSAL,
+    "all in one column": np.eye(12)[np.zeros(12, dtype=int)],
+    "the same columns in all rows": np.tile(softmax(random.normal(size=(1, 12)) * 3), (12, 1)),
+    "little mass": 0.4 * np.eye(12),
+    "three rows": np.eye(3, 12),
+    "half of the rows, the others elsewhere": 0.9 * np.eye(12) * (np.arange(12) < 6)[:, None],
+    "active in the first rows only": np.concatenate([np.eye(5, 12), np.full((7, 12), 0.02)]),
+    "two halves that begin alike": np.tile(np.eye(6), (2, 1)),
+    "none": np.zeros((12, 12)),
+    "no rows": np.zeros((0, 12)),
+    "no columns": np.zeros((12, 0)),
+}
+
+
+@pytest.mark.parametrize("block", REJECTED.values(), ids=REJECTED)
+def test_everything_else_is_no_pattern(block):
+    assert not is_pattern(block)
+    assert not is_pattern(block[:, ::-1])
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 2, 5])
+def test_random_attention_is_no_pattern(sharpness):
+    random = np.random.default_rng(1)
+    blocks = sharpness * random.normal(size=(300, 12, 12))
+    assert not any(is_pattern(softmax(block)) for block in blocks)
+
+
+def test_chance_gives_few_patterns_where_every_row_sees_one_random_column():
+    random = np.random.default_rng(2)
+    for n in (5, 6, 8, 12):
+        columns = random.integers(n, size=(1000, n))
+        assert np.mean([is_pattern(np.eye(n)[each]) for each in columns]) < 0.03
+    of_four = [is_pattern(np.eye(4)[list(rows)]) for rows in itertools.permutations(range(4))]
+    assert sum(of_four) == 2, "in order and reversed, of 24"
+
+
+@given(st.permutations(range(10)))
+def test_rows_in_another_order_destroy_a_diagonal(rows):
+    block = np.eye(10)[rows]
+    correlation = np.corrcoef(range(10), rows)[0, 1]
+    assert measure(block).order == pytest.approx(correlation)
+    assert is_pattern(block) == (abs(correlation) > 0.76)  # tanh(2.58 / sqrt(10 - 3))
+
+
+@st.composite
+def attention_blocks(draw) -> np.ndarray:
+    """Rows that put a part of their attention into the block."""
+    n_rows, n_columns = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    values = st.lists(st.floats(0, 1), min_size=n_rows * n_columns, max_size=n_rows * n_columns)
+    block = np.array(draw(values)).reshape(n_rows, n_columns)
+    return block / np.maximum(block.sum(axis=1, keepdims=True), draw(st.floats(0.5, 4)))
+
+
+@given(attention_blocks())
+def test_measures_stay_in_their_ranges_and_change_sign_in_the_mirror(block):
+    found, mirrored = measure(block), measure(block[:, ::-1])
+    assert 0 <= found.mass <= 1
+    assert abs(found.order) <= 1
+    assert abs(found.order) <= abs(found.straightness) + 1e-6 <= 1 + 2e-6
+    assert mirrored.order == pytest.approx(-found.order, abs=1e-6)
+    assert (mirrored.mass, mirrored.n_active) == (pytest.approx(found.mass), found.n_active)
+
+
+@given(attention_blocks(), st.integers(0, 3))
+def test_columns_without_attention_change_nothing(block, n_more):
+    assume(block.sum() > 0.1)
+    wider = np.pad(block, ((0, 0), (n_more, n_more)))
+    assert measure(wider).order == pytest.approx(measure(block).order, abs=1e-6)
+
+
+# --- where it is looked for ----------------------------------------------------------------------
+
+SIZES = {"cache": 0, "read": 6, "tokens": 8, "write": 6}
+
+
+def segment(attention: dict | None = None, sizes=SIZES, n_scored: int = 8) -> SegmentMaps:
+    """Two layers of two heads; the last layer has no rows of read memory.
+
+    attention: of (layer, head, operation) the block that is put there; all else is even.
+    """
+    n_keys = sum(sizes.values())
+    n_rows = n_keys - sizes["cache"]
+    even = np.full((2, n_rows, n_keys), 1 / n_keys)
+    layers = (even.copy(), even.copy())
+    maps = SegmentMaps(layers, sizes, ("1",) * sizes["tokens"], n_scored)
+    for (layer, head, kind), block in (attention or {}).items():
+        (first, end), (left, right) = maps.place(kind)
+        rows = slice(first - sizes["cache"], end - sizes["cache"])
+        layers[layer][head, rows] = 0
+        layers[layer][head, rows, left:right] = block
+    return SegmentMaps((layers[0], layers[1][:, sizes["read"] :]), sizes, maps.symbols, n_scored)
+
+
+def places(segments) -> set:
+    return {(p.segment, p.layer, p.head, p.name) for p in find_patterns(segments)}
+
+
+def test_operations_are_found_where_they_are():
+    first = segment({(0, 1, "write"): line(6, 8), (1, 0, "write"): line(6, 8)[:, ::-1]}, n_scored=0)
+    second = segment({(1, 1, "read"): line(8, 6), (0, 0, "rewrite"): np.eye(6)})
+    assert places([first, second, segment()]) == {
+        (0, 0, 1, "write"),
+        (0, 1, 0, "write, reversed"),
+        (1, 1, 1, "read"),
+        (1, 0, 0, "rewrite"),
+    }
+
+
+def test_the_strongest_comes_first():
+    sharp, weak = {(0, 0, "write"): np.eye(6, 8)}, {(0, 0, "write"): 0.6 * np.eye(6, 8)}
+    found = find_patterns([segment(weak), segment(sharp), segment()])
+    assert [pattern.segment for pattern in found] == [1, 0]
+    assert found[1].mass == pytest.approx(0.6)
+
+
+def test_nothing_is_looked_for_where_nothing_can_be_passed_on():
+    everything = {(0, 0, "write"): np.eye(6, 8), (0, 1, "rewrite"): np.eye(6)}
+    everything |= {(1, 0, "read"): line(8, 6), (1, 1, "read"): line(8, 6)[::-1]}
+    first, last = segment(everything), segment(everything)
+    assert places([first, last]) == {
+        (0, 0, 0, "write"),
+        (1, 1, 0, "read"),
+        (1, 1, 1, "read, reversed"),
+    }
+    mt = {"cache": 0, "read": 6, "tokens": 8, "write": 0}
+    reading = segment({(0, 0, "read"): line(8, 6)}, mt)
+    assert not places([reading, reading]), "a memory that is never written"
+
+
+def test_only_tokens_that_answer_are_said_to_read():
+    answering = segment({(0, 0, "read"): np.eye(4, 6)}, n_scored=4)
+    assert places([segment(), answering])
+    assert not places([segment(), replace(answering, n_scored=0)])
+
+
+def test_a_cache_is_read_too():
+    sizes = {"cache": 10, "read": 0, "tokens": 8, "write": 0}
+    reading = segment({(1, 1, "read cache"): np.eye(8, 10, k=1)[:, ::-1]}, sizes)
+    assert places([segment(sizes=sizes), reading]) == {(1, 1, 1, "read cache, reversed")}
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 5])
+@pytest.mark.parametrize("spread_out", [False, True])
+@pytest.mark.parametrize("before", ["cache", "read"])
+def test_heads_that_look_a_few_tokens_back_read_nothing(distance, spread_out, before):
+    sizes = {"cache": 0, "read": 0, "tokens": 12, "write": 0} | {before: 12}
+    sizes["write"] = sizes["read"]
+    n_keys = sum(sizes.values())
+    attention = np.zeros((1, 12, n_keys))
+    for row in range(12):
+        back = range(1, distance + 1) if spread_out else [distance]
+        attention[0, row, [12 + row - steps for steps in back]] = 1 / len(back)
+    attention = np.pad(attention, ((0, 0), (sizes["read"], sizes["write"]), (0, 0)))
+    maps = SegmentMaps((attention,), sizes, ("1",) * 12, 12)
+    assert find_patterns([maps, maps, maps]) == []
+
+
+# --- attention of a model ------------------------------------------------------------------------
+
+TASK = make_task("reverse", TaskConfig(n=6))
+SAMPLE = TASK.generate(np.random.default_rng(0), 1)[0]
+
+
+@pytest.mark.parametrize("model", ["baseline", "mt", "trxl", "rmt", "trxl_rmt"])
+def test_every_computed_row_is_kept_at_its_place(model):
+    sizes = {"mem_len": 0 if model == "baseline" else 3}
+    net = tiny_model(model, n_token=len(TASK.symbols), cache_len=0, **sizes)
+    if model == "trxl_rmt":
+        net = net.with_lengths(cache_len=5)
+    segments = attention_maps(net, TASK, SAMPLE, 4)
+    assert "".join("".join(maps.symbols) for maps in segments) == "".join(
+        TASK.symbols[i] for i in SAMPLE[:-1]
+    )
+    assert [maps.n_scored for maps in segments] == [0, 2, 4]
+    carried = {"trxl": [0, 3, 3], "trxl_rmt": [0, 4, 5]}.get(model, [0, 0, 0])
+    assert [maps.sizes["cache"] for maps in segments] == carried
+    for maps in segments:
+        for attention_HQK in maps.layers:
+            assert attention_HQK.shape[2] == maps.n_keys
+            np.testing.assert_allclose(attention_HQK.sum(axis=2), 1, rtol=1e-5)
+        # Row by row: a token sees itself but none of the tokens and memory after it.
+        start, end = maps.span("tokens")
+        for attention_HQK in maps.layers[: 3 if maps.n_scored else 2]:
+            n_left_out = maps.n_keys - attention_HQK.shape[1]
+            for key in range(start, end) if attention_HQK.size else []:
+                assert (attention_HQK[:, key - n_left_out, key] > 0).all()
+                assert (attention_HQK[:, key - n_left_out, key + 1 :] == 0).all()
+    n_write = segments[0].sizes["write"]
+    assert segments[0].layers[2].shape[1] == n_write, "rows that only a prediction would need"
+    assert segments[1].layers[2].shape[1] == 4 + n_write, "tokens and write memory"
+
+
+def test_recording_changes_nothing_and_ends():
+    net = tiny_model("rmt", n_token=len(TASK.symbols))
+    tokens = torch.from_numpy(SAMPLE[None, :4].astype(np.int64))
+    expected, _ = net.predict(tokens)
+    with recorded_attention(net) as recorded:
+        found, _ = net.predict(tokens)
+    assert torch.equal(found, expected)
+    assert sorted(recorded) == [0, 1, 2]
+    recorded.clear()
+    net.predict(tokens)
+    assert not recorded
