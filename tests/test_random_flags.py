@@ -77,18 +77,45 @@ OTHERS = {
 }
 
 
-@st.composite
-def random_flags(draw) -> list[str]:
-    """Flags as words; three times in four of values that are allowed."""
-    careful = draw(st.integers(0, 3)) > 0
+# Algorithmic tasks, with 40 samples to train on. These numbers of segments fit 12 inputs, that is
+# reverse with n 6 and copy with n 4; some fit others.
+TASKS = {
+    "copy": {"n": ([4, 6], [0, 10**10])},
+    "reverse": {"n": ([6, 6, 4], [1, -1])},
+    "retrieval": {"pairs": ([3, 1, 26], [27])},
+    "quadratic": {},
+}
+CUT = {"segments": ([2, 1, 3, 4, 6], [5, 13, 1000]), "tgt_len": ([5, 4, 1, 100], [0])}
+TASK_ALWAYS = {
+    "d_model": ALWAYS["d_model"],
+    "batch_size": ([4, 8, 1], [41, -1]),
+    "eval_batch_size": ([9, 100], [0]),
+}
+TASK_MEMORY = MEMORY | {"bptt_unrolls": ([-1, 0, 1, 2, 100], [-2])}
+FOR_TEXT = ("adaptive", "keep_newlines", "tokenizer", "varlen", "eval_tgt_len")
+TASK_OTHERS = {
+    **OTHERS,
+    **{name: ([], OTHERS[name][0] + OTHERS[name][1]) for name in FOR_TEXT},
+    "curriculum": ([1, 2, 3, 4, -1], [7, -2]),
+    "stop_at": ([1, 2], [-1, "nan"]),
+    "recipe": (["fast"], ["slow"]),
+    "data_seed": ([5], [-1]),
+}
+
+
+def draw_flags(draw, options: dict, others: dict, memory: dict, careful: bool) -> list[str]:
+    """A model with its memory, these options and some of the others, as words.
+
+    Careful: of values that are allowed, and what fits the model.
+    """
     model = draw(st.sampled_from(["baseline", "mt", "trxl", "rmt", "rmt", "trxl_rmt", "trxl_rmt"]))
-    options = {"model": ([model], [])} | ALWAYS
-    for name in draw(st.lists(st.sampled_from(list(OTHERS)), max_size=7, unique=True)):
-        options[name] = OTHERS[name]
+    options = {"model": ([model], [])} | options
+    for name in draw(st.lists(st.sampled_from(list(others)), max_size=7, unique=True)):
+        options[name] = others[name]
     fitting = {"trxl": ["mem_len"], "mt": ["mem_len"], "rmt": ["mem_len", "bptt_unrolls"]}
-    memory = fitting.get(model, list(MEMORY) if model == "trxl_rmt" else [])
-    for name in memory if careful else draw(st.sets(st.sampled_from(list(MEMORY)))):
-        options[name] = MEMORY[name]
+    fitting = fitting.get(model, list(memory) if model == "trxl_rmt" else [])
+    for name in fitting if careful else draw(st.sets(st.sampled_from(list(memory)))):
+        options[name] = memory[name]
 
     words = []
     for name, (good, bad) in options.items():
@@ -96,6 +123,25 @@ def random_flags(draw) -> list[str]:
             value = draw(st.sampled_from(values))
             words += [f"--{name}", *([] if value is True else str(value).split())]
     return words
+
+
+@st.composite
+def random_flags(draw) -> list[str]:
+    """For text; three times in four of values that are allowed."""
+    careful = draw(st.integers(0, 3)) > 0
+    return draw_flags(draw, ALWAYS, OTHERS, MEMORY, careful)
+
+
+@st.composite
+def random_task_flags(draw) -> list[str]:
+    """For an algorithmic task; three times in four of values that are allowed."""
+    careful = draw(st.integers(0, 3)) > 0
+    # An evaluation of quadratic, whose answers are long, takes a hundred times as long.
+    dataset = draw(st.sampled_from([*TASKS, *["copy", "reverse", "retrieval"] * 3]))
+    cut = draw(st.sampled_from(list(CUT)))
+    options = TASKS[dataset] | {cut: CUT[cut]} | TASK_ALWAYS
+    flags = draw_flags(draw, options, TASK_OTHERS, TASK_MEMORY, careful)
+    return ["--dataset", dataset, *flags]
 
 
 @pytest.fixture(scope="module")
@@ -125,21 +171,13 @@ def check_finished(work_dir: Path, debug: bool) -> None:
     assert steps_saved(work_dir) == [1, N_STEPS]
 
 
-seen = {"finished": 0, "refused": 0, "restarted": 0}
-
-
-@settings(
-    max_examples=300,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(flags=random_flags(), data=st.sampled_from(["words", "words", "text"]))
-def test_any_flags(fast, data_flags, flags, data):
+def check_run(flags: list[str], seen: dict[str, int]) -> None:
+    """Train, score and restart with these flags, or be refused."""
     folder = Path(tempfile.mkdtemp())
     try:
         work_dir = folder / "run"
-        common = [*TINY, *data_flags[data], "--work_dir", work_dir, *flags]
-        common += ["--save_interval", 1]
-        outcome = run(train.main, *common, "--max_step", N_STEPS)
+        flags = [*TINY, *flags, "--work_dir", work_dir, "--save_interval", 1]
+        outcome = run(train.main, *flags, "--max_step", N_STEPS)
         if outcome.status:
             sentence = assert_one_sentence(outcome)
             late = "the loss was not finite" in sentence
@@ -156,7 +194,7 @@ def test_any_flags(fast, data_flags, flags, data):
         assert scored.status == 0, scored.err
         weights = weights_of(work_dir)
         shutil.rmtree(work_dir / "checkpoints" / f"step-{N_STEPS:08d}")
-        again = run(train.main, *common, "--max_step", N_STEPS, "--restart")
+        again = run(train.main, *flags, "--max_step", N_STEPS, "--restart")
         assert again.status == 0, again.err
         check_finished(work_dir, debug)
         same = weights_of(work_dir)
@@ -166,9 +204,27 @@ def test_any_flags(fast, data_flags, flags, data):
         shutil.rmtree(folder)
 
 
-def test_both_ends_were_seen():
+seen = {kind: {"finished": 0, "refused": 0, "restarted": 0} for kind in ("text", "task")}
+slow_is_fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=300, suppress_health_check=slow_is_fine)
+@given(flags=random_flags(), data=st.sampled_from(["words", "words", "text"]))
+def test_any_flags(fast, data_flags, flags, data):
+    check_run([*data_flags[data], *flags], seen["text"])
+
+
+@settings(max_examples=60, suppress_health_check=slow_is_fine)
+@given(flags=random_task_flags())
+def test_any_flags_of_tasks(fast, encoded_dir, flags):
+    sizes = "--train_samples 40 --valid_samples 9 --test_samples 9".split()
+    check_run([*sizes, "--encoded_dir", encoded_dir, *flags], seen["task"])
+
+
+@pytest.mark.parametrize(("kind", "least", "least_restarted"), [("text", 81, 11), ("task", 15, 5)])
+def test_both_ends_were_seen(kind, least, least_restarted):
     """The flags above are neither all refused nor all accepted."""
-    if not any(seen.values()):
+    if not any(seen[kind].values()):
         pytest.skip("the test above did not run")
-    assert min(seen["finished"], seen["refused"]) > 80, seen
-    assert seen["restarted"] > 10, seen
+    assert min(seen[kind]["finished"], seen[kind]["refused"]) >= least, seen
+    assert seen[kind]["restarted"] >= least_restarted, seen

@@ -11,21 +11,31 @@ from rmt.recurrence import Stream, Unrolled
 LENGTHS = [5, 6, 4, 5, 6, 5]
 
 
-def step_gradients(model, unrolls, mode="replay", checkpoint_segments=False, n_segments=6):
-    """For every optimizer step: d losses / d embeddings of every segment that was computed.
-
-    Returns a list of (index of the first predicted segment, {segment: |gradient| per token}).
-    """
+def tiny_sample(n_prompts, n_segments=6):
+    """Segments of which the first n_prompts are not predicted."""
     segments = tiny_segments(LENGTHS[:n_segments])
+    return [
+        (tokens, targets if i >= n_prompts else None)
+        for i, (tokens, targets) in enumerate(segments)
+    ]
+
+
+def step_gradients(model, unrolls, mode="replay", n_prompts=0):
+    """For every step of a stream: d losses / d embeddings of every segment that was computed.
+
+    The first n_prompts segments have no targets. Returns a list of (index of the step's first new
+    segment, {segment: |gradient| per token}).
+    """
+    segments = tiny_sample(n_prompts)
     owner = {id(tokens): i for i, (tokens, _) in enumerate(segments)}
-    unrolled = Unrolled(model, checkpoint_segments)
-    stream = Stream(unrolls, mode)
+    unrolled, stream = Unrolled(model), Stream(unrolls, mode)
     embedded = {}
 
     def remember(module, args, output):
         index = owner[id(args[0])]
-        embedded[index] = output
-        output.retain_grad()
+        if output.requires_grad:
+            embedded[index] = output
+            output.retain_grad()
 
     hook = model.embedding.register_forward_hook(remember)
     steps = []
@@ -33,7 +43,8 @@ def step_gradients(model, unrolls, mode="replay", checkpoint_segments=False, n_s
         embedded.clear()
         model.zero_grad()
         losses = stream.step(unrolled, segments[start : start + stream.segments_per_step])
-        losses.mean().backward()
+        if losses is not None:
+            losses.mean().backward()
         gradients = {
             i: output.grad.abs().sum(-1)
             for i, output in embedded.items()
@@ -211,3 +222,138 @@ def test_a_restored_stream_goes_on_alike(name, unrolls, mode, n_before):
     other.restore(stream.tensors(), model.State)
     for segment in itertools.islice(segments, n_before, None):
         assert torch.equal(stream.step(unrolled, [segment]), other.step(unrolled, [segment]))
+
+
+# Samples: segments without targets, and losses that make one optimizer step together
+
+
+def gradients_of(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def sample_gradients(model, segments, stream, checkpoint_segments=False):
+    """Gradients of all the losses of a sample, added up step by step."""
+    unrolled = Unrolled(model, checkpoint_segments)
+    model.zero_grad()
+    for start in range(0, len(segments), stream.segments_per_step):
+        losses = stream.step(unrolled, segments[start : start + stream.segments_per_step])
+        if losses is not None:
+            losses.sum().backward()
+    return gradients_of(model)
+
+
+def assert_same_gradients(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("n_prompts", [1, 2, 5])
+@pytest.mark.parametrize("unrolls", [0, 1, 2, 9])
+def test_replay_reaches_the_unrolled_segments_without_targets_too(name, n_prompts, unrolls):
+    steps = step_gradients(tiny_model(name), unrolls, n_prompts=n_prompts)
+    for t, gradients in steps:
+        reached = {s for s, gradient in gradients.items() if gradient.any()}
+        predicted = t >= n_prompts
+        assert reached == (set(range(max(0, t - unrolls), t + 1)) if predicted else set())
+        for s in reached - {t}:
+            assert (gradients[s] > 0).all()
+
+
+@pytest.mark.parametrize("n_prompts", [1, 3, 4])
+@pytest.mark.parametrize("unrolls", [0, 1, 2])
+def test_window_stays_inside_its_segments_with_and_without_targets(n_prompts, unrolls):
+    steps = step_gradients(tiny_model("rmt"), unrolls, "window", n_prompts=n_prompts)
+    for start, gradients in steps:
+        window = set(range(start, start + unrolls + 1))
+        reached = {s for s, gradient in gradients.items() if gradient.any()}
+        assert reached == (window if max(window) >= n_prompts else set())
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("n_prompts", [0, 1, 3])
+@pytest.mark.parametrize("unrolls", [0, 1, 2, 9])
+def test_gradients_of_a_sample_are_those_of_loops_written_out(name, n_prompts, unrolls):
+    """For every loss a graph of its own, from a state without gradient before segment t-N."""
+    segments, model = tiny_sample(n_prompts), tiny_model(name)
+    found = sample_gradients(model, segments, Stream(unrolls, "replay"))
+    model.zero_grad()
+    for t in range(n_prompts, len(segments)):
+        state, first = None, max(0, t - unrolls)
+        with torch.no_grad():
+            for tokens, _ in segments[:first]:
+                state = model.advance(tokens, state)
+        for tokens, _ in segments[first:t]:
+            state = model.advance(tokens, state)
+        model(*segments[t], state)[0].sum().backward()
+    assert_same_gradients(found, gradients_of(model))
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("n_prompts", [0, 1, 3, 5])
+@pytest.mark.parametrize("checkpoint_segments", [False, True])
+def test_a_whole_sample_as_window_or_replayed_is_full_backpropagation(
+    name, n_prompts, checkpoint_segments
+):
+    segments, model = tiny_sample(n_prompts), tiny_model(name)
+    model.zero_grad()
+    state, total = None, 0.0
+    for tokens, targets in segments:
+        if targets is None:
+            _, state = model.predict(tokens, state)  # not advance, which is tested here
+        else:
+            nll, state = model(tokens, targets, state)
+            total = total + nll.sum()
+    total.backward()
+    expected = gradients_of(model)
+    assert expected["memory"].any()
+    for stream in (Stream(5, "window"), Stream(7, "window"), Stream(5, "replay")):
+        found = sample_gradients(model, segments, stream, checkpoint_segments)
+        assert_same_gradients(found, expected)
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt", "trxl", "baseline", "mt"])
+@pytest.mark.parametrize("mode", ["replay", "window"])
+def test_leaving_out_targets_leaves_the_other_losses_as_they_are(name, mode):
+    unrolls = 1 if name in ("rmt", "trxl_rmt") else 0
+    model, losses = tiny_model(name), []
+    for n_prompts in (0, 3):
+        unrolled, stream = Unrolled(model), Stream(unrolls, mode)
+        segments, n = tiny_sample(n_prompts), stream.segments_per_step
+        steps = [stream.step(unrolled, segments[i : i + n]) for i in range(0, 6, n)]
+        losses.append(torch.cat([step for step in steps if step is not None], dim=1))
+    n_scored = sum(LENGTHS[3:])
+    assert losses[1].shape[1] == n_scored
+    torch.testing.assert_close(losses[1], losses[0][:, -n_scored:], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("unrolls", [0, 2, 9])
+def test_steps_without_targets_only_move_on(unrolls):
+    """No loss, no gradient, and no segment computed that the next step replays anyway."""
+    model, computed = tiny_model("rmt"), []
+    segments = tiny_sample(n_prompts=5)
+    owner = {id(tokens): i for i, (tokens, _) in enumerate(segments)}
+    model.embedding.register_forward_hook(
+        lambda _, args, output: computed.append((owner[id(args[0])], output.requires_grad))
+    )
+    stream = Stream(unrolls, "replay")
+    for t in range(5):
+        computed.clear()
+        assert stream.step(Unrolled(model), [segments[t]]) is None
+        assert computed == ([(t - unrolls, False)] if t >= unrolls else [])
+        assert not any(tensor.requires_grad for tensor in stream.tensors().values())
+    assert not gradients_of(model)
+
+
+@pytest.mark.parametrize("n_before", [1, 2, 3])
+@pytest.mark.parametrize("unrolls", [0, 2])
+def test_a_stream_restored_before_the_answer_goes_on_alike(n_before, unrolls):
+    model, segments = tiny_model("trxl_rmt"), tiny_sample(n_prompts=3)
+    stream, other = Stream(unrolls, "replay"), Stream(unrolls, "replay")
+    for segment in segments[:n_before]:
+        stream.step(Unrolled(model), [segment])
+    other.restore(stream.tensors(), model.State)
+    for segment in segments[n_before:]:
+        steps = [each.step(Unrolled(model), [segment]) for each in (stream, other)]
+        assert steps == [None, None] or torch.equal(*steps)

@@ -24,7 +24,7 @@ from rmt.workloads import Scores, Scoring, Workload
 # What a later step depends on beside the weights, as plain values in a checkpoint.
 PLACE = (
     "step tokens seconds best_scores best_step evaluated_at nonfinite_in_a_row n_nonfinite "
-    "is_solved interval_loss interval_tokens interval_steps interval_seconds"
+    "valid_scores interval_loss interval_tokens interval_steps interval_seconds"
 ).split()
 
 
@@ -68,10 +68,11 @@ class Trainer:
         self.chunks = [workload.stream() for _ in range(config.batch_chunk)]
         self.step = 0
         self.tokens, self.seconds = 0, 0.0  # trained on, over all processes; spent training
-        self.best_scores: Scores | None = None  # on the validation split
+        # On the validation split: the last scores, and the best.
+        self.valid_scores: Scores | None = None
+        self.best_scores: Scores | None = None
         self.best_step = 0
         self.evaluated_at, self.saved_at = 0, 0
-        self.is_solved = False
         self.nonfinite_in_a_row, self.n_nonfinite = 0, 0
         self._start_interval()
 
@@ -85,7 +86,7 @@ class Trainer:
                 if self._evaluation_is_due():
                     self.evaluate(folder, interruption)
                     self.save(folder)
-                if self.step >= self.config.max_step or self.is_solved:
+                if self.step >= self.config.max_step or self._is_solved():
                     return True
                 self.train_step(progress)
                 if self.step % self.config.log_interval == 0:
@@ -129,17 +130,22 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         total = 0.0
         n_segments, per_step = len(update.segments), self.chunks[0].segments_per_step
+        # With several backward passes the last may not reach all that an earlier one did, and
+        # DistributedDataParallel would leave those gradients as they are.
+        is_one_pass = n_segments <= per_step
         for i, stream in enumerate(self.chunks):
             segments = [self._chunk(segment, i) for segment in update.segments]
             for start in range(0, n_segments, per_step):
-                is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
-                with self._gradients_stay_here(not is_last):
+                is_exchanged = is_one_pass and i == len(self.chunks) - 1
+                with self._gradients_stay_here(not is_exchanged):
                     with autocast(self.device, self.config.precision):
                         losses = stream.step(self.unrolled, segments[start : start + per_step])
                     if losses is not None:
                         loss = losses.sum() / update.n_scored
                         self.scaler.scale(loss).backward()
                         total += loss.item()
+        if not is_one_pass:
+            distributed.average_gradients(self.model)
         return total
 
     def _chunk(self, segment: tuple[Tensor, Tensor | None], i: int) -> tuple:
@@ -218,15 +224,17 @@ class Trainer:
         due = self.step % self.config.eval_interval == 0 or self.step >= self.config.max_step
         return due and self.step > self.evaluated_at
 
+    def _is_solved(self) -> bool:
+        return self.valid_scores is not None and self.workload.solved(self.valid_scores)
+
     def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
         """Score the validation split and tell the schedule; remember the best."""
         started = time.perf_counter()
         scores = self.score("valid", interruption, self.config.max_eval_steps)
-        self.evaluated_at = self.step
+        self.evaluated_at, self.valid_scores = self.step, dict(scores)
         error = self.workload.error
         if self.best_scores is None or error(scores) < error(self.best_scores):
             self.best_scores, self.best_step = dict(scores), self.step
-        self.is_solved = self.workload.solved(scores)
         self.learning_rate.tell_validation(self.step, scores["loss"])
         folder.log("-" * 100)
         folder.log(

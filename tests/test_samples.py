@@ -1,0 +1,313 @@
+"""From samples to segments: what is scored, in which order samples come, and the curriculum."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmt import distributed
+from rmt.config import TaskConfig
+from rmt.data.batches import IGNORED
+from rmt.data.samples import Curriculum, SampleReader, cut
+from rmt.data.tasks import make_task
+
+CPU = torch.device("cpu")
+REVERSE = make_task("reverse", TaskConfig(n=4))
+SAMPLES = REVERSE.generate(np.random.default_rng(0), 23)
+SAMPLES.flags.writeable = False  # as the memory map of a stored split
+
+
+# Cutting
+
+
+def test_cut_by_hand():
+    sample = np.array([[3, 5, 4, 1, 4, 5, 3]], dtype=np.uint8)  # 3 5 4, backwards
+    assert [
+        (tokens.tolist(), None if targets is None else targets.tolist())
+        for tokens, targets in cut(sample, answer_size=3, tgt_len=2, device=CPU)
+    ] == [
+        ([[3, 5]], None),
+        ([[4, 1]], [[IGNORED, 4]]),
+        ([[4, 5]], [[5, 3]]),
+    ]
+
+
+@st.composite
+def cuts(draw) -> tuple[np.ndarray, int, int]:
+    """Samples, answer_size and tgt_len; no two tokens of the samples are equal."""
+    n_samples, length = draw(st.integers(1, 3)), draw(st.integers(2, 20))
+    samples = np.arange(n_samples * length, dtype=np.uint8).reshape(n_samples, length)
+    samples.flags.writeable = False
+    return samples, draw(st.integers(1, length - 1)), draw(st.integers(1, length + 3))
+
+
+@given(cuts())
+def test_segments_joined_are_the_sample(drawn):
+    samples, answer_size, tgt_len = drawn
+    segments = cut(samples, answer_size, tgt_len, CPU)
+    tokens = torch.cat([tokens for tokens, _ in segments], dim=1)
+    assert tokens.dtype == torch.int64
+    assert tokens.tolist() == samples[:, :-1].tolist()
+    *others, last = [tokens.shape[1] for tokens, _ in segments]
+    assert others == [tgt_len] * len(others)
+    assert 1 <= last <= tgt_len
+
+
+@given(cuts())
+def test_the_answer_alone_is_scored(drawn):
+    samples, answer_size, tgt_len = drawn
+    targets = [
+        torch.full_like(tokens, IGNORED) if targets is None else targets
+        for tokens, targets in cut(samples, answer_size, tgt_len, CPU)
+    ]
+    n_prompt = samples.shape[1] - answer_size
+    expected = samples[:, 1:].astype(int)
+    expected[:, : n_prompt - 1] = IGNORED
+    assert torch.cat(targets, dim=1).tolist() == expected.tolist()
+
+
+@given(cuts())
+def test_segments_before_the_answer_have_no_targets(drawn):
+    """So that nothing is computed for predictions there."""
+    for _, targets in cut(*drawn, CPU):
+        assert targets is None or (targets != IGNORED).any()
+
+
+# Reading
+
+
+def reader(batch_size=5, tgt_len=3, seed=1, task=REVERSE, samples=SAMPLES, **settings):
+    return SampleReader(task, samples, batch_size, tgt_len, seed, **settings)
+
+
+def inputs(update) -> list[tuple[int, ...]]:
+    """Every sample's tokens but its last."""
+    joined = torch.cat([tokens for tokens, _ in update.segments], dim=1)
+    return list(map(tuple, joined.tolist()))
+
+
+def targets_scored(update) -> torch.Tensor:
+    """[B, answer], all that counts."""
+    joined = torch.cat([t for _, t in update.segments if t is not None], dim=1)
+    return joined[joined != IGNORED].view(len(joined), -1)
+
+
+def epochs(reader: SampleReader, n: int) -> list[list[tuple[int, ...]]]:
+    """The samples of each of the first epochs, in the order they were read."""
+    found = [[] for _ in range(n)]
+    while True:
+        update = reader.next(1)
+        if reader.epoch > n:
+            return found
+        found[reader.epoch - 1] += inputs(update)
+
+
+def test_an_update_is_a_batch_of_whole_samples():
+    update = reader(batch_size=6, tgt_len=3).next(1)
+    assert [tuple(tokens.shape) for tokens, _ in update.segments] == [(6, 3), (6, 3), (6, 2)]
+    assert update.starts_streams
+    assert update.n_scored == targets_scored(update).numel() == 6 * 4
+    for symbols, answer in zip(inputs(update), targets_scored(update).tolist(), strict=True):
+        assert answer == list(reversed(symbols[:4]))
+
+
+def test_an_epoch_reads_every_sample_once():
+    """But for the 23 - 4 * 5 that don't fill a batch."""
+    known = set(map(tuple, SAMPLES[:, :-1].tolist()))
+    assert len(known) == 23
+    found = epochs(reader(), 8)
+    for samples in found:
+        assert len(samples) == len({*samples}) == 20
+        assert known.issuperset(samples)
+    assert len({known.difference(samples).pop() for samples in found}) > 1, "others are left out"
+    assert len(epochs(reader(batch_size=23), 1)[0]) == 23
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    orders = [*epochs(reader(seed=1), 3), *epochs(reader(seed=2), 3)]
+    assert len(set(map(tuple, orders))) == 6
+    assert epochs(reader(seed=2), 3) == orders[3:]
+
+
+def easy(seed: int):
+    """Losses with which the curriculum below has lessons of all lengths."""
+    random = np.random.default_rng(seed)
+    return iter(lambda: float(random.uniform(0, 1.1)), None)
+
+
+def curriculum(n_first: int, n_full: int = 4, **settings) -> Curriculum | None:
+    settings = {"n_longest": 7, "learned_at": 0.5} | settings
+    return Curriculum(n_first, n_full, **settings) if n_first else None
+
+
+def assert_same_update(one, other) -> None:
+    assert one[1:] == other[1:]
+    for mine, theirs in zip(one.segments, other.segments, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert (a is None and b is None) or torch.equal(a, b)
+
+
+@given(n_before=st.integers(0, 30), n_first=st.integers(0, 3), seed=st.integers(0, 5))
+def test_seek_repeats_exactly(n_before, n_first, seed):
+    """Within an epoch, at its end, and with any lesson; the place may be written down."""
+    losses = easy(seed)
+    first = reader(curriculum=curriculum(n_first))
+    for _ in range(n_before):
+        first.next(1)
+        first.tell_loss(next(losses))
+    second = reader(curriculum=curriculum(n_first))
+    second.seek(**json.loads(json.dumps(first.place)))
+    for loss, _ in zip(losses, range(12), strict=False):
+        assert second.place == first.place
+        assert_same_update(second.next(1), first.next(1))
+        first.tell_loss(loss)
+        second.tell_loss(loss)
+
+
+def test_the_lessons_above_were_of_several_lengths():
+    """Otherwise the test above shows less than it claims."""
+    lengths = []
+    losses, read = easy(0), reader(curriculum=curriculum(1))
+    for _ in range(42):
+        lengths.append(len(inputs(read.next(1))[0]))
+        read.tell_loss(next(losses))
+    assert set(lengths) == {2, 4, 6, 8}
+    assert lengths != sorted(lengths), "earlier ones come again"
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 3, 6])
+@pytest.mark.parametrize("n_first", [0, 1])
+def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: n_processes)
+    shares = []
+    for rank in range(n_processes):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        own = distributed.own_streams(6)
+        shares.append(reader(batch_size=6, curriculum=curriculum(n_first), streams=own))
+    monkeypatch.undo()
+    whole = reader(batch_size=6, curriculum=curriculum(n_first))
+    for loss, _ in zip(easy(3), range(20), strict=False):
+        together, parts = whole.next(1), [share.next(1) for share in shares]
+        assert [row for part in parts for row in inputs(part)] == inputs(together)
+        assert [part.n_scored for part in parts] == [together.n_scored // n_processes] * n_processes
+        for each in (whole, *shares):
+            each.tell_loss(loss)
+
+
+@pytest.mark.parametrize(("name", "answers"), [("copy", 2), ("reverse", 1)])
+@pytest.mark.parametrize("n_first", [2, 3, 5])
+def test_a_lesson_is_whole_samples_of_fewer_symbols(name, answers, n_first):
+    task = make_task(name, TaskConfig(n=5))
+    samples = task.generate(np.random.default_rng(0), 6)
+    lessons = curriculum(n_first, 5)
+    update = reader(6, tgt_len=3, task=task, samples=samples, curriculum=lessons).next(1)
+    expected = task.shortened(samples, n_first)
+    assert sorted(inputs(update)) == sorted(map(tuple, expected[:, :-1].tolist()))
+    assert [tokens.shape[1] for tokens, _ in update.segments[:-1]] == [3] * (
+        len(update.segments) - 1
+    )
+    assert targets_scored(update).shape == (6, answers * n_first)
+    assert update.n_scored == 6 * answers * n_first
+
+
+# The curriculum
+
+
+class Chance:
+    """Stands for a random generator; `earlier` is which of the earlier lessons is drawn, if any."""
+
+    def __init__(self, earlier: int | None = None):
+        self.earlier = earlier
+
+    def random(self) -> float:
+        return 0.0 if self.earlier is None else 1.0
+
+    def choice(self, lessons: range) -> int:
+        return lessons[self.earlier % len(lessons)]
+
+
+LESSON = Chance()
+losses_told = st.lists(st.sampled_from([0.0, 0.1, 0.49, 0.51, 0.8, 3.0]), max_size=40)
+
+
+@given(
+    n_first=st.integers(1, 5),
+    n_more=st.integers(0, 12),
+    n_longest=st.sampled_from([1, 3, 8, 1000]),
+    losses=losses_told,
+)
+def test_a_lesson_ends_when_its_mean_loss_is_low_or_its_time_over(
+    n_first, n_more, n_longest, losses
+):
+    """The mean's weights: 0.9^k of the first loss, 0.1 * 0.9^(k-i) of the i-th of the k others."""
+    n_full = n_first + n_more
+    tested = curriculum(n_first, n_full, n_longest=n_longest)
+    n_now, lesson = n_first, []
+    for loss in losses:
+        assert tested.draw(LESSON) == tested.n_now == n_now
+        tested.tell_loss(loss)
+        lesson.append(loss)
+        k = len(lesson) - 1
+        weights = [0.9**k, *(0.1 * 0.9 ** (k - i) for i in range(1, k + 1))]
+        mean = sum(weight * loss for weight, loss in zip(weights, lesson, strict=True))
+        if (mean < 0.5 or len(lesson) == n_longest) and n_now < n_full:
+            n_now, lesson = min(n_now + n_first, n_full), []
+
+
+def test_lessons_of_a_number_that_does_not_divide():
+    tested, lengths = curriculum(3, 8), []
+    for _ in range(5):
+        lengths.append(tested.draw(LESSON))
+        tested.tell_loss(0.0)
+    assert lengths == [3, 6, 8, 8, 8]
+
+
+def test_losses_of_earlier_lessons_do_not_count():
+    """Nor do their updates."""
+    tested = curriculum(2, 9, n_now=6, n_longest=2)
+    for i in range(50):
+        assert tested.draw(Chance(earlier=i)) == (2, 4)[i % 2]
+        tested.tell_loss(0.0)
+    assert (tested.n_now, tested.mean_loss) == (6, None)
+
+    tested.draw(LESSON)
+    tested.tell_loss(0.6)
+    for i in range(50):
+        tested.draw(Chance(earlier=i))
+        tested.tell_loss((0.0, 100.0)[i % 2])
+    assert (tested.n_now, tested.mean_loss) == (6, pytest.approx(0.6))
+
+
+def test_most_updates_are_of_the_lesson():
+    tested, random = curriculum(2, 99, n_now=9), np.random.default_rng(0)
+    drawn = [tested.draw(random) for _ in range(4000)]
+    assert set(drawn) == {2, 4, 6, 8, 9}
+    for n, share in ((9, 0.8), (2, 0.05), (4, 0.05), (6, 0.05), (8, 0.05)):
+        spread = math.sqrt(share * (1 - share) / len(drawn))
+        assert abs(drawn.count(n) / len(drawn) - share) < 5 * spread
+
+
+def test_the_first_lesson_has_none_before_it():
+    tested, random = curriculum(3, 9), np.random.default_rng(0)
+    assert {tested.draw(random) for _ in range(100)} == {3}
+
+
+@given(
+    losses=losses_told,
+    places=st.lists(st.integers(0, 40), max_size=5),
+    bad=st.sampled_from([math.nan, math.inf, -math.inf]),
+)
+def test_losses_that_are_not_finite_change_nothing(losses, places, bad):
+    tested, plain = curriculum(2, 12, n_longest=6), curriculum(2, 12, n_longest=6)
+    for i, loss in enumerate(losses):
+        for _ in range(places.count(i)):
+            tested.draw(LESSON)
+            tested.tell_loss(bad)
+        for each in (tested, plain):
+            each.draw(LESSON)
+            each.tell_loss(loss)
+        assert tested == plain

@@ -1,0 +1,134 @@
+"""The scores of algorithmic tasks against a count written out, sample by sample, token by token."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from models import LENGTHS, V, tiny_model
+from rmt.data.tasks import Task
+from rmt.task_metrics import RATES, evaluate_task
+
+# As in quadratic, the final answer is the last part of the answer.
+TASK = Task(
+    name="test",
+    symbols=tuple(map(str, range(V))),
+    length=10,
+    answer_size=5,
+    final_size=2,
+    kinds=(),
+    assemble=np.asarray,
+)
+N_PROMPT = TASK.length - TASK.answer_size
+
+
+@torch.no_grad()
+def next_token(model, stream: list[int], tgt_len: int) -> torch.Tensor:
+    """Log-probabilities of what follows a stream: [V], from its start, segment by segment."""
+    state = None
+    for start in range(0, len(stream), tgt_len):
+        segment = torch.tensor([stream[start : start + tgt_len]])
+        log_probs, state = model.predict(segment, state)
+    return log_probs[0, -1]
+
+
+def free_running(model, sample: list[int], tgt_len: int) -> list[int]:
+    stream = sample[:N_PROMPT]
+    while len(stream) < TASK.length:
+        stream.append(next_token(model, stream, tgt_len).argmax().item())
+    return stream[N_PROMPT:]
+
+
+def samples_for(model, tgt_len: int) -> np.ndarray:
+    """Five samples: one the model solves, three where single tokens are wrong, and any one.
+
+    Of random ones alone, a model that is not trained would have nearly nothing right.
+    """
+    random = np.random.default_rng(1)
+    samples = random.integers(V, size=(5, TASK.length), dtype=np.uint8)
+    for sample, wrong in zip(samples[:4], ([], [0], [2], [0, 4]), strict=True):
+        sample[N_PROMPT:] = free_running(model, sample.tolist(), tgt_len)
+        for i in wrong:
+            sample[N_PROMPT + i] = (sample[N_PROMPT + i] + 1) % V
+    return samples
+
+
+def written_out(model, samples: np.ndarray, tgt_len: int) -> dict[str, float]:
+    losses, rates = [], {name: [] for name in (*RATES, *(f"forced_{name}" for name in RATES))}
+    for sample in samples.tolist():
+        answer, forced = sample[N_PROMPT:], []
+        for i in range(N_PROMPT, TASK.length):
+            log_probs = next_token(model, sample[:i], tgt_len)
+            losses.append(-log_probs[sample[i]].item())
+            forced.append(log_probs.argmax().item())
+        for prefix, said in (("", free_running(model, sample, tgt_len)), ("forced_", forced)):
+            right = [token == wanted for token, wanted in zip(said, answer, strict=True)]
+            rates[f"{prefix}accuracy"].append(sum(right) / len(right))
+            rates[f"{prefix}sequence_accuracy"].append(all(right))
+            rates[f"{prefix}solve_rate"].append(right[-2] and right[-1])
+    scores = {name: fmean(values) for name, values in rates.items()}
+    return {"loss": fmean(losses), **scores, "n_samples": len(samples)}
+
+
+# All in one segment; prompt and answer in one of several; a segment per token.
+@pytest.mark.parametrize(
+    ("name", "tgt_len"), [*((name, n) for name in LENGTHS for n in (20, 4)), ("trxl_rmt", 1)]
+)
+def test_scores_are_those_written_out(name, tgt_len):
+    model = tiny_model(name)
+    samples = samples_for(model, tgt_len)
+    found = evaluate_task(model, TASK, samples, tgt_len, batch_size=3)
+    assert found == pytest.approx(written_out(model, samples, tgt_len), rel=1e-10)
+
+
+def test_these_samples_tell_the_rates_apart():
+    """Otherwise the test above shows less than it claims."""
+    model = tiny_model("rmt")
+    scores = written_out(model, samples_for(model, 4), 4)
+    rates = {name: value for name, value in scores.items() if name not in ("loss", "n_samples")}
+    # The first mistake of a sample is the same free running and teacher-forced.
+    assert rates.pop("forced_sequence_accuracy") == rates["sequence_accuracy"]
+    assert len({*rates.values()}) == 5
+    assert 0 < min(rates.values()) < max(rates.values()) < 1
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_the_batch_size_does_not_matter(name):
+    model = tiny_model(name)
+    samples = samples_for(model, 4)
+    expected = evaluate_task(model, TASK, samples, 4, batch_size=5)
+    for batch_size in (1, 3, 100):
+        found = evaluate_task(model, TASK, samples, 4, batch_size)
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_comes_back_in_its_mode(training):
+    """And is scored without dropout in either."""
+    plain, model = tiny_model("trxl_rmt"), tiny_model("trxl_rmt", dropout=0.5)
+    samples = samples_for(plain, 4)
+    model.train(training)
+    assert evaluate_task(model, TASK, samples, 4, 3) == evaluate_task(plain, TASK, samples, 4, 3)
+    assert [module.training for module in model.modules()] == [training] * len([*model.modules()])
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate_task(model, TASK, samples, 4, 3, check=stop)
+    assert model.training == training
+
+
+def test_check_is_called_before_every_batch():
+    model, calls = tiny_model("mt"), []
+    samples = np.zeros((5, TASK.length), dtype=np.uint8)
+    evaluate_task(model, TASK, samples, 4, 2, check=lambda: calls.append(model.training))
+    assert calls == [False] * 3
+
+
+def test_nothing_is_kept_for_a_backward_pass():
+    model, seen = tiny_model("rmt"), []
+    model.layers[0].register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    evaluate_task(model, TASK, np.zeros((2, TASK.length), dtype=np.uint8), 4, 2)
+    assert set(seen) == {False}
