@@ -94,8 +94,8 @@ def test_the_state_is_computed_once_per_segment(name, monkeypatch):
     monkeypatch.setattr(
         model,
         "advance",
-        lambda tokens, state: advanced.append(tokens.shape[1]) or type(model).advance(
-            model, tokens, state
+        lambda tokens, state: (
+            advanced.append(tokens.shape[1]) or type(model).advance(model, tokens, state)
         ),
     )
     generate(model, prompt, 9, 5)

@@ -324,13 +324,12 @@ def test_eval_prints_the_score_of_training(trained, name):
 
 def test_eval_in_other_batches(trained):
     folder = trained(*RMT, *REVERSE)
-    last_lines = [
-        run(evaluation.main, "--work_dir", folder, *flags).out.splitlines()[-2]
-        for flags in ([], ["--batch_size", 7])
-    ]
-    assert last_lines[0] == last_lines[1]
-    out = run(evaluation.main, "--work_dir", folder, "--max_eval_steps", 3, "--split", "test").out
-    assert "| test: 6 samples in" in out
+    plain = run(evaluation.main, "--work_dir", folder).out.splitlines()
+    other = run(evaluation.main, "--work_dir", folder, "--batch_size", 7).out.splitlines()
+    assert other[1] == "| tgt_len 4, batch_size 7"
+    assert other[-2] == plain[-2]
+    some = run(evaluation.main, "--work_dir", folder, "--max_eval_steps", 3, "--split", "test").out
+    assert "| test: 6 samples in" in some
 
 
 @pytest.fixture
