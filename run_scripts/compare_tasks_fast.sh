@@ -88,4 +88,7 @@ for group in "${@:-short}"; do
     [[ "$group" =~ ^(short|bptt|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
 done
 for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
-"$PYTHON" -m rmt.tables tasks "$RUNS" | tee "$ROOT/results/tables/tasks-fast.md"
+"$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed | tee "$ROOT/results/tables/tasks-fast.md"
+for figure in figure4 figure5; do
+    "$PYTHON" -m rmt.figures "$figure" "$RUNS" --out "$ROOT/results/figures/tasks-fast-$figure.png"
+done

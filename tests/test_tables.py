@@ -64,8 +64,14 @@ def test_runs_of_different_texts_share_no_table(runs):
 
 
 def test_unfinished_and_absent_runs_are_named(runs, tmp_path):
+    whole = run(tables.main, "runs", runs)
     (runs / "c-seed1" / "result.json").unlink()
-    assert "c-seed1 is not a finished run" in run(tables.main, "runs", runs).err
+    among_others = run(tables.main, "runs", runs)
+    assert among_others.status == 0
+    assert "c-seed1 is unfinished and left out" in among_others.err
+    assert len(among_others.out) < len(whole.out)
+    alone = run(tables.main, "runs", runs / "c-seed1")
+    assert "c-seed1 is not a finished run" in assert_one_sentence(alone)
     assert "there is no run" in run(tables.main, "runs", tmp_path / "nothing").err
 
 
@@ -82,11 +88,14 @@ def test_labels_tell_runs_apart(runs):
     assert labels[1:3] == ["rmt, memory 3, BPTT-2"] * 2
 
 
-def test_the_committed_table_is_what_the_committed_runs_give():
-    folder, table = ROOT / "results/runs/enwik8-small", ROOT / "results/tables/enwik8-small.md"
-    outcome = run(tables.main, "runs", folder, "--without_speed")
-    assert outcome.out == table.read_text()
-    assert outcome.out in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("table", "name"), [("runs", "enwik8-small"), ("tasks", "tasks-fast")]
+)
+def test_the_committed_tables_are_what_the_committed_runs_give(table, name):
+    outcome = run(tables.main, table, ROOT / "results/runs" / name, "--without_speed")
+    assert outcome.out == (ROOT / f"results/tables/{name}.md").read_text()
+    for page in ("README.md", "results/README.md"):
+        assert outcome.out in (ROOT / page).read_text()
 
 
 # --- runs on the algorithmic tasks ---------------------------------------------------------------

@@ -98,10 +98,28 @@ def test_shortened_is_made_of_the_first_symbols(name, n, data):
     assert np.array_equal(task.shortened(samples, n), samples)
 
 
+@given(n_pairs=st.integers(1, 12), seed=st.integers(0, 99), data=st.data())
+def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
+    n_short = data.draw(st.integers(1, n_pairs))
+    task = make_task("retrieval", TaskConfig(pairs=n_pairs))
+    samples = generate("retrieval", 5, seed, pairs=n_pairs)
+    shortened = task.shortened(samples, n_short)
+    assert shortened.dtype == np.uint8
+    assert shortened.shape == (5, task.shorter(n_short).length) == (5, 2 * n_short + 3)
+    for short, sample in zip(shortened.tolist(), samples.tolist(), strict=True):
+        whole = [tuple(sample[i : i + 2]) for i in range(0, 2 * n_pairs, 2)]
+        kept = [tuple(short[i : i + 2]) for i in range(0, 2 * n_short, 2)]
+        wanted, start, answer = short[-3:]
+        assert [wanted, start, answer] == sample[-3:]
+        assert (wanted, answer) in kept
+        assert kept == [pair for pair in whole if pair in kept], "in their order"
+        assert len(set(kept)) == n_short
+    assert np.array_equal(task.shortened(samples, n_pairs), samples)
+
+
 def test_what_cannot_be_shortened():
-    for name in ("retrieval", "quadratic"):
-        with pytest.raises(UsageError, match="only copy and reverse"):
-            make_task(name, TaskConfig()).shortened(generate(name, 2), 1)
+    with pytest.raises(UsageError, match="quadratic can't be made shorter"):
+        make_task("quadratic", TaskConfig()).shortened(generate("quadratic", 2), 1)
     for n in (0, -1, 7):
         with pytest.raises(UsageError, match=f"n 6 can't be shortened to n {n}"):
             make_task("copy", TaskConfig(n=6)).shortened(generate("copy", 2, n=6), n)

@@ -175,8 +175,8 @@ class TrainConfig:
 
     curriculum: int = option(
         0,
-        "copy, reverse: begin with samples of this many symbols, more when learned; 0: all; "
-        "-1: begin with a segment's length",
+        "begin with samples of this many symbols (copy, reverse) or pairs (retrieval), more when "
+        "they are learned; 0: whole samples; -1: as many symbols as a segment, or one pair",
     )
 
     # Optimizer
@@ -264,8 +264,8 @@ class TrainConfig:
         if given:
             other = "text" if self.is_task else "the algorithmic tasks"
             raise UsageError(f"{given[0]} is for {other}: leave it out with dataset {self.dataset}")
-        if self.curriculum and self.dataset not in ("copy", "reverse"):
-            raise UsageError(f"the curriculum is for copy and reverse, not for {self.dataset}")
+        if self.curriculum and self.dataset == "quadratic":
+            raise UsageError("samples of quadratic can't be shortened: leave out the curriculum")
 
     def recorded(self) -> dict:
         """The options that belong in a run's records.

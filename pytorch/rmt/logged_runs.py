@@ -1,6 +1,7 @@
 """Read finished runs back from their folders, for tables and figures."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,12 +108,19 @@ def task_label(dataset: str, size: int) -> str:
 def read_runs(paths: list[Path]) -> list[LoggedRun]:
     """Read run folders, or folders of run folders (in the order of their names).
 
-    Raises UsageError where there is none, or one is unfinished or damaged.
+    Unfinished runs in a folder of runs are left out, and named on stderr. Raises UsageError where
+    there is none, or one is damaged, or one that was named itself is unfinished.
     """
     folders = []
     for path in paths:
-        inside = [path] if (path / "config.json").exists() else sorted(path.glob("*/config.json"))
-        folders += [p.parent if p.name == "config.json" else p for p in inside]
+        if (path / "config.json").exists():
+            folders.append(path)
+            continue
+        inside = [config.parent for config in sorted(path.glob("*/config.json"))]
+        finished = [folder for folder in inside if (folder / "result.json").exists()]
+        folders += finished
+        for folder in sorted(set(inside) - set(finished)):
+            print(f"{folder} is unfinished and left out", file=sys.stderr)
     if not folders:
         raise UsageError(f"there is no run in {', '.join(map(str, paths))}")
     return [_read(folder) for folder in folders]

@@ -122,15 +122,15 @@ class AlgorithmicTask:
 
     def check(self) -> None:
         """Raise UsageError if there are too few samples for a batch, or symbols for a lesson."""
-        n_samples, n_symbols = len(self.data.splits["train"]), self.data.task.n
+        n_samples, n_full = len(self.data.splits["train"]), self.data.task.n
         if self.config.batch_size > n_samples:
             raise UsageError(
                 f"batch_size {self.config.batch_size} is too large for {n_samples} samples"
             )
-        if self.config.curriculum > n_symbols:
+        if self.config.curriculum > n_full:
             raise UsageError(
-                f"curriculum {self.config.curriculum} is more than the {n_symbols} symbols of the "
-                "samples: begin with fewer"
+                f"curriculum {self.config.curriculum} is more than the samples' {n_full} symbols "
+                "or pairs: begin with fewer"
             )
 
     def reader(self, device: torch.device) -> SampleReader:
@@ -149,9 +149,10 @@ class AlgorithmicTask:
     def _curriculum(self) -> Curriculum:
         """Lessons that leave at least half of the training to whole samples."""
         n_full = self.data.task.n
-        n_first = min(n_full, self.config.tgt_len)
-        if self.config.curriculum > 0:
-            n_first = self.config.curriculum
+        n_first = self.config.curriculum
+        if n_first < 0:
+            is_pairs = self.config.dataset == "retrieval"
+            n_first = 1 if is_pairs else min(n_full, self.config.tgt_len)
         n_lessons = -(-n_full // n_first)
         return Curriculum(n_first, n_full, n_longest=self.config.max_step // (2 * n_lessons))
 

@@ -33,7 +33,7 @@ def cut(
 
 @dataclass
 class Curriculum:
-    """How many symbols samples have: from a few to all, more whenever these are learned.
+    """How many symbols, or pairs, samples have: from a few to all, more whenever these are learned.
 
     A lesson adds as many symbols as the first one had; with the length of a segment for that, what
     was learned of a place in a segment stays right. Most updates are of the lesson, the others of
@@ -57,7 +57,7 @@ class Curriculum:
         self._n_drawn = self.n_now
 
     def draw(self, random: np.random.Generator) -> int:
-        """The symbols of the next update's samples."""
+        """The symbols or pairs of the next update's samples."""
         earlier = range(self.n_first, self.n_now, self.n_first)
         if earlier and random.random() > self.share_of_lesson:
             self._n_drawn = int(random.choice(earlier))
@@ -138,8 +138,7 @@ class SampleReader:
         if self.curriculum:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
             n = self.curriculum.draw(random)
-            samples = self.task.shortened(samples, n)
-            answer_size = answer_size * n // self.curriculum.n_full
+            samples, answer_size = self.task.shortened(samples, n), self.task.shorter(n).answer_size
         segments = cut(samples, answer_size, self.tgt_len, self.device)
         return Update(segments, len(samples) * answer_size, True)
 

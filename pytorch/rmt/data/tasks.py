@@ -36,7 +36,6 @@ one below the other, with their marks. A sample is solved if the last stage, the
 
 import hashlib
 import json
-import math
 import string
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +47,7 @@ import numpy as np
 
 from rmt.cli import Parser, pick
 from rmt.config import TASKS, TaskConfig
-from rmt.data import quadratic
+from rmt.data import quadratic, retrieval
 from rmt.data.corpora import SPLITS, default_encoded_dir
 from rmt.data.store import open_encoded, write_encoded
 from rmt.data.vocabulary import Vocabulary
@@ -58,12 +57,9 @@ FORMAT = 1  # goes up when the same options give other samples
 MAX_TOKENS = 1 << 34  # in all samples of a task, which are drawn in memory
 BLOCK_SAMPLES = 10_000  # assembled and written at a time
 
-PADDING, START = "_", ">"
-DIGITS, LETTERS = string.digits, string.ascii_lowercase
+PADDING, START, DIGITS = "_", ">", string.digits
 # Copy and reverse: digits are the ids 2 .. 9, as in quadratic, where they are 2 .. 11.
 N_DIGITS, FIRST_DIGIT, START_ID = 8, 2, 1
-# Retrieval: a digit is its own id, then comes the start token, then the letters.
-RETRIEVAL_START_ID, FIRST_LETTER = 10, 11
 
 Content = np.ndarray  # [N, numbers]: what samples differ in; an assemble() makes samples of it
 
@@ -86,8 +82,9 @@ class Task:
     length: tokens of a sample; the input is one shorter.
     answer_size: how many of a sample's last tokens count in loss and accuracy.
     final_size: how many of those must all be right for the sample to be solved.
-    n: copy and reverse: symbols to remember; 0 for the other tasks.
+    n: symbols to remember, or pairs; 0 where samples can't be made shorter (quadratic).
     kinds, assemble: how samples are drawn, and how rows of ids are made of what was drawn.
+    shorten: what n symbols or pairs of samples were drawn as.
     """
 
     name: str
@@ -98,22 +95,28 @@ class Task:
     kinds: tuple[Kind, ...] = field(repr=False, compare=False)
     assemble: Callable[[Content], np.ndarray] = field(repr=False, compare=False)
     n: int = 0
+    shorten: Callable[[np.ndarray, int], Content] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def generate(self, random: np.random.Generator, n_samples: int) -> np.ndarray:
         """Independent samples: uint8 [n_samples, length]. UsageError above MAX_TOKENS."""
         return self.assemble(_draw(self, random, n_samples, unique=False))
 
-    def shortened(self, samples: np.ndarray, n: int) -> np.ndarray:
-        """The samples [N, length] with only their first n symbols to remember: [N, shorter].
-
-        For a curriculum of copy and reverse; UsageError for the other tasks and for an n that is
-        not between 1 and the samples' own.
-        """
+    def shorter(self, n: int) -> "Task":
+        """The task with n symbols or pairs; UsageError unless n is between 1 and its own."""
         if not self.n:
-            raise UsageError(f"samples of {self.name} can't be shortened, only copy and reverse")
+            raise UsageError(f"samples of {self.name} can't be made shorter")
         if not 1 <= n <= self.n:
             raise UsageError(f"samples of n {self.n} can't be shortened to n {n}")
-        return self.assemble(np.asarray(samples)[:, :n])
+        return _retrieval(n) if self.name == "retrieval" else _memorization(self.name, n)
+
+    def shortened(self, samples: np.ndarray, n: int) -> np.ndarray:
+        """Samples [N, length] as samples of shorter(n): [N, its length]. For a curriculum.
+
+        Copy and reverse keep the first n symbols, retrieval n pairs. UsageError as in shorter().
+        """
+        return self.shorter(n).assemble(self.shorten(np.asarray(samples), n))
 
     def readable(self, sample: Iterable[int]) -> str:
         """One line of text for ids of a sample, with one space for any padding between others."""
@@ -159,6 +162,7 @@ def _memorization(name: str, n: int) -> Task:
         kinds=(Kind(f"samples of {name} with n {n}", n_possible, partial(_draw_digits, n=n)),),
         assemble=_assemble_copy if name == "copy" else _assemble_reverse,
         n=n,
+        shorten=lambda samples, n: samples[:, :n],
     )
 
 
@@ -176,37 +180,18 @@ def _assemble_reverse(digits: Content) -> np.ndarray:
 
 
 def _retrieval(n_pairs: int) -> Task:
-    n_values = math.perm(10, n_pairs) if n_pairs <= 10 else 10**n_pairs
-    n_possible = math.perm(26, n_pairs) * n_values * n_pairs
-    name = f"samples of retrieval with pairs {n_pairs}"
+    name, n_possible = f"samples of retrieval with pairs {n_pairs}", retrieval.n_possible(n_pairs)
     return Task(
         "retrieval",
-        symbols=(*DIGITS, START, *LETTERS),
+        symbols=retrieval.SYMBOLS,
         length=2 * n_pairs + 3,
         answer_size=1,
         final_size=1,
-        kinds=(Kind(name, n_possible, partial(_draw_retrieval, n_pairs=n_pairs)),),
+        kinds=(Kind(name, n_possible, partial(retrieval.draw, n_pairs=n_pairs)),),
         assemble=np.asarray,
+        n=n_pairs,
+        shorten=retrieval.shortened,
     )
-
-
-def _draw_retrieval(random: np.random.Generator, n_samples: int, n_pairs: int) -> Content:
-    """Whole samples. Keys differ, and so do values as long as there are digits enough."""
-    keys = FIRST_LETTER + _draw_distinct(random, len(LETTERS), n_samples, n_pairs)
-    if n_pairs <= len(DIGITS):
-        values = _draw_distinct(random, len(DIGITS), n_samples, n_pairs)
-    else:
-        values = random.integers(len(DIGITS), size=(n_samples, n_pairs), dtype=np.uint8)
-    pairs = np.stack([keys, values], axis=2)
-    wanted = pairs[np.arange(n_samples), random.integers(n_pairs, size=n_samples)]
-    pairs = pairs.reshape(n_samples, 2 * n_pairs)
-    return np.insert(np.concatenate([pairs, wanted], axis=1), -1, RETRIEVAL_START_ID, axis=1)
-
-
-def _draw_distinct(random: np.random.Generator, n_symbols: int, n_samples: int, n: int):
-    """The first n of n_symbols in random order: uint8 [N, n]."""
-    symbols = np.tile(np.arange(n_symbols, dtype=np.uint8), (n_samples, 1))
-    return random.permuted(symbols, axis=1)[:, :n]
 
 
 def _quadratic() -> Task:

@@ -1,0 +1,55 @@
+"""Associative retrieval (Bulatov et al. 2022, appendix A.2; Ba et al. 2016, "Using fast weights to
+attend to the recent past").
+
+A sample is K pairs of a letter, the key, and a digit, its value; then one of the keys, the start
+token, and the answer, its value: 2K + 3 tokens. A digit is its own id, then come the start token
+and the letters.
+"""
+
+import math
+import string
+
+import numpy as np
+
+DIGITS, LETTERS, START = string.digits, string.ascii_lowercase, ">"
+SYMBOLS = (*DIGITS, START, *LETTERS)
+_START_ID, _FIRST_LETTER = len(DIGITS), len(DIGITS) + 1
+_N_QUESTION = 3  # tokens after the pairs, with the answer
+
+
+def n_possible(n_pairs: int) -> int:
+    """How many different samples there are."""
+    n_values = math.perm(10, n_pairs) if n_pairs <= 10 else 10**n_pairs
+    return math.perm(26, n_pairs) * n_values * n_pairs
+
+
+def draw(random: np.random.Generator, n_samples: int, n_pairs: int) -> np.ndarray:
+    """Samples: uint8 [N, 2K + 3].
+
+    Keys differ, and so do values as long as there are digits enough.
+    """
+    keys = _FIRST_LETTER + _draw_distinct(random, len(LETTERS), n_samples, n_pairs)
+    if n_pairs <= len(DIGITS):
+        values = _draw_distinct(random, len(DIGITS), n_samples, n_pairs)
+    else:
+        values = random.integers(len(DIGITS), size=(n_samples, n_pairs), dtype=np.uint8)
+    pairs = np.stack([keys, values], axis=2)
+    wanted = pairs[np.arange(n_samples), random.integers(n_pairs, size=n_samples)]
+    pairs = pairs.reshape(n_samples, 2 * n_pairs)
+    return np.insert(np.concatenate([pairs, wanted], axis=1), -1, _START_ID, axis=1)
+
+
+def _draw_distinct(random: np.random.Generator, n_symbols: int, n_samples: int, n: int):
+    """The first n of n_symbols in random order: uint8 [N, n]."""
+    symbols = np.tile(np.arange(n_symbols, dtype=np.uint8), (n_samples, 1))
+    return random.permuted(symbols, axis=1)[:, :n]
+
+
+def shortened(samples: np.ndarray, n_pairs: int) -> np.ndarray:
+    """The samples with so many of their pairs, the wanted one among them, in their order."""
+    pairs = samples[:, :-_N_QUESTION].reshape(len(samples), -1, 2)
+    is_wanted = pairs[:, :, 0] == samples[:, -_N_QUESTION, None]
+    # The wanted pair first, then the others from the left on; as many as there shall be.
+    by_need = np.argsort(~is_wanted, axis=1, kind="stable")[:, :n_pairs]
+    kept = np.take_along_axis(pairs, np.sort(by_need, axis=1)[:, :, None], axis=1)
+    return np.concatenate([kept.reshape(len(samples), -1), samples[:, -_N_QUESTION:]], axis=1)
