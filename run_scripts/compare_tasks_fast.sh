@@ -3,6 +3,7 @@
 #   bash run_scripts/compare_tasks_fast.sh [GROUP ...]
 # GROUP (default: short): short      copy and reverse, n 24: rmt, trxl, baseline
 #                         bptt       reverse without gradient between segments
+#                         lessons    copy and reverse without the curriculum
 #                         long       copy of 120 and 360 symbols in 9 segments
 #                         retrieval  2 and 5 segments
 #                         quadratic  6 segments
@@ -39,6 +40,10 @@ short() {
 bptt() {
     cell reverse-4x12-rmt12-bptt0 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 0
     cell reverse-4x12-rmt12-bptt1 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 1
+}
+lessons() {
+    cell copy-6x12-rmt12-plain copy --segments 6 --model rmt --mem_len 12 --curriculum 0
+    cell reverse-6x8-rmt8-plain reverse --segments 6 --model rmt --mem_len 8 --curriculum 0
 }
 long() {
     cell copy120-9x40-rmt40 copy --n 120 --segments 9 --model rmt --mem_len 40
@@ -85,7 +90,7 @@ run() {
 export -f run
 
 for group in "${@:-short}"; do
-    [[ "$group" =~ ^(short|bptt|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
+    [[ "$group" =~ ^(short|bptt|lessons|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
 done
 for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
 "$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed | tee "$ROOT/results/tables/tasks-fast.md"

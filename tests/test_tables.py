@@ -88,9 +88,7 @@ def test_labels_tell_runs_apart(runs):
     assert labels[1:3] == ["rmt, memory 3, BPTT-2"] * 2
 
 
-@pytest.mark.parametrize(
-    ("table", "name"), [("runs", "enwik8-small"), ("tasks", "tasks-fast")]
-)
+@pytest.mark.parametrize(("table", "name"), [("runs", "enwik8-small"), ("tasks", "tasks-fast")])
 def test_the_committed_tables_are_what_the_committed_runs_give(table, name):
     outcome = run(tables.main, table, ROOT / "results/runs" / name, "--without_speed")
     assert outcome.out == (ROOT / f"results/tables/{name}.md").read_text()
