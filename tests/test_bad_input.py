@@ -325,7 +325,7 @@ def test_restart_of_another_run(tiny, finished_run, work_dir, flags, part, elsew
 def test_restart_on_another_text(tiny, finished_run, tmp_path):
     other = write_corpus(tmp_path / "other", seed=1)
     flags = [*tiny, *RMT, "--work_dir", finished_run, "--restart", "--data", other]
-    assert "another run: the text was" in assert_one_sentence(run(train.main, *flags))
+    assert "another run: the data was" in assert_one_sentence(run(train.main, *flags))
 
 
 @pytest.mark.parametrize("flags", [[], ["--restart", "--restart_dir", "elsewhere"]])

@@ -11,13 +11,10 @@ from rmt.recurrence import Stream, Unrolled
 LENGTHS = [5, 6, 4, 5, 6, 5]
 
 
-def tiny_sample(n_prompts, n_segments=6):
+def tiny_sample(n_prompts):
     """Segments of which the first n_prompts are not predicted."""
-    segments = tiny_segments(LENGTHS[:n_segments])
-    return [
-        (tokens, targets if i >= n_prompts else None)
-        for i, (tokens, targets) in enumerate(segments)
-    ]
+    segments = tiny_segments(LENGTHS)
+    return [(tokens, None) for tokens, _ in segments[:n_prompts]] + segments[n_prompts:]
 
 
 def step_gradients(model, unrolls, mode="replay", n_prompts=0):
@@ -249,7 +246,7 @@ def assert_same_gradients(found, expected):
 
 
 @pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
-@pytest.mark.parametrize("n_prompts", [1, 2, 5])
+@pytest.mark.parametrize("n_prompts", [1, 4])
 @pytest.mark.parametrize("unrolls", [0, 1, 2, 9])
 def test_replay_reaches_the_unrolled_segments_without_targets_too(name, n_prompts, unrolls):
     steps = step_gradients(tiny_model(name), unrolls, n_prompts=n_prompts)
@@ -261,7 +258,7 @@ def test_replay_reaches_the_unrolled_segments_without_targets_too(name, n_prompt
             assert (gradients[s] > 0).all()
 
 
-@pytest.mark.parametrize("n_prompts", [1, 3, 4])
+@pytest.mark.parametrize("n_prompts", [1, 4])
 @pytest.mark.parametrize("unrolls", [0, 1, 2])
 def test_window_stays_inside_its_segments_with_and_without_targets(n_prompts, unrolls):
     steps = step_gradients(tiny_model("rmt"), unrolls, "window", n_prompts=n_prompts)
@@ -272,8 +269,8 @@ def test_window_stays_inside_its_segments_with_and_without_targets(n_prompts, un
 
 
 @pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
-@pytest.mark.parametrize("n_prompts", [0, 1, 3])
-@pytest.mark.parametrize("unrolls", [0, 1, 2, 9])
+@pytest.mark.parametrize("n_prompts", [0, 3])
+@pytest.mark.parametrize("unrolls", [0, 1, 2])
 def test_gradients_of_a_sample_are_those_of_loops_written_out(name, n_prompts, unrolls):
     """For every loss a graph of its own, from a state without gradient before segment t-N."""
     segments, model = tiny_sample(n_prompts), tiny_model(name)
@@ -291,7 +288,7 @@ def test_gradients_of_a_sample_are_those_of_loops_written_out(name, n_prompts, u
 
 
 @pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
-@pytest.mark.parametrize("n_prompts", [0, 1, 3, 5])
+@pytest.mark.parametrize("n_prompts", [0, 3])
 @pytest.mark.parametrize("checkpoint_segments", [False, True])
 def test_a_whole_sample_as_window_or_replayed_is_full_backpropagation(
     name, n_prompts, checkpoint_segments

@@ -198,10 +198,13 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
             each.tell_loss(loss)
 
 
-@pytest.mark.parametrize(("name", "answers"), [("copy", 2), ("reverse", 1)])
+@pytest.mark.parametrize(
+    ("name", "answer_size"),
+    [("copy", lambda n: 2 * n), ("reverse", lambda n: n), ("retrieval", lambda n: 1)],
+)
 @pytest.mark.parametrize("n_first", [2, 3, 5])
-def test_a_lesson_is_whole_samples_of_fewer_symbols(name, answers, n_first):
-    task = make_task(name, TaskConfig(n=5))
+def test_a_lesson_is_whole_samples_of_fewer_symbols_or_pairs(name, answer_size, n_first):
+    task = make_task(name, TaskConfig(n=5, pairs=5))
     samples = task.generate(np.random.default_rng(0), 6)
     lessons = curriculum(n_first, 5)
     update = reader(6, tgt_len=3, task=task, samples=samples, curriculum=lessons).next(1)
@@ -210,8 +213,8 @@ def test_a_lesson_is_whole_samples_of_fewer_symbols(name, answers, n_first):
     assert [tokens.shape[1] for tokens, _ in update.segments[:-1]] == [3] * (
         len(update.segments) - 1
     )
-    assert targets_scored(update).shape == (6, answers * n_first)
-    assert update.n_scored == 6 * answers * n_first
+    assert targets_scored(update).shape == (6, answer_size(n_first))
+    assert update.n_scored == 6 * answer_size(n_first)
 
 
 # The curriculum
