@@ -237,7 +237,7 @@ def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path
     assert scores_of(score(runs("rmt"), "--data", other)) == scores_of(score(runs("rmt")))
     (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
-    assert "not the text the run was trained on" in assert_one_sentence(outcome)
+    assert "not the data the run was trained on" in assert_one_sentence(outcome)
 
 
 # Which run

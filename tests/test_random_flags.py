@@ -97,7 +97,7 @@ TASK_OTHERS = {
     **OTHERS,
     **{name: ([], OTHERS[name][0] + OTHERS[name][1]) for name in FOR_TEXT},
     "curriculum": ([1, 2, 3, 4, -1], [7, -2]),
-    "stop_at": ([1, 2], [-1, "nan"]),
+    "stop_at": ([1, 0.5], [-1, 2, "nan"]),
     "recipe": (["fast"], ["slow"]),
     "data_seed": ([5], [-1]),
 }

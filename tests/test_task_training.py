@@ -386,6 +386,15 @@ def test_eval_refuses_what_is_for_text(trained, flags):
     assert assert_one_sentence(outcome) == f"{name} is for text; this is reverse: leave it out"
 
 
+def test_eval_refuses_another_memory_than_the_runs_own(trained):
+    work_dir = trained(*TRXL, *REVERSE)
+    own = json.loads((work_dir / "config.json").read_text())["model"]["mem_len"]
+    assert run(evaluation.main, "--work_dir", work_dir, "--mem_len", own).status == 0
+    for flag in ("--mem_len", "--cache_len"):
+        outcome = run(evaluation.main, "--work_dir", work_dir, flag, own + 1)
+        assert f"was trained with {flag[2:]}" in assert_one_sentence(outcome)
+
+
 # Wrong use
 
 
@@ -430,6 +439,8 @@ def refused(tmp_path):
         ("--bptt_unrolls 1", "baseline passes no gradient between segments"),
         ("--stop_at nan", "stop_at must be 0 or more, but it is nan"),
         ("--stop_at -1", "stop_at must be 0 or more"),
+        ("--stop_at 1.5", "stop_at is an accuracy, at most 1"),
+        ("--segments 0", "either --segments (their number) or --tgt_len"),
         ("--n 0", "n must be 1 or more"),
         ("--n 1 --segments 1", "there are only 8 different samples of reverse with n 1, but 80"),
         ("--n 1000000000", "are too much: choose fewer or shorter"),
@@ -458,6 +469,7 @@ def test_how_samples_are_cut_must_be_said(refused, tiny_task, dataset):
     [
         ("--segments 3", "segments is for the algorithmic tasks: leave it out with dataset wt103"),
         ("--curriculum 2", "curriculum is for the algorithmic tasks"),
+        ("--recipe fast", "recipe is for the algorithmic tasks"),
         ("--curriculum -1", "curriculum is for the algorithmic tasks"),
         ("--stop_at 0.5", "stop_at is for the algorithmic tasks"),
         ("--n 24", "n means nothing to dataset wt103: leave it out"),

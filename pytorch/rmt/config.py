@@ -259,11 +259,13 @@ class TrainConfig:
     def _check_task_options(self) -> None:
         """Options that only text or only samples give a meaning to."""
         check_at_least(self, -1 if self.is_task else 0, "bptt_unrolls")
-        names = TEXT_OPTIONS if self.is_task else ("segments", "curriculum", "stop_at")
+        names = TEXT_OPTIONS if self.is_task else ("segments", "curriculum", "stop_at", "recipe")
         given = [name for name in names if getattr(self, name) != default_of(TrainConfig, name)]
         if given:
             other = "text" if self.is_task else "the algorithmic tasks"
             raise UsageError(f"{given[0]} is for {other}: leave it out with dataset {self.dataset}")
+        if self.stop_at > 1:
+            raise UsageError(f"stop_at is an accuracy, at most 1, but it is {self.stop_at}")
         if self.curriculum and self.dataset == "quadratic":
             raise UsageError("samples of quadratic can't be shortened: leave out the curriculum")
 

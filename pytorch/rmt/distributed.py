@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from rmt.errors import UsageError
 
@@ -78,15 +78,6 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
 
 def mean_over_ranks(value: float) -> float:
     return sum_over_ranks([value])[0] / world_size()
-
-
-def average_gradients(model: nn.Module) -> None:
-    """Replace every gradient by its mean over all processes."""
-    if dist.is_initialized():
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= world_size()
 
 
 def any_rank(flag: bool) -> bool:

@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     found = find(work_dir)
     if found.manifest.get("corpus") != workload.fingerprint:
         raise UsageError(
-            "this is not the text the run was trained on, and its ids would mean other symbols: "
+            "this is not the data the run was trained on, and its ids would mean other symbols: "
             "give --data the same text"
         )
     found.load_model(model)
@@ -130,6 +130,10 @@ def read_run(work_dir: Path) -> tuple[ModelConfig, TrainConfig, TaskConfig]:
 def load(config: EvalConfig, model: ModelConfig, train: TrainConfig, task: TaskConfig) -> Workload:
     """The run's data and how to score it."""
     if train.is_task:
+        for name in ("mem_len", "cache_len"):
+            own = getattr(model, name)
+            if getattr(config, name) not in (-1, own):
+                raise UsageError(f"this run was trained with {name} {own}: leave {name} out")
         for name in TEXT_ONLY:
             if getattr(config, name) != default_of(EvalConfig, name):
                 raise UsageError(f"{name} is for text; this is {train.dataset}: leave it out")

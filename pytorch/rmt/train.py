@@ -71,7 +71,7 @@ def parse(argv: list[str]) -> dict:
     if options.pop("fp16") and options.setdefault("precision", "fp16") != "fp16":
         raise UsageError(f"--fp16 contradicts --precision {options['precision']}: leave one out")
     if options.get("dataset") in TASKS:
-        if ("segments" in options) == ("tgt_len" in options):
+        if bool(options.get("segments")) == ("tgt_len" in options):
             raise UsageError(
                 "say how the samples are cut, with either --segments (their number) or --tgt_len "
                 "(their length)"

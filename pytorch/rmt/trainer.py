@@ -24,7 +24,7 @@ from rmt.workloads import Scores, Scoring, Workload
 # What a later step depends on beside the weights, as plain values in a checkpoint.
 PLACE = (
     "step tokens seconds best_scores best_step evaluated_at nonfinite_in_a_row n_nonfinite "
-    "valid_scores interval_loss interval_tokens interval_steps interval_seconds"
+    "valid_scores interval_loss interval_scored interval_read interval_steps interval_seconds"
 ).split()
 
 
@@ -112,11 +112,12 @@ class Trainer:
         n_scored = update.n_scored * distributed.world_size()
         if self._update_weights(loss):
             self.interval_loss += loss * n_scored
-            self.interval_tokens += n_scored
+            self.interval_scored += n_scored
         self.reader.tell_loss(loss)
         self.step += 1
         n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
         self.tokens += n_read
+        self.interval_read += n_read
         seconds = time.perf_counter() - started
         self.seconds += seconds
         self.interval_seconds += seconds
@@ -130,22 +131,17 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         total = 0.0
         n_segments, per_step = len(update.segments), self.chunks[0].segments_per_step
-        # With several backward passes the last may not reach all that an earlier one did, and
-        # DistributedDataParallel would leave those gradients as they are.
-        is_one_pass = n_segments <= per_step
         for i, stream in enumerate(self.chunks):
             segments = [self._chunk(segment, i) for segment in update.segments]
             for start in range(0, n_segments, per_step):
-                is_exchanged = is_one_pass and i == len(self.chunks) - 1
-                with self._gradients_stay_here(not is_exchanged):
+                is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
+                with self._gradients_stay_here(not is_last):
                     with autocast(self.device, self.config.precision):
                         losses = stream.step(self.unrolled, segments[start : start + per_step])
                     if losses is not None:
                         loss = losses.sum() / update.n_scored
                         self.scaler.scale(loss).backward()
                         total += loss.item()
-        if not is_one_pass:
-            distributed.average_gradients(self.model)
         return total
 
     def _chunk(self, segment: tuple[Tensor, Tensor | None], i: int) -> tuple:
@@ -193,13 +189,13 @@ class Trainer:
     # Looking at it
 
     def _start_interval(self) -> None:
-        self.interval_loss, self.interval_tokens = 0.0, 0
+        self.interval_loss, self.interval_scored, self.interval_read = 0.0, 0, 0
         self.interval_steps, self.interval_seconds = 0, 0.0
 
     def log(self, folder: RunFolder) -> None:
         """One line about the steps since the last one, without the time of evaluations."""
         total = distributed.mean_over_ranks(self.interval_loss)
-        loss = total / self.interval_tokens if self.interval_tokens else math.nan
+        loss = total / self.interval_scored if self.interval_scored else math.nan
         lr = self.optimizer.param_groups[0]["lr"]
         folder.log(
             f"| epoch {self.reader.epoch:3d} step {self.step:>8d} | {self.reader.position:>6d} "
@@ -215,7 +211,7 @@ class Trainer:
             lr=lr,
             tokens=self.tokens,
             seconds=round(self.seconds, 3),
-            tokens_per_s=round(self.interval_tokens / self.interval_seconds, 1),
+            tokens_per_s=round(self.interval_read / self.interval_seconds, 1),
             n_nonfinite=self.n_nonfinite,
         )
         self._start_interval()

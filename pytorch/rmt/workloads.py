@@ -241,16 +241,14 @@ def in_segments(config: TrainConfig, task: TaskConfig) -> TrainConfig:
     """The configuration with the tgt_len that cuts a sample into config.segments segments.
 
     The last one is shorter where they can't be equal. Raises UsageError where there is no such
-    length; without config.segments, tgt_len is only made no longer than a sample.
+    length. Without config.segments tgt_len says how many there are, at least one.
     """
     n_inputs = make_task(config.dataset, task).length - 1
-    if not config.segments:
-        return replace(config, tgt_len=min(config.tgt_len, n_inputs))
-    tgt_len = -(-n_inputs // config.segments)
+    tgt_len = -(-n_inputs // config.segments) if config.segments else min(config.tgt_len, n_inputs)
     n_segments = -(-n_inputs // tgt_len)
-    if n_segments != config.segments:
+    if config.segments not in (0, n_segments):
         raise UsageError(
             f"{n_inputs} tokens can't be cut into {config.segments} segments of one length: with "
             f"{tgt_len} tokens each they are {n_segments}"
         )
-    return replace(config, tgt_len=tgt_len)
+    return replace(config, tgt_len=tgt_len, segments=n_segments)
