@@ -215,7 +215,8 @@ def test_what_has_no_attention_maps_is_refused(trained, tmp_path):
     assert "no test sample -1" in attention("--work_dir", trained / "rmt", "--sample", -1)
     assert "not a run folder" in attention("--work_dir", tmp_path)
     about = json.loads((trained / "rmt" / "config.json").read_text())
-    train_on_text = about["train"] | {"dataset": "wt103", "bptt_unrolls": 0}
+    of_text = {"dataset": "wt103", "bptt_unrolls": 0, "segments": 0, "curriculum": 0}
+    train_on_text = about["train"] | of_text | {"recipe": "", "stop_at": 0.0}
     text = about | {"train": train_on_text, "task": {}}
     (tmp_path / "config.json").write_text(json.dumps(text))
     assert "is a run on text (wt103)" in attention("--work_dir", tmp_path)
