@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rmt.cli import Parser
 from rmt.config import MODELS, TASKS
+from rmt.data.tasks import headline
 from rmt.errors import UsageError, run_program
 from rmt.logged_runs import LoggedRun, read_runs, refuse_tasks, refuse_text
 from rmt.published import Cell, published_cells
@@ -108,13 +109,12 @@ def _difficulty(run: LoggedRun) -> tuple:
 
 def _task_row(runs: list[LoggedRun], authors: Cell | None) -> dict[str, str]:
     first, model = runs[0], runs[0].model
-    is_quadratic = first.dataset == "quadratic"
 
     def of_all(name: str) -> list[float]:
         return [run.result[name] for run in runs]
 
-    whole = of_all("test_solve_rate" if is_quadratic else "test_sequence_accuracy")
-    forced = of_all("test_forced_solve_rate" if is_quadratic else "test_forced_accuracy")
+    whole = of_all("test_solve_rate")
+    forced = of_all(f"test_forced_{headline(first.dataset)}")
     return {
         "task": first.setting,
         "model": first.variant,

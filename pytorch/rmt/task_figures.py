@@ -12,6 +12,7 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
+from rmt.data.tasks import headline
 from rmt.drawing import COLOURS, MARKERS, plt, save_figure
 from rmt.logged_runs import LoggedRun, refuse_text
 from rmt.published import Cell, published_cells
@@ -238,12 +239,12 @@ def _setting(run: LoggedRun) -> str:
 
 
 def _rates(runs: Sequence[LoggedRun]) -> str:
-    names = {"solve rate" if run.dataset == "quadratic" else "accuracy" for run in runs}
+    names = {headline(run.dataset).replace("_", " ") for run in runs}
     return " or ".join(sorted(names))
 
 
 def _draw_curve(axes, run: LoggedRun, style: dict) -> None:
-    rate = "solve_rate" if run.dataset == "quadratic" else "accuracy"
+    rate = headline(run.dataset)
     points = [entry for entry in run.metrics if entry["kind"] == "valid"]
     minutes = [entry["seconds"] / 60 for entry in points]
     samples = [entry["step"] * run.train["batch_size"] / 1000 for entry in points]

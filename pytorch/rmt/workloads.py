@@ -15,7 +15,7 @@ from rmt.config import TaskConfig, TrainConfig
 from rmt.data.batches import EpochReader, SegmentBatches
 from rmt.data.corpora import Corpus, load_corpus
 from rmt.data.samples import Curriculum, SampleReader
-from rmt.data.tasks import TaskData, make_task
+from rmt.data.tasks import TaskData, headline, make_task
 from rmt.errors import UsageError
 from rmt.metrics import Protocol, bits_per_character, evaluate, perplexity, readable
 from rmt.recurrence import Stream
@@ -185,18 +185,16 @@ class AlgorithmicTask:
             what=split,
         )
 
-    @property
-    def headline(self) -> str:
-        """The rate that the paper reports of this task."""
-        return "solve_rate" if self.data.task.name == "quadratic" else "accuracy"
-
     def error(self, scores: Scores) -> float:
         """What the best checkpoint has least of."""
-        return 1 - scores[self.headline]
+        return 1 - self._headline(scores)
 
     def solved(self, scores: Scores) -> bool:
         """Whether training may end here (stop_at)."""
-        return 0 < self.config.stop_at <= scores[self.headline]
+        return 0 < self.config.stop_at <= self._headline(scores)
+
+    def _headline(self, scores: Scores) -> float:
+        return scores[headline(self.data.task.name)]
 
     def readable(self, scores: Scores) -> str:
         text = f"loss {scores['loss']:7.4f}"
@@ -219,7 +217,7 @@ class AlgorithmicTask:
     def result(self, scores: Scores) -> dict:
         """The test scores in a run's result.json."""
         named = {f"test_{name}": value for name, value in scores.items()}
-        return {"segments": self.n_segments, "test_acc": scores[self.headline], **named}
+        return {"segments": self.n_segments, "test_acc": self._headline(scores), **named}
 
 
 Workload = LanguageModelling | AlgorithmicTask

@@ -33,7 +33,7 @@ from rmt.data.encoding import (
     split_bytes,
     split_characters,
 )
-from rmt.data.store import open_encoded, write_encoded
+from rmt.data.store import opened_or_made, write_encoded
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError
 from rmt.paths import project_root
@@ -110,13 +110,9 @@ def load_corpus(
     fingerprint = _fingerprint(dataset, text)
     root = Path(encoded_dir) if encoded_dir is not None else default_encoded_dir()
     folder = root / f"{dataset}-{fingerprint[:16]}"
-    encoded = open_encoded(folder, fingerprint)
-    if encoded is None:
-        _encode(dataset, text, folder, fingerprint, progress)
-        encoded = open_encoded(folder, fingerprint)
-    if encoded is None:
-        raise UsageError(f"the corpus just encoded in {folder} cannot be read back: see that disk")
-    vocabulary, splits = encoded
+    vocabulary, splits = opened_or_made(
+        folder, fingerprint, lambda: _encode(dataset, text, folder, fingerprint, progress)
+    )
     cutoffs = WT103_CUTOFFS if dataset == "wt103" else ()
     return Corpus(
         dataset=dataset,

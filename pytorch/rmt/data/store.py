@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +44,20 @@ def open_encoded(folder: Path, fingerprint: str) -> Encoded | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return vocabulary, arrays
+
+
+def opened_or_made(folder: Path, fingerprint: str, make: Callable[[], None]) -> Encoded:
+    """What open_encoded gives, after make() where that is nothing.
+
+    UsageError if there is still nothing then.
+    """
+    encoded = open_encoded(folder, fingerprint)
+    if encoded is None:
+        make()
+        encoded = open_encoded(folder, fingerprint)
+    if encoded is None:
+        raise UsageError(f"what was just written to {folder} cannot be read back: see that disk")
+    return encoded
 
 
 def write_encoded(

@@ -49,7 +49,7 @@ from rmt.cli import Parser, pick
 from rmt.config import TASKS, TaskConfig
 from rmt.data import quadratic, retrieval
 from rmt.data.corpora import SPLITS, default_encoded_dir
-from rmt.data.store import open_encoded, write_encoded
+from rmt.data.store import opened_or_made, write_encoded
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError, run_program
 
@@ -136,6 +136,11 @@ class TaskData:
     task: Task
     fingerprint: str
     splits: dict[str, np.ndarray]
+
+
+def headline(name: str) -> str:
+    """Which rate the paper reports of the task, in the names of task_metrics.RATES."""
+    return "solve_rate" if name == "quadratic" else "accuracy"
 
 
 # --- the tasks -----------------------------------------------------------------------------------
@@ -269,13 +274,9 @@ def load_task(
     everything = json.dumps([FORMAT, task.symbols, facts], sort_keys=True)
     fingerprint = hashlib.sha256(everything.encode()).hexdigest()
     folder = Path(encoded_dir or default_encoded_dir()) / f"{name}-{fingerprint[:16]}"
-    encoded = open_encoded(folder, fingerprint)
-    if encoded is None:
-        _make_samples(task, facts, folder, fingerprint, progress)
-        encoded = open_encoded(folder, fingerprint)
-    if encoded is None:
-        raise UsageError(f"the samples just written to {folder} cannot be read back: see that disk")
-    _, arrays = encoded
+    _, arrays = opened_or_made(
+        folder, fingerprint, lambda: _make_samples(task, facts, folder, fingerprint, progress)
+    )
     splits = {split: array.reshape(-1, task.length) for split, array in arrays.items()}
     return TaskData(task, fingerprint, splits)
 
