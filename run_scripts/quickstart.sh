@@ -11,38 +11,37 @@ OUT="$ROOT/results/quickstart"
 rm -rf "$OUT"
 mkdir -p "$OUT"
 
+# train NAME FLAGS...: train into a folder of that name, and let only the evaluations through.
 train() {
     local name="$1"
     shift
     echo
     echo "== $name"
-    "$PYTHON" -m rmt.train --dataset pydoc --work_dir "$OUT/$name" "$@" \
-        --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
-        --tgt_len 64 --batch_size 16 --max_step 600 \
-        --lr 0.002 --warmup_step 50 --precision bf16 \
-        --log_interval 25 --eval_interval 100 --save_interval 600 |
+    "$PYTHON" -m rmt.train --work_dir "$OUT/$name" --log_interval 25 "$@" |
         (trap '' INT && exec grep --line-buffered -E '^\| (Eval|End)|^training')
 }
-train baseline --model baseline
-train trxl --model trxl --mem_len 16
-train rmt --model rmt --mem_len 16 --bptt_unrolls 1
+
+TEXT=(
+    --dataset pydoc
+    --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1
+    --tgt_len 64 --batch_size 16 --max_step 600
+    --lr 0.002 --warmup_step 50 --precision bf16
+    --eval_interval 100 --save_interval 600
+)
+train baseline "${TEXT[@]}" --model baseline
+train trxl "${TEXT[@]}" --model trxl --mem_len 16
+train rmt "${TEXT[@]}" --model rmt --mem_len 16 --bptt_unrolls 1
 
 # Reverse 8 digits in 4 segments of 4 tokens: all that is needed for the answer has to be carried.
-train_reverse() {
-    local name="$1"
-    shift
-    echo
-    echo "== $name"
-    "$PYTHON" -m rmt.train --dataset reverse --n 8 --segments 4 --recipe fast \
-        --work_dir "$OUT/$name" "$@" \
-        --n_layer 3 --d_model 128 --n_head 4 --d_head 32 --d_inner 256 \
-        --max_step 700 --lr 0.002 --warmup_step 100 --test_samples 2000 \
-        --log_interval 25 --eval_interval 50 --max_eval_steps 1 --save_interval 700 |
-        (trap '' INT && exec grep --line-buffered -E '^\| (Eval|End)|^training')
-}
-train_reverse reverse-baseline --model baseline
-train_reverse reverse-trxl --model trxl --mem_len 4
-train_reverse reverse-rmt --model rmt --mem_len 4
+REVERSE=(
+    --dataset reverse --n 8 --segments 4 --recipe fast
+    --n_layer 3 --d_model 128 --n_head 4 --d_head 32 --d_inner 256
+    --max_step 700 --lr 0.002 --warmup_step 100 --test_samples 2000
+    --eval_interval 50 --max_eval_steps 1 --save_interval 700
+)
+train reverse-baseline "${REVERSE[@]}" --model baseline
+train reverse-trxl "${REVERSE[@]}" --model trxl --mem_len 4
+train reverse-rmt "${REVERSE[@]}" --model rmt --mem_len 4
 
 echo
 echo "Measured just now, on the test part of the text (bits per character, lower is better):"
