@@ -297,12 +297,12 @@ def test_more_steps_go_on_from_the_last(trained, tiny_task, tmp_path):
 
 def test_the_recipe_fills_in_what_flags_leave_open(tmp_path, encoded_dir):
     flags = "--recipe fast --dataset reverse --n 4 --segments 2 --n_layer 1 --d_model 8".split()
-    flags += "--batch_size 20 --eval_batch_size 10 --lr 0.5 --max_step 1".split()
+    flags += "--batch_size 20 --eval_batch_size 10 --clip 0.5 --max_step 1".split()
     flags += [*SAMPLES, "--encoded_dir", encoded_dir, *RMT, "--work_dir", tmp_path]
     assert run(train.main, *flags).status == 0
     about = json.loads((tmp_path / "config.json").read_text())
-    own = {"batch_size": 20, "eval_batch_size": 10, "lr": 0.5, "max_step": 1}
-    expected = recipes.FAST | own
+    own = {"batch_size": 20, "eval_batch_size": 10, "clip": 0.5, "max_step": 1}
+    expected = recipes.FAST | recipes.SPECIAL["reverse"] | own
     options = about["train"] | about["model"]
     assert {name: options[name] for name in expected} == expected
 
