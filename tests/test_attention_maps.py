@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from models import tiny_model
 from rmt.attention_capture import attention_maps, recorded_attention
 from rmt.attention_maps import (
+    MEMORY_AXIS,
     MIN_ORDER,
     SegmentMaps,
     find_patterns,
-    is_pattern,
     measure,
+    pattern_in,
 )
 from rmt.config import TaskConfig
 from rmt.data.tasks import make_task
@@ -30,6 +31,10 @@ def line(n_rows: int, n_columns: int) -> np.ndarray:
     for i in range(n_rows * n_columns):  # fine steps, so that both ratios come out even
         block[i // n_columns, i // n_rows] += 1 / n_columns
     return block
+
+
+def is_pattern(block: np.ndarray, memory_axis: int | None = None) -> bool:
+    return pattern_in(block, memory_axis) is not None
 
 
 def blurred(block: np.ndarray) -> np.ndarray:
@@ -116,6 +121,55 @@ def test_chance_gives_few_patterns_where_every_row_sees_one_random_column():
     assert sum(of_four) == 2, "in order and reversed, of 24"
 
 
+WRAPPED = {name: STRAIGHT[name] for name in STRAIGHT if name != "short"} | {
+    "read by few tokens": line(7, 12),
+    "a tenth elsewhere": 0.9 * np.eye(9) + 0.1 / 9,
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("block", WRAPPED.values(), ids=WRAPPED)
+def test_lines_that_go_on_at_the_other_end_of_the_memory_are_patterns(block, axis):
+    for direction in (1, -1):
+        expected = measure(block[:, ::direction])
+        for turn in range(block.shape[axis]):
+            turned = np.roll(block[:, ::direction], turn, axis)
+            found = pattern_in(turned, axis)
+            assert found is not None
+            assert np.sign(found.order) == direction
+            assert abs(found.order) >= min(abs(expected.order), abs(measure(turned).order)) - 1e-9
+
+
+def test_the_turn_is_how_far_the_line_went_on():
+    for turn in range(3, 9):
+        found = pattern_in(np.roll(np.eye(12)[::-1], turn, axis=0), 0)
+        assert (found.turn, found.order) == (turn, pytest.approx(-1))
+    assert pattern_in(np.eye(12), 0).turn == 0
+
+
+def test_what_is_no_memory_is_not_turned_nor_are_few_rows():
+    assert not is_pattern(np.roll(np.eye(12), 6, axis=0))
+    assert not is_pattern(np.roll(np.eye(5), 2, axis=0), 0), "of five rows, 1 order in 12 is a line"
+    assert is_pattern(np.roll(np.eye(6), 3, axis=0), 0)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("block", REJECTED.values(), ids=REJECTED)
+def test_everything_else_is_no_pattern_if_turned(block, axis):
+    assert not is_pattern(block, axis)
+    assert not is_pattern(block[:, ::-1], axis)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_turning_finds_few_patterns_in_chance(axis):
+    random = np.random.default_rng(3)
+    for n in (5, 6, 8, 12):
+        columns = random.integers(n, size=(1000, n))
+        assert np.mean([is_pattern(np.eye(n)[each], axis) for each in columns]) < 0.04
+    blocks = random.normal(size=(100, 12, 12))
+    assert not any(is_pattern(softmax(2 * block), axis) for block in blocks)
+
+
 @given(st.permutations(range(10)))
 def test_rows_in_another_order_destroy_a_diagonal(rows):
     block = np.eye(10)[rows]
@@ -186,6 +240,15 @@ def test_operations_are_found_where_they_are():
         (1, 1, 1, "read"),
         (1, 0, 0, "rewrite"),
     }
+
+
+@pytest.mark.parametrize("kind", ["write", "read", "rewrite", "read cache"])
+def test_only_memory_is_turned(kind):
+    sizes = {"cache": 8, "read": 8, "tokens": 8, "write": 8}
+    axis = MEMORY_AXIS.get(kind, 0)
+    reversed_ = segment({(0, 1, kind): np.roll(np.eye(8)[::-1], 4, axis)}, sizes)
+    expected = set() if kind == "read cache" else {(1, 0, 1, f"{kind}, reversed")}
+    assert places([segment(sizes=sizes), reversed_, segment(sizes=sizes)]) == expected
 
 
 def test_the_strongest_comes_first():
