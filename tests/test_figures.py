@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from logged import write_task_run
 from programs import RMT, TINY, TRXL, assert_one_sentence, run
 from rmt import attention_figures, figures, task_figures, train
-from rmt.attention_maps import Pattern, SegmentMaps, measure
+from rmt.attention_maps import Pattern, SegmentMaps
 from rmt.drawing import COLOURS
 from rmt.logged_runs import read_runs
 
@@ -173,9 +173,7 @@ def trained(tmp_path_factory):
 
 def test_attention_of_a_run_is_drawn_and_its_patterns_named(trained, tmp_path):
     out = tmp_path / "maps.png"
-    with patch(
-        "rmt.attention_maps.pattern_in", lambda block, _: measure(block) if block.size else None
-    ):
+    with patch("rmt.attention_maps.is_pattern", lambda looks, _: looks.mass > 0):
         outcomes = []
         for _ in range(2):
             outcomes.append(

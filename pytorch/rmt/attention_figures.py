@@ -210,12 +210,11 @@ def _draw_footer(
 
 def patterns_table(patterns: Sequence[Pattern]) -> str:
     """The patterns in Markdown, in the order given; segments, layers and heads count from 1."""
-    head = ["operation", "segment", "layer", "head", "rows", "mass", "order", "turned by"]
+    head = ["operation", "segment", "layer", "head", "rows", "mass", "order"]
     rows = []
     for p in patterns:
         places = [str(i + 1) for i in (p.segment, p.layer, p.head)]
-        numbers = [str(p.n_rows), f"{p.mass:.2f}", f"{p.order:.2f}", str(p.turn)]
-        rows.append([p.name, *places, *numbers])
+        rows.append([p.name, *places, str(p.n_rows), f"{p.mass:.2f}", f"{p.order:.2f}"])
     return markdown(head, rows)
 
 
@@ -247,8 +246,6 @@ def draw_patterns(
         _label_tokens(axes, maps)
         place = f"segment {pattern.segment + 1}, layer {pattern.layer + 1}, head {pattern.head + 1}"
         numbers = f"mass {pattern.mass:.2f}, order {pattern.order:.2f}"
-        if pattern.turn:
-            numbers += f", turned by {pattern.turn}"
         colour = PATTERN_COLOURS[pattern.kind]
         sheet.text(x, y - 0.27, pattern.name, fontsize=11, color=colour)
         sheet.text(x, y - 0.09, f"{place}: {numbers}", fontsize=8)

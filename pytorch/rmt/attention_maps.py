@@ -9,47 +9,46 @@ is a block of the map, rows that attend to columns:
     read cache   tokens attend to the cache (trxl, trxl_rmt)
 
 Two numbers say what a block looks like. Its mass is the attention that its rows put into it, their
-mean, from 0 to 1. Its order is the correlation of row and column over the block's attention, from
--1 to 1: a thin straight line from the top left to the bottom right gives 1 (the sequence is kept in
-order), one from the bottom left to the top right -1 (it is turned round), and attention that is the
-same in all rows 0. Where a line starts and how steep it is makes no difference, so that two tokens
-per memory token are found as well as one.
+mean, from 0 to 1. Its order says which way attention moves from row to row: the share of moves that
+go a few columns forward less the share that go a few back, of all that go anywhere. A thin straight
+line from the top left to the bottom right has order 1 (the sequence is kept in order), one from the
+bottom left to the top right -1 (it is turned round), and attention that is the same in all rows, or
+jumps about, 0. A few columns are twice as many as a line through the block passes from a row to the
+next, at least 2: so two tokens per memory token are a line as well as one.
 
-Memory tokens have no first one: a line that leaves the memory at one end may go on at the other. So
-a block that is no pattern as it stands is turned, memory token by memory token, until its order is
-the greatest. Other lines that start again half-way are not found.
+As order looks at neighbouring rows, it doesn't matter where a line starts, and one in pieces loses
+no more than its jumps. Memory tokens have no first one: a line that leaves the memory at one end
+often goes on at the other.
 
 Order is taken over the active rows alone, those with at least half of their attention in the
 block, as a head often does one thing for some rows and rests in the others. A block is called a
-pattern under four conditions:
+pattern under five conditions:
 
-    mass          at least MIN_MASS
-    rows          at least MIN_ROWS of them and half of all are active. A head that always looks a
-                  few tokens back meets the memory, or the cache, in a segment's first rows only.
-    |order|       at least MIN_ORDER. Causal attention, spread evenly, has 0.65.
-    straightness  more than chance gives to so few rows (needed_straightness). It is the order that
-                  is left if every row's attention is drawn together in its mean column: a blurred
-                  line is straight, a scatter of sharp points is not.
-
-Turned blocks need MIN_TURNED_ROWS active rows. The last condition is a test at 1 %, and one at
-0.3 % for all turns together: of blocks whose rows each attend to one column drawn at random, 1 to 2
-in 100 pass as they stand and about 1 more if turned (counted for 5 to 12 rows; of 4 rows in random
-order, 8 in 100 pass).
+    mass      at least MIN_MASS
+    rows      at least MIN_ROWS of them and half of all are active. A head that always looks a few
+              tokens back meets the memory, or the cache, in a segment's first rows only.
+    moves     at least MIN_MOVES: if half of the rows attend to one column, and then the others to
+              the next, that is no line
+    |order|   at least MIN_ORDER
+    chance    at most MAX_CHANCE of all ways to arrange the same active rows have so much order in
+              the same direction (of more than 6 rows a sample of the ways is taken)
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+from functools import lru_cache
 
 import numpy as np
 
 ACTIVE_SHARE = 0.5
 MIN_MASS = 0.5
-MIN_ORDER = 0.7
-MIN_ROWS = 4
-MIN_TURNED_ROWS = 6  # of fewer, too many orders are a line if turned
-CHANCE, TURNED_CHANCE = 0.01, 0.003  # the test's
+MIN_ORDER = 0.5
+MIN_ROWS = 5
+MIN_MOVES = 3
+MAX_CHANCE = 0.01
+N_SHUFFLES = 2000
 
 REGIONS = ("cache", "read", "tokens", "write")  # the keys of a segment, in their order
 # Kind of operation: the region of its rows, that of its columns.
@@ -59,8 +58,6 @@ KINDS = {
     "rewrite": ("write", "read"),
     "read cache": ("tokens", "cache"),
 }
-# The axis of an operation's block along which memory tokens lie; of a rewrite, where both do, one.
-MEMORY_AXIS = {"write": 0, "read": 1, "rewrite": 1}
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,7 @@ class SegmentMaps:
 class Pattern:
     """An operation that a head was found to do in order. Segment, layer and head count from 0.
 
-    n_rows: the active rows. mass, order: see above. turn: by how many memory tokens the line is
-        turned; 0 for one that doesn't go on at the memory's other end.
+    n_rows: the active rows. mass, order: see above.
     """
 
     segment: int
@@ -125,7 +121,6 @@ class Pattern:
     n_rows: int
     mass: float
     order: float
-    turn: int = 0
 
     @property
     def name(self) -> str:
@@ -138,87 +133,77 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a block of attention looks like; see above. straightness has the sign of order.
+    """What a block of attention looks like; see above.
 
-    turn: by how many memory tokens the block was turned before.
+    n_moves: the attention that goes elsewhere from row to row, added up over the active rows.
+    chance: how many of all ways to arrange the active rows have as much order, from 0 to 1.
     """
 
     mass: float
-    order: float
-    straightness: float
     n_active: int
-    turn: int = 0
+    n_moves: float = 0.0
+    order: float = 0.0
+    chance: float = 1.0
 
 
 def measure(block_RC: np.ndarray) -> Measure:
     """Measure a block [R, C] of attention; the rest of its rows' attention is outside."""
     if not block_RC.size:
-        return Measure(0.0, 0.0, 0.0, 0)
+        return Measure(0.0, 0)
     block_RC = block_RC.astype(np.float64)
     share_R = block_RC.sum(axis=1)
-    is_active_R = share_R >= ACTIVE_SHARE
-    order, straightness = _order(block_RC[is_active_R])
-    return Measure(float(share_R.mean().clip(0, 1)), order, straightness, int(is_active_R.sum()))
+    active_RC = block_RC[share_R >= ACTIVE_SHARE]
+    looks = Measure(float(share_R.mean().clip(0, 1)), len(active_RC))
+    if looks.n_active < 2:
+        return looks
+    return replace(looks, **_order(active_RC, _reach(block_RC.shape)))
 
 
-def _order(block_RC: np.ndarray) -> tuple[float, float]:
-    """Order and straightness: Pearson correlations of row and column, and of row and mean column.
-
-    Attention is the weight. 0 where all of it lies in one row or in one column.
-    """
-    if not block_RC.sum() > 0:
-        return 0.0, 0.0
-    weight_RC = block_RC / block_RC.sum()
-    weight_R, weight_C = weight_RC.sum(axis=1), weight_RC.sum(axis=0)
-    row_R, column_C = _centred(weight_R), _centred(weight_C)
-    mean_column_R = weight_RC @ column_C / np.maximum(weight_R, 1e-12)
-    together = weight_R @ (row_R * mean_column_R)
-    row_variance = weight_R @ row_R**2
-
-    def correlation(column_variance: float) -> float:
-        spread = math.sqrt(row_variance * column_variance)
-        return float(np.clip(together / spread, -1, 1)) if spread > 1e-9 else 0.0
-
-    return correlation(weight_C @ column_C**2), correlation(weight_R @ mean_column_R**2)
+def _reach(shape: tuple[int, int]) -> int:
+    """How many columns a line may pass from one row to the next."""
+    n_rows, n_columns = shape
+    return max(2, math.ceil(2 * n_columns / n_rows))
 
 
-def _centred(weights: np.ndarray) -> np.ndarray:
-    """0, 1, 2, ... less their mean under the weights, which sum to 1."""
-    numbers = np.arange(len(weights))
-    return numbers - weights @ numbers
+def _order(active_RC: np.ndarray, reach: int) -> dict[str, float]:
+    """n_moves, order and chance of two active rows or more."""
+    n_rows, n_columns = active_RC.shape
+    attention_RC = active_RC / active_RC.sum(axis=1, keepdims=True)
+    step_CC = np.arange(n_columns) - np.arange(n_columns)[:, None]
+    direction_CC = np.sign(step_CC) * (abs(step_CC) <= reach)
+    # Of any two rows: how much of the attention of the one is a step forward from the other's.
+    forward_RR = attention_RC @ direction_CC @ attention_RC.T
+    moved_RR = 1 - attention_RC @ attention_RC.T
+
+    def moves_of(rows_NR: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pairs = rows_NR[:, :-1], rows_NR[:, 1:]
+        n_moves_N = moved_RR[pairs].sum(axis=1)
+        return n_moves_N, forward_RR[pairs].sum(axis=1) / np.maximum(n_moves_N, 1e-9)
+
+    (n_moves,), (order,) = moves_of(np.arange(n_rows)[None])
+    _, shuffled_N = moves_of(_shuffles(n_rows))
+    chance = np.mean(shuffled_N * np.sign(order) >= abs(order) - 1e-9)
+    return {
+        "n_moves": float(n_moves),
+        "order": float(order.clip(-1, 1)),
+        "chance": float(chance),
+    }
 
 
-def needed_straightness(n_active: int, chance: float = CHANCE) -> float:
-    """What chance seldom gives to so many active rows, at least MIN_ROWS.
-
-    By Fisher's transform the inverse hyperbolic tangent of the correlation of n unrelated pairs
-    is nearly normal, with standard deviation 1 / sqrt(n - 3).
-    """
-    deviations = NormalDist().inv_cdf(1 - chance / 2)
-    return math.tanh(deviations / math.sqrt(n_active - 3))
-
-
-def pattern_in(block_RC: np.ndarray, memory_axis: int | None = None) -> Measure | None:
-    """The measure of a block [R, C] that is an operation in order, None of any other.
-
-    memory_axis: the axis along which the block may be turned; None: neither.
-    """
-    found = measure(block_RC)
-    if found.mass < MIN_MASS or found.n_active < max(MIN_ROWS, len(block_RC) / 2):
-        return None
-    if _is_line(found, CHANCE):
-        return found
-    turns = range(1, 1 if memory_axis is None else block_RC.shape[memory_axis])
-    if not turns or found.n_active < MIN_TURNED_ROWS:
-        return None
-    turned = [replace(measure(np.roll(block_RC, -k, memory_axis)), turn=k) for k in turns]
-    best = max(turned, key=lambda each: abs(each.order))
-    return best if _is_line(best, TURNED_CHANCE / len(turned)) else None
+@lru_cache
+def _shuffles(n_rows: int) -> np.ndarray:
+    """Orders of so many rows [N, R]: all there are of up to 6, else N_SHUFFLES of them."""
+    if n_rows <= 6:
+        return np.array(list(itertools.permutations(range(n_rows))))
+    rows = np.tile(np.arange(n_rows), (N_SHUFFLES, 1))
+    return np.random.default_rng(0).permuted(rows, axis=1)
 
 
-def _is_line(looks: Measure, chance: float) -> bool:
-    needed = needed_straightness(looks.n_active, chance)
-    return abs(looks.order) >= MIN_ORDER and abs(looks.straightness) >= needed
+def is_pattern(looks: Measure, n_rows: int) -> bool:
+    """Whether a block of so many rows, active or not, is an operation in order."""
+    is_there = looks.mass >= MIN_MASS and looks.n_active >= max(MIN_ROWS, n_rows / 2)
+    is_line = looks.n_moves >= MIN_MOVES and abs(looks.order) >= MIN_ORDER
+    return is_there and is_line and looks.chance <= MAX_CHANCE
 
 
 def find_patterns(segments: Sequence[SegmentMaps]) -> list[Pattern]:
@@ -243,8 +228,9 @@ def _patterns_of(maps: SegmentMaps, segment: int, kind: str) -> list[Pattern]:
     found = []
     for layer, attention_HQK in enumerate(maps.layers):
         for head in range(len(attention_HQK)):
-            looks = pattern_in(maps.block(kind, layer, head), MEMORY_AXIS.get(kind))
-            if looks:
-                numbers = looks.n_active, looks.mass, looks.order, looks.turn
+            block_RC = maps.block(kind, layer, head)
+            looks = measure(block_RC)
+            if is_pattern(looks, len(block_RC)):
+                numbers = looks.n_active, looks.mass, looks.order
                 found.append(Pattern(segment, layer, head, kind, *numbers))
     return found
