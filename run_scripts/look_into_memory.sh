@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# How RMT turns a sequence round, as in Figure 6(a) of the paper: trains models of 2 and of 4 layers to
+# reverse 24 digits in 4 segments (minutes each on two CPU cores), draws what they attend to and
+# lists the memory operations among it.
+#   bash run_scripts/look_into_memory.sh
+# The models stay in runs/memory; their logs, figures and tables go to results/. Runs that are finished
+# are not made again, interrupted ones go on.
+#
+# Environment: SEEDS  seeds of every run (default "1 2 3")
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+(($# == 0)) || fail "look_into_memory.sh takes no arguments; run_reverse.sh takes any flag"
+
+set_up_python
+RESULTS="$ROOT/results"
+mkdir -p "$RESULTS/tables"
+
+# look NAME FLAGS...: train a run if need be, then draw it.
+look() {
+    local name="$1" work_dir="$ROOT/runs/memory/$1" logs="$RESULTS/runs/memory/$1" restart=()
+    shift
+    echo
+    echo "== $name"
+    if [[ ! -e "$work_dir/result.json" ]]; then
+        [[ -e "$work_dir/last" ]] && restart=(--restart)
+        RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_reverse.sh" train --recipe fast \
+            --model rmt --n 24 --segments 4 --mem_len 12 \
+            --work_dir "$work_dir" "$@" ${restart[@]+"${restart[@]}"}
+    fi
+    mkdir -p "$logs"
+    cp "$work_dir"/{config.json,metrics.jsonl,log.txt,result.json} "$logs"
+    "$PYTHON" -m rmt.figures attention --work_dir "$work_dir" \
+        --out "$RESULTS/figures/memory-$name.png" | grep -v '\.png$' | tee "$RESULTS/tables/memory-$name.md"
+}
+
+for seed in ${SEEDS:-1 2 3}; do
+    look "reverse-2-layers-seed$seed" --seed "$seed" --n_layer 2
+    look "reverse-4-layers-seed$seed" --seed "$seed"
+done
