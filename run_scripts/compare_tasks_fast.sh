@@ -3,7 +3,7 @@
 #   bash run_scripts/compare_tasks_fast.sh [GROUP ...]
 # GROUP (default: short): short      copy and reverse, n 24: rmt, trxl, baseline
 #                         bptt       reverse without gradient between segments
-#                         lessons    copy and reverse without the curriculum
+#                         lessons    rmt without the curriculum, trxl with it
 #                         long       copy of 120 and 360 symbols in 9 segments
 #                         retrieval  2 and 5 segments
 #                         quadratic  6 segments
@@ -33,15 +33,19 @@ short() {
     cell copy-6x12-baseline copy --segments 6 --model baseline --max_step 1000
     cell reverse-4x12-baseline reverse --segments 4 --model baseline --max_step 1000
     cell reverse-6x8-baseline reverse --segments 6 --model baseline --max_step 1000
-    cell copy-6x12-trxl12 copy --segments 6 --model trxl --mem_len 12
-    cell reverse-4x12-trxl12 reverse --segments 4 --model trxl --mem_len 12
-    cell reverse-6x8-trxl8 reverse --segments 6 --model trxl --mem_len 8
+    # The lessons keep Transformer-XL from ever looking further back than in the first of them.
+    cell copy-6x12-trxl12-plain copy --segments 6 --model trxl --mem_len 12 --curriculum 0
+    cell reverse-4x12-trxl12-plain reverse --segments 4 --model trxl --mem_len 12 \
+        --curriculum 0 --init xavier
+    cell reverse-6x8-trxl8-plain reverse --segments 6 --model trxl --mem_len 8 \
+        --curriculum 0 --init xavier
 }
 bptt() {
     cell reverse-4x12-rmt12-bptt0 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 0
     cell reverse-4x12-rmt12-bptt1 reverse --segments 4 --model rmt --mem_len 12 --bptt_unrolls 1
 }
 lessons() {
+    cell reverse-4x12-trxl12 reverse --segments 4 --model trxl --mem_len 12
     cell copy-6x12-rmt12-plain copy --segments 6 --model rmt --mem_len 12 --curriculum 0
     cell reverse-6x8-rmt8-plain reverse --segments 6 --model rmt --mem_len 8 --curriculum 0
 }

@@ -19,6 +19,7 @@ def write_task_run(
     seed: int = 1,
     unrolls: int = -1,
     steps: int = 300,
+    training: dict | None = None,
     **task_options,
 ) -> Path:
     """A finished run; accuracy is the headline of the test and of the last validation."""
@@ -28,7 +29,8 @@ def write_task_run(
     config = {
         "model": asdict(ModelConfig(n_token=10, model=model, mem_len=memory)),
         "train": {"dataset": dataset, "bptt_unrolls": unrolls, "bptt_mode": "replay"}
-        | {"seed": seed, "tgt_len": tgt_len, "batch_size": 20, "encoded_dir": str(folder)},
+        | {"seed": seed, "tgt_len": tgt_len, "batch_size": 20, "encoded_dir": str(folder)}
+        | (training or {}),
         "task": task.belonging_to(dataset),
     }
     rates = _rates(dataset, accuracy)

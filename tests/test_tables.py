@@ -111,6 +111,10 @@ def task_runs(tmp_path):
     write_task_run(folder / "e", "retrieval", "trxl", 5, 2, 1.0)
     write_task_run(folder / "f", "copy", "trxl", 60, 3, 0.5, n=120)
     write_task_run(folder / "g", "copy", "rmt", 7, 3, 0.5)
+    no_lessons, lessons = ({"recipe": "fast", "curriculum": n} for n in (0, -1))
+    write_task_run(folder / "h", "copy", "trxl", 12, 6, 0.9, training=no_lessons)
+    write_task_run(folder / "i", "copy", "trxl", 12, 6, 0.6, training=lessons)
+    write_task_run(folder / "j", "quadratic", "trxl", 30, 6, 0.9, training=no_lessons)
     return folder
 
 
@@ -124,11 +128,14 @@ def test_tasks_stand_beside_what_the_authors_measured(task_runs):
     spread = f"{math.sqrt(0.005):.3f}"
     expected = """
         copy, n 24 | rmt | 3 of 24 | 7 | 0.500 | 0.250 | 0.550 | 1 | 300 | 1.0 |
+        copy, n 24 | trxl | 6 of 12 | 12 | 0.600 | 0.300 | 0.650 | 1 | 300 | 1.0 | 0.967 ± 0.045 (3)
+        copy, n 24 | trxl, no lessons | 6 of 12 | 12 | 0.900 | 0.450 | 0.950 | 1 | 300 | 1.0 | 0.967 ± 0.045 (3)
         copy, n 120 | trxl | 3 of 120 | 60 | 0.500 | 0.250 | 0.550 | 1 | 300 | 1.0 | 0.778 ± 0.110 (4)
         reverse, n 24 | baseline | 4 of 12 | 0 | 0.125 | 0.062 | 0.175 | 1 | 300 | 1.0 | 0.101 ± 0.001 (2)
         reverse, n 24 | rmt | 4 of 12 | 12 | 0.850 ± SPREAD | 0.425 | 0.900 | 2 | 900 | 1.5 | 1.000 ± 0.000 (3)
         reverse, n 24 | rmt, BPTT-0 | 4 of 12 | 12 | 0.200 | 0.100 | 0.250 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
         retrieval, 4 pairs | trxl | 2 of 5 | 5 | 1.000 | 0.500 | 1.000 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
+        quadratic | trxl | 6 of 30 | 30 | 0.900 | 0.900 | 0.950 | 1 | 300 | 1.0 | 0.93
         quadratic | rmt | 6 of 30 | 30 | 0.900 | 0.900 | 0.950 | 1 | 300 | 1.0 | 0.99 ± 0.002
     """.replace("SPREAD", spread)  # noqa: E501
     assert [" | ".join(row) for row in rows[2:]] == [

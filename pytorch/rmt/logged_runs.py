@@ -42,21 +42,24 @@ class LoggedRun:
     @property
     def label(self) -> str:
         """The model with the settings that tell it from its neighbours in a table."""
-        return ", ".join([model_label(self.model), *self._gradient])
+        return ", ".join([model_label(self.model), *self._training])
 
     @property
     def variant(self) -> str:
         """The model without its sizes: "rmt", or "rmt, BPTT-1"."""
-        return ", ".join([self.model.model, *self._gradient])
+        return ", ".join([self.model.model, *self._training])
 
     @property
-    def _gradient(self) -> list[str]:
-        """How far gradient goes; nothing where it goes through a whole sample (-1)."""
+    def _training(self) -> list[str]:
+        """How far gradient goes, if not through a whole sample, and lessons that were left out."""
         n_unrolls, parts = self.train["bptt_unrolls"], []
         if self.model.writes_memory and n_unrolls >= 0:
             parts.append(f"BPTT-{n_unrolls}")
         if self.train["bptt_mode"] == "window" and n_unrolls >= 0:
             parts.append("window")
+        # Runs without a recipe, as the paper's, have no lessons to leave out; quadratic has none.
+        if self.train.get("recipe") and self.size and not self.train["curriculum"]:
+            parts.append("no lessons")
         return parts
 
     # Of runs on tasks
