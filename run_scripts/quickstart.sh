@@ -34,7 +34,7 @@ train rmt "${TEXT[@]}" --model rmt --mem_len 16 --bptt_unrolls 1
 
 # Reverse 8 digits in 4 segments of 4 tokens: all that is needed for the answer has to be carried.
 REVERSE=(
-    --dataset reverse --n 8 --segments 4 --recipe fast
+    --dataset reverse --n 8 --segments 4 --recipe fast --init xavier
     --n_layer 3 --d_model 128 --n_head 4 --d_head 32 --d_inner 256
     --max_step 700 --lr 0.002 --warmup_step 100 --test_samples 2000
     --eval_interval 50 --max_eval_steps 1 --save_interval 700

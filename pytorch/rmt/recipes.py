@@ -26,7 +26,8 @@ FAST = {
     "save_interval": 500,
 }
 SPECIAL = {
-    # Smaller weights learn reverse in fewer steps, but no copy of 24.
+    # Smaller weights learn reverse of 24 in fewer steps, but neither copy of 24 nor, as in the
+    # quickstart, reverse of 8.
     "reverse": {"init": "uniform"},
     "retrieval": {"max_step": 8000, "eval_interval": 250},
     # Its samples can't be made shorter.
