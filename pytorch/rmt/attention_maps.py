@@ -37,7 +37,7 @@ pattern under five conditions:
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -153,10 +153,10 @@ def measure(block_RC: np.ndarray) -> Measure:
     block_RC = block_RC.astype(np.float64)
     share_R = block_RC.sum(axis=1)
     active_RC = block_RC[share_R >= ACTIVE_SHARE]
-    looks = Measure(float(share_R.mean().clip(0, 1)), len(active_RC))
-    if looks.n_active < 2:
-        return looks
-    return replace(looks, **_order(active_RC, _reach(block_RC.shape)))
+    mass = float(share_R.mean().clip(0, 1))
+    if len(active_RC) < 2:
+        return Measure(mass, len(active_RC))
+    return Measure(mass, len(active_RC), *_order(active_RC, _reach(block_RC.shape)))
 
 
 def _reach(shape: tuple[int, int]) -> int:
@@ -165,7 +165,7 @@ def _reach(shape: tuple[int, int]) -> int:
     return max(2, math.ceil(2 * n_columns / n_rows))
 
 
-def _order(active_RC: np.ndarray, reach: int) -> dict[str, float]:
+def _order(active_RC: np.ndarray, reach: int) -> tuple[float, float, float]:
     """n_moves, order and chance of two active rows or more."""
     n_rows, n_columns = active_RC.shape
     attention_RC = active_RC / active_RC.sum(axis=1, keepdims=True)
@@ -183,11 +183,7 @@ def _order(active_RC: np.ndarray, reach: int) -> dict[str, float]:
     (n_moves,), (order,) = moves_of(np.arange(n_rows)[None])
     _, shuffled_N = moves_of(_shuffles(n_rows))
     chance = np.mean(shuffled_N * np.sign(order) >= abs(order) - 1e-9)
-    return {
-        "n_moves": float(n_moves),
-        "order": float(order.clip(-1, 1)),
-        "chance": float(chance),
-    }
+    return float(n_moves), float(order.clip(-1, 1)), float(chance)
 
 
 @lru_cache
