@@ -15,19 +15,18 @@ RUNS="$ROOT/results/runs/enwik8-small"
 mkdir -p "$ROOT/results/tables"
 
 run() {
-    local work_dir="$RUNS/$1-seed${seed:-1}" restart=()
+    local work_dir="$RUNS/$1-seed${seed:-1}"
     shift
     if [[ -e "$work_dir/result.json" ]]; then
         echo "$work_dir is finished"
         return
     fi
-    [[ -e "$work_dir/last" ]] && restart=(--restart)
     "$PYTHON" -m rmt.train --dataset enwik8 --seed 1 --work_dir "$work_dir" \
         --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
         --tgt_len 64 --batch_size 32 --max_step 2500 \
         --lr 0.001 --scheduler cosine --warmup_step 200 --precision bf16 \
         --log_interval 50 --eval_interval 500 --save_interval 250 \
-        "$@" ${restart[@]+"${restart[@]}"}
+        "$@" $(restart_flag "$work_dir")
 }
 
 run baseline --model baseline "$@"

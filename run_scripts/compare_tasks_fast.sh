@@ -69,12 +69,11 @@ quadratic() {
 
 # cell NAME TASK FLAGS...: print what is to be done for it, a line per seed.
 cell() {
-    local name task="$2" seed restart
+    local name task="$2" seed
     for seed in $SEEDS; do
-        name="$1-seed$seed" restart=""
+        name="$1-seed$seed"
         [[ -e "$RUNS/$name/result.json" ]] && continue
-        [[ -e "$RUNS/$name/last" ]] && restart=--restart
-        echo "$name $task train --recipe fast --seed $seed ${*:3} $restart"
+        echo "$name $task train --recipe fast --seed $seed ${*:3} $(restart_flag "$RUNS/$name")"
     done
 }
 

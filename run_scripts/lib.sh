@@ -172,6 +172,11 @@ algorithmic_task() {
     exec "$PYTHON" -m rmt.train "${flags[@]}"
 }
 
+# restart_flag FOLDER: print --restart if an interrupted run is there.
+restart_flag() {
+    [[ ! -e "$1/last" ]] || echo --restart
+}
+
 # start_processes FLAGS...: one process of rmt.train per GPU, or NPROC of them.
 start_processes() {
     local processes="${NPROC:-$(n_gpus)}"

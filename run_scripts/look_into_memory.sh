@@ -17,15 +17,14 @@ mkdir -p "$RESULTS/tables"
 
 # look NAME FLAGS...: train a run if need be, then draw it.
 look() {
-    local name="$1" work_dir="$ROOT/runs/memory/$1" logs="$RESULTS/runs/memory/$1" restart=()
+    local name="$1" work_dir="$ROOT/runs/memory/$1" logs="$RESULTS/runs/memory/$1"
     shift
     echo
     echo "== $name"
     if [[ ! -e "$work_dir/result.json" ]]; then
-        [[ -e "$work_dir/last" ]] && restart=(--restart)
         RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_reverse.sh" train --recipe fast \
             --model rmt --n 24 --segments 4 --mem_len 12 \
-            --work_dir "$work_dir" "$@" ${restart[@]+"${restart[@]}"}
+            --work_dir "$work_dir" "$@" $(restart_flag "$work_dir")
     fi
     mkdir -p "$logs"
     cp "$work_dir"/{config.json,metrics.jsonl,log.txt,result.json} "$logs"
