@@ -80,8 +80,8 @@ SHORT_EPOCHS = ["--batch_size", "10", "--max_step", "30"]
 # The empty --data takes back that of the text. 12 inputs, segments of 5, 5 and 2; 15 batches.
 TASK = ["--data", "", *"--train_samples 60 --valid_samples 10 --test_samples 10".split()]
 TASK += [*RMT, *"--dataset reverse --n 6 --tgt_len 5 --bptt_unrolls -1".split()]
-# Three lessons of at most 5 updates each.
-LESSONS = [*TASK, *"--curriculum 2 --max_step 30".split()]
+# Lessons are over after 14 updates.
+LESSONS = [*TASK, *"--curriculum 2 --max_step 28".split()]
 VARIANTS = {
     "rmt without unrolls": [*RMT, "--max_step", "12"],
     "rmt, replay": [*REPLAY, "--max_step", "12"],
@@ -184,8 +184,9 @@ def test_these_variants_are_what_they_say(undisturbed):
     assert result(undisturbed("the best long ago")[1])["best_step"] <= 6
     task = records(undisturbed("task")[1], "train")
     assert (task[11]["epoch"], task[-1]["epoch"]) == (1, 2)
-    lessons = [entry["n_now"] for entry in records(undisturbed("task, lessons")[1], "train")]
-    assert [lessons.index(n) for n in (2, 4, 6)] == [0, 4, 9], "not at a checkpoint"
+    lessons = [entry["lesson"] for entry in records(undisturbed("task, lessons")[1], "train")]
+    assert set(lessons) == {0, 3}
+    assert lessons.index(3) == 13, "not at a checkpoint"
 
 
 @pytest.mark.parametrize("changes", [[*REPLAY, *SHORT_EPOCHS], LESSONS], ids=["text", "task"])
@@ -193,7 +194,7 @@ def test_restarting_many_times(tiny, tmp_path, stop_before_step, changes):
     flags = [*tiny, *DROPOUT, *changes, "--save_interval", "3"]
     run(train.main, *flags, "--work_dir", tmp_path / "whole")
     flags += ["--work_dir", tmp_path / "stopped", "--restart"]
-    for i, step in enumerate((5, 6, 7, 9, 15, 25, 26, 27, 28)):
+    for i, step in enumerate((5, 6, 7, 9, 14, 23, 24, 25, 26)):
         stop_before_step(step)
         with pytest.raises(Stopped):
             run(train.main, *(flags if i else flags[:-1]))

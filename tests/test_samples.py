@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rmt import distributed
 from rmt.config import TaskConfig
 from rmt.data.batches import IGNORED
-from rmt.data.samples import Curriculum, SampleReader, cut
+from rmt.data.samples import Curriculum, Lesson, SampleReader, cut, lessons_for
 from rmt.data.tasks import make_task
 
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ def test_cut_by_hand():
     sample = np.array([[3, 5, 4, 1, 4, 5, 3]], dtype=np.uint8)  # 3 5 4, backwards
     assert [
         (tokens.tolist(), None if targets is None else targets.tolist())
-        for tokens, targets in cut(sample, answer_size=3, tgt_len=2, device=CPU)
+        for tokens, targets in cut(sample, np.arange(6) >= 3, tgt_len=2, device=CPU)
     ] == [
         ([[3, 5]], None),
         ([[4, 1]], [[IGNORED, 4]]),
@@ -37,18 +38,19 @@ def test_cut_by_hand():
 
 
 @st.composite
-def cuts(draw) -> tuple[np.ndarray, int, int]:
-    """Samples, answer_size and tgt_len; no two tokens of the samples are equal."""
+def cuts(draw) -> tuple[np.ndarray, np.ndarray, int]:
+    """Samples, what is scored, and tgt_len; no two tokens of the samples are equal."""
     n_samples, length = draw(st.integers(1, 3)), draw(st.integers(2, 20))
     samples = np.arange(n_samples * length, dtype=np.uint8).reshape(n_samples, length)
     samples.flags.writeable = False
-    return samples, draw(st.integers(1, length - 1)), draw(st.integers(1, length + 3))
+    scored = draw(st.lists(st.booleans(), min_size=length - 1, max_size=length - 1))
+    return samples, np.array(scored), draw(st.integers(1, length + 3))
 
 
 @given(cuts())
 def test_segments_joined_are_the_sample(drawn):
-    samples, answer_size, tgt_len = drawn
-    segments = cut(samples, answer_size, tgt_len, CPU)
+    samples, scored, tgt_len = drawn
+    segments = cut(samples, scored, tgt_len, CPU)
     tokens = torch.cat([tokens for tokens, _ in segments], dim=1)
     assert tokens.dtype == torch.int64
     assert tokens.tolist() == samples[:, :-1].tolist()
@@ -58,20 +60,18 @@ def test_segments_joined_are_the_sample(drawn):
 
 
 @given(cuts())
-def test_the_answer_alone_is_scored(drawn):
-    samples, answer_size, tgt_len = drawn
+def test_nothing_else_is_scored(drawn):
+    samples, scored, tgt_len = drawn
     targets = [
         torch.full_like(tokens, IGNORED) if targets is None else targets
-        for tokens, targets in cut(samples, answer_size, tgt_len, CPU)
+        for tokens, targets in cut(samples, scored, tgt_len, CPU)
     ]
-    n_prompt = samples.shape[1] - answer_size
-    expected = samples[:, 1:].astype(int)
-    expected[:, : n_prompt - 1] = IGNORED
+    expected = np.where(scored, samples[:, 1:].astype(int), IGNORED)
     assert torch.cat(targets, dim=1).tolist() == expected.tolist()
 
 
 @given(cuts())
-def test_segments_before_the_answer_have_no_targets(drawn):
+def test_segments_without_anything_scored_have_no_targets(drawn):
     """So that nothing is computed for predictions there."""
     for _, targets in cut(*drawn, CPU):
         assert targets is None or (targets != IGNORED).any()
@@ -140,8 +140,10 @@ def easy(seed: int):
 
 
 def curriculum(n_first: int, n_full: int = 4, **settings) -> Curriculum | None:
-    settings = {"n_longest": 7, "learned_at": 0.5} | settings
-    return Curriculum(n_first, n_full, **settings) if n_first else None
+    """Lessons of n_first, 2 * n_first, ... symbols for a reader of segments of 3."""
+    lessons = tuple(Lesson(n, 3) for n in range(n_first, n_full, n_first or 1))
+    settings = {"n_longest": 20, "learned_at": 0.5} | settings
+    return Curriculum((*lessons, Lesson(n_full, 3)), **settings) if n_first else None
 
 
 def assert_same_update(one, other) -> None:
@@ -173,9 +175,9 @@ def test_the_lessons_above_were_of_several_lengths():
     lengths = []
     losses, read = easy(0), reader(curriculum=curriculum(1))
     for _ in range(42):
-        lengths.append(len(inputs(read.next(1))[0]))
+        lengths.append(targets_scored(read.next(1)).shape[1])
         read.tell_loss(next(losses))
-    assert set(lengths) == {2, 4, 6, 8}
+    assert set(lengths) == {1, 2, 3, 4}
     assert lengths != sorted(lengths), "earlier ones come again"
 
 
@@ -202,22 +204,78 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
     ("name", "answer_size"),
     [("copy", lambda n: 2 * n), ("reverse", lambda n: n), ("retrieval", lambda n: 1)],
 )
-@pytest.mark.parametrize("n_first", [2, 3, 5])
-def test_a_lesson_is_whole_samples_of_fewer_symbols_or_pairs(name, answer_size, n_first):
+@pytest.mark.parametrize("lesson", [Lesson(3, 3), Lesson(4, 2), Lesson(5, 4)])
+def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson):
+    """Here without padding: they fill the segments, or are all there are."""
     task = make_task(name, TaskConfig(n=5, pairs=5))
     samples = task.generate(np.random.default_rng(0), 6)
-    lessons = curriculum(n_first, 5)
-    update = reader(6, tgt_len=3, task=task, samples=samples, curriculum=lessons).next(1)
-    expected = task.shortened(samples, n_first)
+    lessons = Curriculum((lesson,), n_longest=1)
+    update = reader(6, task=task, samples=samples, curriculum=lessons).next(1)
+    expected = task.shortened(samples, lesson.n)
     assert sorted(inputs(update)) == sorted(map(tuple, expected[:, :-1].tolist()))
-    assert [tokens.shape[1] for tokens, _ in update.segments[:-1]] == [3] * (
-        len(update.segments) - 1
-    )
-    assert targets_scored(update).shape == (6, answer_size(n_first))
-    assert update.n_scored == 6 * answer_size(n_first)
+    *others, last = (tokens.shape[1] for tokens, _ in update.segments)
+    assert set(others) == {lesson.tgt_len}
+    assert last <= lesson.tgt_len
+    assert targets_scored(update).shape == (6, answer_size(lesson.n))
+    assert update.n_scored == 6 * answer_size(lesson.n)
+
+
+def test_a_lesson_is_filled_up_to_whole_segments():
+    sample = np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9]], dtype=np.uint8)
+    lessons = Curriculum((Lesson(5, 3),), n_longest=1)
+    task = make_task("reverse", TaskConfig(n=8))
+    update = reader(1, task=task, samples=sample, curriculum=lessons).next(1)
+    segments = [
+        (tokens[0].tolist(), None if targets is None else targets[0].tolist())
+        for tokens, targets in update.segments
+    ]
+    assert segments == [
+        ([9, 8, 7], None),
+        ([6, 5, 0], None),
+        ([1, 0, 5], [IGNORED, 5, 6]),
+        ([6, 7, 8], [7, 8, 9]),
+    ]
+    assert update.n_scored == 5
 
 
 # The curriculum
+
+
+def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[tuple[int, int]]:
+    task = make_task(name, TaskConfig(**{"pairs" if name == "retrieval" else "n": n}))
+    return [(lesson.n, lesson.tgt_len) for lesson in lessons_for(task, n_first, tgt_len)]
+
+
+@pytest.mark.parametrize("name", ["copy", "reverse"])
+@given(n=st.integers(1, 400), tgt_len=st.integers(1, 900), n_first=st.integers(1, 400))
+def test_symbols_grow_to_whole_segments_and_then_by_segments(name, n, tgt_len, n_first):
+    numbers, lengths = zip(*lessons(name, n, n_first, tgt_len), strict=True)
+    assert set(lengths) == {tgt_len}
+    assert (numbers[0], numbers[-1]) == (min(n_first, n), n)
+    for fewer, more in pairwise(numbers):
+        assert more > fewer
+        if more < n:
+            assert more == min(2 * fewer, tgt_len) or more - fewer == max(n_first, tgt_len)
+    if n_first <= tgt_len:
+        assert set(numbers) >= set(range(tgt_len, n + 1, tgt_len))
+
+
+@given(n=st.integers(1, 12), tgt_len=st.integers(1, 40), n_first=st.integers(1, 12))
+def test_pairs_grow_in_one_segment(n, tgt_len, n_first):
+    found = lessons("retrieval", n, n_first, tgt_len)
+    whole = 2 * n + 2
+    if tgt_len < whole:
+        assert found.pop() == (n, tgt_len)
+    assert {length for _, length in found} == {whole}
+    numbers = [number for number, _ in found]
+    assert numbers == [*range(n_first, n, n_first), n]
+
+
+def test_lessons_by_hand():
+    assert lessons("copy", 120, 10, 40) == [(10, 40), (20, 40), (40, 40), (80, 40), (120, 40)]
+    assert lessons("reverse", 24, 12, 12) == [(12, 12), (24, 12)]
+    assert lessons("copy", 25, 4, 10) == [(4, 10), (8, 10), (10, 10), (20, 10), (25, 10)]
+    assert lessons("retrieval", 3, 2, 4) == [(2, 8), (3, 8), (3, 4)]
 
 
 class Chance:
@@ -229,8 +287,8 @@ class Chance:
     def random(self) -> float:
         return 0.0 if self.earlier is None else 1.0
 
-    def choice(self, lessons: range) -> int:
-        return lessons[self.earlier % len(lessons)]
+    def integers(self, n_lessons: int) -> int:
+        return self.earlier % n_lessons
 
 
 LESSON = Chance()
@@ -243,60 +301,54 @@ losses_told = st.lists(st.sampled_from([0.0, 0.1, 0.49, 0.51, 0.8, 3.0]), max_si
     n_longest=st.sampled_from([1, 3, 8, 1000]),
     losses=losses_told,
 )
-def test_a_lesson_ends_when_its_mean_loss_is_low_or_its_time_over(
+def test_a_lesson_ends_when_its_mean_loss_is_low_and_all_when_their_time_is_over(
     n_first, n_more, n_longest, losses
 ):
     """The mean's weights: 0.9^k of the first loss, 0.1 * 0.9^(k-i) of the i-th of the k others."""
     n_full = n_first + n_more
     tested = curriculum(n_first, n_full, n_longest=n_longest)
     n_now, lesson = n_first, []
-    for loss in losses:
-        assert tested.draw(LESSON) == tested.n_now == n_now
+    for i, loss in enumerate(losses):
+        assert tested.draw(LESSON).n == n_now
         tested.tell_loss(loss)
         lesson.append(loss)
         k = len(lesson) - 1
         weights = [0.9**k, *(0.1 * 0.9 ** (k - i) for i in range(1, k + 1))]
         mean = sum(weight * loss for weight, loss in zip(weights, lesson, strict=True))
-        if (mean < 0.5 or len(lesson) == n_longest) and n_now < n_full:
+        if i + 1 == n_longest:
+            n_now, lesson = n_full, []
+        elif mean < 0.5 and n_now < n_full:
             n_now, lesson = min(n_now + n_first, n_full), []
-
-
-def test_lessons_of_a_number_that_does_not_divide():
-    tested, lengths = curriculum(3, 8), []
-    for _ in range(5):
-        lengths.append(tested.draw(LESSON))
-        tested.tell_loss(0.0)
-    assert lengths == [3, 6, 8, 8, 8]
 
 
 def test_losses_of_earlier_lessons_do_not_count():
     """Nor do their updates."""
-    tested = curriculum(2, 9, n_now=6, n_longest=2)
+    tested = curriculum(2, 9, lesson=2, n_longest=2)
     for i in range(50):
-        assert tested.draw(Chance(earlier=i)) == (2, 4)[i % 2]
+        assert tested.draw(Chance(earlier=i)).n == (2, 4)[i % 2]
         tested.tell_loss(0.0)
-    assert (tested.n_now, tested.mean_loss) == (6, None)
+    assert tested == curriculum(2, 9, lesson=2, n_longest=2)
 
     tested.draw(LESSON)
     tested.tell_loss(0.6)
     for i in range(50):
         tested.draw(Chance(earlier=i))
         tested.tell_loss((0.0, 100.0)[i % 2])
-    assert (tested.n_now, tested.mean_loss) == (6, pytest.approx(0.6))
+    assert tested.place == {"lesson": 2, "n_updates": 1, "mean_loss": pytest.approx(0.6)}
 
 
 def test_most_updates_are_of_the_lesson():
-    tested, random = curriculum(2, 99, n_now=9), np.random.default_rng(0)
-    drawn = [tested.draw(random) for _ in range(4000)]
-    assert set(drawn) == {2, 4, 6, 8, 9}
-    for n, share in ((9, 0.8), (2, 0.05), (4, 0.05), (6, 0.05), (8, 0.05)):
+    tested, random = curriculum(2, 99, lesson=4), np.random.default_rng(0)
+    drawn = [tested.draw(random).n for _ in range(4000)]
+    assert set(drawn) == {2, 4, 6, 8, 10}
+    for n, share in ((10, 0.8), (2, 0.05), (4, 0.05), (6, 0.05), (8, 0.05)):
         spread = math.sqrt(share * (1 - share) / len(drawn))
         assert abs(drawn.count(n) / len(drawn) - share) < 5 * spread
 
 
 def test_the_first_lesson_has_none_before_it():
     tested, random = curriculum(3, 9), np.random.default_rng(0)
-    assert {tested.draw(random) for _ in range(100)} == {3}
+    assert {tested.draw(random).n for _ in range(100)} == {3}
 
 
 @given(

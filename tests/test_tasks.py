@@ -98,6 +98,36 @@ def test_shortened_is_made_of_the_first_symbols(name, n, data):
     assert np.array_equal(task.shortened(samples, n), samples)
 
 
+@pytest.mark.parametrize("name", ["copy", "reverse"])
+@given(n=st.integers(1, 12), multiple=st.integers(1, 15), data=st.data())
+def test_shortened_is_filled_up_to_a_multiple(name, n, multiple, data):
+    n_short = data.draw(st.integers(1, n))
+    task = make_task(name, TaskConfig(n=n))
+    samples = generate(name, 5, n=n)
+    filled = task.shortened(samples, n_short, multiple)
+    short = task.shorter(n_short, multiple)
+    n_missing = short.n_places - n_short
+    assert (short.n_places % multiple == 0 and n_missing < multiple) or short.n_places == n
+    for row, sample in zip(filled.tolist(), samples.tolist(), strict=True):
+        x = sample[:n_short] + [0] * n_missing
+        assert row == ([*x, 1, *x, *x] if name == "copy" else [*x, 1, *x[::-1]])
+        is_answer = [False] * short.n_places + [True] * short.answer_size
+        digit = [token > 1 for token in row[1:]]
+        assert short.scored.tolist() == [a and b for a, b in zip(is_answer, digit, strict=True)]
+
+
+def test_all_of_an_answer_is_scored():
+    """Padding, too, where it belongs to the answer, and the digit 0 of retrieval."""
+    for name in ("copy", "reverse", "retrieval", "quadratic"):
+        task = make_task(name, TaskConfig(n=5))
+        n_prompt = task.length - 1 - task.answer_size
+        assert task.scored.tolist() == [False] * n_prompt + [True] * task.answer_size
+    assert make_task("retrieval", TaskConfig(pairs=4)).shorter(2, 7).scored.tolist() == [
+        *[False] * 5,
+        True,
+    ]
+
+
 @given(n_pairs=st.integers(1, 12), seed=st.integers(0, 99), data=st.data())
 def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
     n_short = data.draw(st.integers(1, n_pairs))

@@ -75,7 +75,7 @@ def attention_maps(
 ) -> list[SegmentMaps]:
     """The attention of a model in evaluation mode in every segment of one sample."""
     state, segments = None, []
-    pieces = cut(sample_L[None], task.answer_size, tgt_len, torch.device("cpu"))
+    pieces = cut(sample_L[None], task.scored, tgt_len, torch.device("cpu"))
     for tokens, targets in pieces:
         sizes = _sizes(model.config, state, tokens.shape[1])
         with recorded_attention(model) as recorded:

@@ -176,7 +176,8 @@ class TrainConfig:
     curriculum: int = option(
         0,
         "begin with samples of this many symbols (copy, reverse) or pairs (retrieval), more when "
-        "they are learned; 0: whole samples; -1: as many symbols as a segment, or one pair",
+        "they are learned; 0: whole samples; -1: one pair, or a segment's symbols, halved until "
+        "they are at most 15",
     )
 
     # Optimizer

@@ -26,10 +26,20 @@ FAST = {
     "save_interval": 500,
 }
 SPECIAL = {
+    # Where all of 40 memory tokens begin alike, reading any of them at first tells something.
+    "copy": {"mem_init": "shared"},
     # Smaller weights learn reverse of 24 in fewer steps, but neither copy of 24 nor, as in the
     # quickstart, reverse of 8.
     "reverse": {"init": "uniform"},
-    "retrieval": {"max_step": 8000, "eval_interval": 250},
+    # With the paper's LayerNorm after each part RMT goes on guessing among the sample's values.
+    "retrieval": {
+        "pre_lnorm": True,
+        "mem_init": "shared",
+        "lr": 0.002,
+        "batch_size": 256,
+        "max_step": 8000,
+        "eval_interval": 250,
+    },
     # Its samples can't be made shorter.
     "quadratic": {"curriculum": 0, "max_step": 5000, "eval_interval": 250},
 }

@@ -60,10 +60,9 @@ def evaluate_task(
                 if len(batch):  # more processes than samples leave some without any
                     prompt = on_device(batch[:, :n_prompt], device)
                     answer = on_device(batch[:, n_prompt:], device)
-                    n = task.answer_size
                     with autocast(device, precision):
-                        nll, forced = forced_answers(model, batch, n, tgt_len, device)
-                        free = generate(model, prompt, n, tgt_len)
+                        nll, forced = forced_answers(model, batch, task.scored, tgt_len, device)
+                        free = generate(model, prompt, task.answer_size, tgt_len)
                     counts = [nll, *_rates(free == answer, task), *_rates(forced == answer, task)]
                     total += torch.stack(counts)
                 bar.update()
@@ -75,14 +74,14 @@ def evaluate_task(
 
 
 def forced_answers(
-    model: nn.Module, samples: np.ndarray, answer_size: int, tgt_len: int, device: torch.device
+    model: nn.Module, samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The most likely next tokens with the right ones fed: [B, answer_size].
+    """The most likely next tokens with the right ones fed, those that are scored: [B, answer].
 
     Before them the sum over samples of their answers' mean loss, in nats.
     """
     state, losses, predicted = None, [], []
-    for tokens, targets in cut(samples, answer_size, tgt_len, device):
+    for tokens, targets in cut(samples, scored, tgt_len, device):
         if targets is None:
             state = model.advance(tokens, state)
             continue

@@ -14,7 +14,7 @@ from rmt import distributed
 from rmt.config import TaskConfig, TrainConfig
 from rmt.data.batches import EpochReader, SegmentBatches
 from rmt.data.corpora import Corpus, load_corpus
-from rmt.data.samples import Curriculum, SampleReader
+from rmt.data.samples import Curriculum, SampleReader, lessons_for
 from rmt.data.tasks import TaskData, headline, make_task
 from rmt.errors import UsageError
 from rmt.metrics import Protocol, bits_per_character, evaluate, perplexity, readable
@@ -22,6 +22,10 @@ from rmt.recurrence import Stream
 from rmt.task_metrics import evaluate_task
 
 Scores = Mapping[str, float]
+
+# A first lesson of more symbols may never be learned: the more places the attention has to choose
+# from, the less each of them weighs, and the less it is told which is right.
+MOST_AT_FIRST = 15
 
 
 @dataclass(frozen=True)
@@ -148,13 +152,13 @@ class AlgorithmicTask:
 
     def _curriculum(self) -> Curriculum:
         """Lessons that leave at least half of the training to whole samples."""
-        n_full = self.data.task.n
-        n_first = self.config.curriculum
+        task, n_first = self.data.task, self.config.curriculum
         if n_first < 0:
-            is_pairs = self.config.dataset == "retrieval"
-            n_first = 1 if is_pairs else min(n_full, self.config.tgt_len)
-        n_lessons = -(-n_full // n_first)
-        return Curriculum(n_first, n_full, n_longest=self.config.max_step // (2 * n_lessons))
+            n_first = 1 if task.name == "retrieval" else min(task.n, self.config.tgt_len)
+            while n_first > MOST_AT_FIRST:
+                n_first = -(-n_first // 2)
+        lessons = lessons_for(task, n_first, self.config.tgt_len)
+        return Curriculum(lessons, self.config.max_step // 2)
 
     def stream(self) -> Stream:
         """The recurrence between segments; bptt_unrolls -1 is one window of all of a sample's."""

@@ -12,79 +12,100 @@ from rmt.data.tasks import Task
 
 
 def cut(
-    samples: np.ndarray, answer_size: int, tgt_len: int, device: torch.device
+    samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Samples [B, L] as segments of tgt_len tokens (the last may be shorter) and their targets.
 
-    The targets are one position later; those before the answer, the last answer_size tokens, are
-    IGNORED, and a segment in which nothing is left has None.
+    The targets are one position later; those not in `scored`, bool [L - 1], are IGNORED, and a
+    segment in which nothing is left has None.
     """
     tokens = on_device(samples[:, :-1], device)
     targets = on_device(samples[:, 1:], device)
-    n_inputs = tokens.shape[1]
-    first_scored = n_inputs - answer_size
-    targets[:, :first_scored] = IGNORED
+    targets[:, ~torch.from_numpy(scored).to(device)] = IGNORED
     return [
-        (tokens[:, start:end], targets[:, start:end] if end > first_scored else None)
-        for start in range(0, n_inputs, tgt_len)
-        for end in [min(start + tgt_len, n_inputs)]
+        (tokens[:, part], targets[:, part] if scored[part].any() else None)
+        for start in range(0, tokens.shape[1], tgt_len)
+        for part in [slice(start, start + tgt_len)]
     ]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Samples of n symbols, or pairs, in segments of tgt_len."""
+
+    n: int
+    tgt_len: int
+
+
+def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
+    """From samples of n_first symbols, or pairs, to whole ones in segments of tgt_len.
+
+    Symbols (copy, reverse) double until they fill a segment, and then grow by a segment, or by
+    n_first where that is more. Pairs (retrieval) grow by n_first while a sample is one segment: to
+    find a value is learned before it has to be remembered.
+    """
+    if task.name == "retrieval":
+        n_inputs = task.length - 1
+        numbers = (*range(n_first, task.n, n_first), task.n)
+        in_one_segment = [Lesson(n, n_inputs) for n in numbers]
+        in_all = Lesson(task.n, min(tgt_len, n_inputs))
+        return tuple(dict.fromkeys([*in_one_segment, in_all]))
+    numbers, n = [], n_first
+    while n < task.n:
+        numbers.append(n)
+        n = min(2 * n, tgt_len) if n < tgt_len else n + max(n_first, tgt_len)
+    return tuple(Lesson(n, tgt_len) for n in (*numbers, task.n))
 
 
 @dataclass
 class Curriculum:
-    """How many symbols, or pairs, samples have: from a few to all, more whenever these are learned.
+    """What samples are like: one of `lessons` after the other, the next when one is learned.
 
-    A lesson adds as many symbols as the first one had; with the length of a segment for that, what
-    was learned of a place in a segment stays right. Most updates are of the lesson, the others of
-    earlier ones, lest they be forgotten. A lesson is learned when its loss, averaged over about
-    1 / (1 - memory) updates, is below learned_at nats per token; learned or not, it ends after
-    n_longest updates.
+    Most updates are of the lesson, the others of earlier ones, lest they be forgotten. A lesson is
+    learned when its loss, averaged over about 1 / (1 - memory) updates, is below learned_at nats
+    per token. After n_longest updates of lessons but the last, that one begins in any case.
     """
 
-    n_first: int
-    n_full: int
+    lessons: tuple[Lesson, ...]
     n_longest: int
     learned_at: float = 0.5
     share_of_lesson: float = 0.8
     memory: float = 0.9
-    n_now: int = 0
-    n_updates: int = 0  # of this lesson
+    lesson: int = 0
+    n_updates: int = 0  # of all lessons, each while it was the newest
     mean_loss: float | None = None
 
     def __post_init__(self):
-        self.n_now = self.n_now or min(self.n_first, self.n_full)
-        self._n_drawn = self.n_now
+        self._drawn = self.lesson
 
-    def draw(self, random: np.random.Generator) -> int:
-        """The symbols or pairs of the next update's samples."""
-        earlier = range(self.n_first, self.n_now, self.n_first)
-        if earlier and random.random() > self.share_of_lesson:
-            self._n_drawn = int(random.choice(earlier))
-        else:
-            self._n_drawn = self.n_now
-        return self._n_drawn
+    def draw(self, random: np.random.Generator) -> Lesson:
+        """What the next update's samples are like."""
+        self._drawn = self.lesson
+        if self.lesson and random.random() > self.share_of_lesson:
+            self._drawn = int(random.integers(self.lesson))
+        return self.lessons[self._drawn]
 
     def tell_loss(self, loss: float) -> None:
         """The loss of the update that was drawn last, in nats per token."""
-        if self._n_drawn < self.n_now or not math.isfinite(loss):
+        last = len(self.lessons) - 1
+        if self._drawn < self.lesson or self.lesson == last or not math.isfinite(loss):
             return
         self.n_updates += 1
         if self.mean_loss is None:  # the lesson's first
             self.mean_loss = loss
         self.mean_loss = self.memory * self.mean_loss + (1 - self.memory) * loss
-        is_over = self.mean_loss < self.learned_at or self.n_updates >= self.n_longest
-        if is_over and self.n_now < self.n_full:
-            self.n_now = min(self.n_full, self.n_now + self.n_first)
-            self.n_updates, self.mean_loss = 0, None
+        if self.n_updates >= self.n_longest:
+            self.lesson, self.mean_loss = last, None
+        elif self.mean_loss < self.learned_at:
+            self.lesson, self.mean_loss = self.lesson + 1, None
 
     @property
     def place(self) -> dict:
         """Where in the lessons this is; go_to(**place) goes there."""
-        return {"n_now": self.n_now, "n_updates": self.n_updates, "mean_loss": self.mean_loss}
+        return {"lesson": self.lesson, "n_updates": self.n_updates, "mean_loss": self.mean_loss}
 
-    def go_to(self, n_now: int, n_updates: int, mean_loss: float | None) -> None:
-        self.n_now, self.n_updates, self.mean_loss = n_now, n_updates, mean_loss
+    def go_to(self, lesson: int, n_updates: int, mean_loss: float | None) -> None:
+        self.lesson, self.n_updates, self.mean_loss = lesson, n_updates, mean_loss
 
 
 class SampleReader:
@@ -134,13 +155,17 @@ class SampleReader:
         first = self.position * self.batch_size
         samples = self.samples[self._order[first : first + self.batch_size][self.streams]]
         self.position += 1
-        answer_size = self.task.answer_size
+        task, tgt_len = self.task, self.tgt_len
         if self.curriculum:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
-            n = self.curriculum.draw(random)
-            samples, answer_size = self.task.shortened(samples, n), self.task.shorter(n).answer_size
-        segments = cut(samples, answer_size, self.tgt_len, self.device)
-        return Update(segments, len(samples) * answer_size, True)
+            lesson = self.curriculum.draw(random)
+            # Whole segments, filled up with padding, so that what was learned of a place in a
+            # segment, and of its distances, stays right in the next lesson.
+            n, tgt_len = lesson.n, lesson.tgt_len
+            task, samples = task.shorter(n, tgt_len), task.shortened(samples, n, tgt_len)
+        scored = task.scored
+        segments = cut(samples, scored, tgt_len, self.device)
+        return Update(segments, len(samples) * int(scored.sum()), True)
 
     def tell_loss(self, loss: float) -> None:
         """The loss of the update just made, for the curriculum."""
