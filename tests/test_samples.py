@@ -141,9 +141,9 @@ def easy(seed: int):
 
 def curriculum(n_first: int, n_full: int = 4, **settings) -> Curriculum | None:
     """Lessons of n_first, 2 * n_first, ... symbols for a reader of segments of 3."""
-    lessons = tuple(Lesson(n, 3) for n in range(n_first, n_full, n_first or 1))
+    lessons = tuple(Lesson(n, 3, 3) for n in range(n_first, n_full, n_first or 1))
     settings = {"n_longest": 20, "learned_at": 0.5} | settings
-    return Curriculum((*lessons, Lesson(n_full, 3)), **settings) if n_first else None
+    return Curriculum((*lessons, Lesson(n_full, 3, 3)), **settings) if n_first else None
 
 
 def assert_same_update(one, other) -> None:
@@ -204,14 +204,13 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
     ("name", "answer_size"),
     [("copy", lambda n: 2 * n), ("reverse", lambda n: n), ("retrieval", lambda n: 1)],
 )
-@pytest.mark.parametrize("lesson", [Lesson(3, 3), Lesson(4, 2), Lesson(5, 4)])
+@pytest.mark.parametrize("lesson", [Lesson(3, 3, 3), Lesson(4, 3, 3), Lesson(5, 4, 4)])
 def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson):
-    """Here without padding: they fill the segments, or are all there are."""
     task = make_task(name, TaskConfig(n=5, pairs=5))
     samples = task.generate(np.random.default_rng(0), 6)
     lessons = Curriculum((lesson,), n_longest=1)
     update = reader(6, task=task, samples=samples, curriculum=lessons).next(1)
-    expected = task.shortened(samples, lesson.n)
+    expected, _ = task.shortened(samples, lesson.n)
     assert sorted(inputs(update)) == sorted(map(tuple, expected[:, :-1].tolist()))
     *others, last = (tokens.shape[1] for tokens, _ in update.segments)
     assert set(others) == {lesson.tgt_len}
@@ -220,9 +219,9 @@ def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson
     assert update.n_scored == 6 * answer_size(lesson.n)
 
 
-def test_a_lesson_is_filled_up_to_whole_segments():
+def test_a_lesson_with_some_places_filled():
     sample = np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9]], dtype=np.uint8)
-    lessons = Curriculum((Lesson(5, 3),), n_longest=1)
+    lessons = Curriculum((Lesson(6, 3, 2),), n_longest=1)
     task = make_task("reverse", TaskConfig(n=8))
     update = reader(1, task=task, samples=sample, curriculum=lessons).next(1)
     segments = [
@@ -230,34 +229,37 @@ def test_a_lesson_is_filled_up_to_whole_segments():
         for tokens, targets in update.segments
     ]
     assert segments == [
-        ([9, 8, 7], None),
+        ([9, 8, 0], None),
         ([6, 5, 0], None),
         ([1, 0, 5], [IGNORED, 5, 6]),
-        ([6, 7, 8], [7, 8, 9]),
+        ([6, 0, 8], [IGNORED, 8, 9]),
     ]
-    assert update.n_scored == 5
+    assert update.n_scored == 4
 
 
 # The curriculum
 
 
-def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[tuple[int, int]]:
+def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[tuple[int, int, int]]:
     task = make_task(name, TaskConfig(**{"pairs" if name == "retrieval" else "n": n}))
-    return [(lesson.n, lesson.tgt_len) for lesson in lessons_for(task, n_first, tgt_len)]
+    found = lessons_for(task, n_first, tgt_len)
+    return [(lesson.n, lesson.tgt_len, int((~lesson.padded).sum())) for lesson in found]
 
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])
 @given(n=st.integers(1, 400), tgt_len=st.integers(1, 900), n_first=st.integers(1, 400))
-def test_symbols_grow_to_whole_segments_and_then_by_segments(name, n, tgt_len, n_first):
-    numbers, lengths = zip(*lessons(name, n, n_first, tgt_len), strict=True)
+def test_symbols_grow_segment_by_segment_and_then_in_each(name, n, tgt_len, n_first):
+    places, lengths, symbols = zip(*lessons(name, n, n_first, tgt_len), strict=True)
     assert set(lengths) == {tgt_len}
-    assert (numbers[0], numbers[-1]) == (min(n_first, n), n)
-    for fewer, more in pairwise(numbers):
-        assert more > fewer
-        if more < n:
-            assert more == min(2 * fewer, tgt_len) or more - fewer == max(n_first, tgt_len)
-    if n_first <= tgt_len:
-        assert set(numbers) >= set(range(tgt_len, n + 1, tgt_len))
+    assert (places[-1], symbols[-1]) == (n, n), "the last lesson is whole samples"
+    assert symbols[0] == min(n_first, n), "the first is n_first symbols"
+    assert list(symbols) == sorted(set(symbols)), "every lesson has more than the one before it"
+    assert list(places) == sorted(places)
+    for (some, more), (few, many) in zip(pairwise(places), pairwise(symbols), strict=True):
+        if more > some:
+            assert more - some <= max(n_first, tgt_len)
+        else:
+            assert (some, many <= 2 * few) == (n, True)
 
 
 @given(n=st.integers(1, 12), tgt_len=st.integers(1, 40), n_first=st.integers(1, 12))
@@ -265,17 +267,22 @@ def test_pairs_grow_in_one_segment(n, tgt_len, n_first):
     found = lessons("retrieval", n, n_first, tgt_len)
     whole = 2 * n + 2
     if tgt_len < whole:
-        assert found.pop() == (n, tgt_len)
-    assert {length for _, length in found} == {whole}
-    numbers = [number for number, _ in found]
-    assert numbers == [*range(n_first, n, n_first), n]
+        assert found.pop() == (n, tgt_len, n)
+    assert {length for _, length, _ in found} == {whole}
+    numbers = [*range(n_first, n, n_first), n]
+    assert [(pairs, filled) for pairs, _, filled in found] == [(n, n) for n in numbers]
 
 
 def test_lessons_by_hand():
-    assert lessons("copy", 120, 10, 40) == [(10, 40), (20, 40), (40, 40), (80, 40), (120, 40)]
-    assert lessons("reverse", 24, 12, 12) == [(12, 12), (24, 12)]
-    assert lessons("copy", 25, 4, 10) == [(4, 10), (8, 10), (10, 10), (20, 10), (25, 10)]
-    assert lessons("retrieval", 3, 2, 4) == [(2, 8), (3, 8), (3, 4)]
+    """Places for symbols, segments' length, and symbols."""
+    assert lessons("copy", 100, 10, 40) == [
+        *[(40, 40, 10), (80, 40, 20), (100, 40, 30)],
+        *[(100, 40, 60), (100, 40, 100)],
+    ]
+    assert lessons("reverse", 24, 12, 12) == [(12, 12, 12), (24, 12, 24)]
+    assert lessons("copy", 24, 9, 4) == [(9, 4, 9), (18, 4, 18), (24, 4, 24)]
+    assert lessons("reverse", 7, 2, 9) == [(7, 9, 2), (7, 9, 4), (7, 9, 7)]
+    assert lessons("retrieval", 3, 2, 4) == [(2, 8, 2), (3, 8, 3), (3, 4, 3)]
 
 
 class Chance:

@@ -90,42 +90,35 @@ def test_shortened_is_made_of_the_first_symbols(name, n, data):
     n_short = data.draw(st.integers(1, n))
     task = make_task(name, TaskConfig(n=n))
     samples = generate(name, 5, n=n)
-    shortened = task.shortened(samples, n_short)
+    shortened, scored = task.shortened(samples, n_short)
     assert shortened.dtype == np.uint8
+    assert np.array_equal(scored, task.shorter(n_short).scored)
     for short, sample in zip(shortened.tolist(), samples.tolist(), strict=True):
         x = sample[:n_short]
         assert short == ([*x, 1, *x, *x] if name == "copy" else [*x, 1, *x[::-1]])
-    assert np.array_equal(task.shortened(samples, n), samples)
+    assert np.array_equal(task.shortened(samples, n)[0], samples)
 
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])
-@given(n=st.integers(1, 12), multiple=st.integers(1, 15), data=st.data())
-def test_shortened_is_filled_up_to_a_multiple(name, n, multiple, data):
-    n_short = data.draw(st.integers(1, n))
-    task = make_task(name, TaskConfig(n=n))
-    samples = generate(name, 5, n=n)
-    filled = task.shortened(samples, n_short, multiple)
-    short = task.shorter(n_short, multiple)
-    n_missing = short.n_places - n_short
-    assert (short.n_places % multiple == 0 and n_missing < multiple) or short.n_places == n
-    for row, sample in zip(filled.tolist(), samples.tolist(), strict=True):
-        x = sample[:n_short] + [0] * n_missing
+@given(padded=st.lists(st.booleans(), min_size=1, max_size=12), n_more=st.integers(0, 3))
+def test_padding_takes_the_place_of_symbols(name, padded, n_more):
+    n = len(padded)
+    samples = generate(name, 5, n=n + n_more)
+    task = make_task(name, TaskConfig(n=n + n_more))
+    shortened, scored = task.shortened(samples, n, np.array(padded))
+    assert shortened.dtype == np.uint8
+    answer = [*padded, *padded] if name == "copy" else padded[::-1]
+    assert scored.tolist() == [False] * n + [not is_padding for is_padding in answer]
+    for row, sample in zip(shortened.tolist(), samples.tolist(), strict=True):
+        x = [0 if is_padding else digit for is_padding, digit in zip(padded, sample, strict=False)]
         assert row == ([*x, 1, *x, *x] if name == "copy" else [*x, 1, *x[::-1]])
-        is_answer = [False] * short.n_places + [True] * short.answer_size
-        digit = [token > 1 for token in row[1:]]
-        assert short.scored.tolist() == [a and b for a, b in zip(is_answer, digit, strict=True)]
 
 
 def test_all_of_an_answer_is_scored():
-    """Padding, too, where it belongs to the answer, and the digit 0 of retrieval."""
     for name in ("copy", "reverse", "retrieval", "quadratic"):
         task = make_task(name, TaskConfig(n=5))
         n_prompt = task.length - 1 - task.answer_size
         assert task.scored.tolist() == [False] * n_prompt + [True] * task.answer_size
-    assert make_task("retrieval", TaskConfig(pairs=4)).shorter(2, 7).scored.tolist() == [
-        *[False] * 5,
-        True,
-    ]
 
 
 @given(n_pairs=st.integers(1, 12), seed=st.integers(0, 99), data=st.data())
@@ -133,7 +126,8 @@ def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
     n_short = data.draw(st.integers(1, n_pairs))
     task = make_task("retrieval", TaskConfig(pairs=n_pairs))
     samples = generate("retrieval", 5, seed, pairs=n_pairs)
-    shortened = task.shortened(samples, n_short)
+    shortened, scored = task.shortened(samples, n_short)
+    assert scored.tolist() == [False] * (2 * n_short + 1) + [True]
     assert shortened.dtype == np.uint8
     assert shortened.shape == (5, task.shorter(n_short).length) == (5, 2 * n_short + 3)
     for short, sample in zip(shortened.tolist(), samples.tolist(), strict=True):
@@ -144,7 +138,7 @@ def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
         assert (wanted, answer) in kept
         assert kept == [pair for pair in whole if pair in kept], "in their order"
         assert len(set(kept)) == n_short
-    assert np.array_equal(task.shortened(samples, n_pairs), samples)
+    assert np.array_equal(task.shortened(samples, n_pairs)[0], samples)
 
 
 def test_what_cannot_be_shortened():

@@ -31,30 +31,46 @@ def cut(
 
 @dataclass(frozen=True)
 class Lesson:
-    """Samples of n symbols, or pairs, in segments of tgt_len."""
+    """Samples of n symbols, or pairs, in segments of tgt_len.
+
+    Of a segment's places only the first n_filled hold symbols, the others padding. So what is
+    learned of a place, and of distances, stays right when more are filled.
+    """
 
     n: int
     tgt_len: int
+    n_filled: int
+
+    @property
+    def padded(self) -> np.ndarray:
+        """Which of the n places hold padding: bool [n]."""
+        return np.arange(self.n) % self.tgt_len >= self.n_filled
 
 
 def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     """From samples of n_first symbols, or pairs, to whole ones in segments of tgt_len.
 
-    Symbols (copy, reverse) double until they fill a segment, and then grow by a segment, or by
-    n_first where that is more. Pairs (retrieval) grow by n_first while a sample is one segment: to
-    find a value is learned before it has to be remembered.
+    Symbols (copy, reverse): first the segments become more, n_first symbols in each, then these
+    double until they fill a segment. If n_first is more than a segment, samples grow by n_first.
+
+    Pairs (retrieval) grow by n_first while a sample is one segment: to find a value is learned
+    before it has to be remembered.
     """
     if task.name == "retrieval":
         n_inputs = task.length - 1
-        numbers = (*range(n_first, task.n, n_first), task.n)
-        in_one_segment = [Lesson(n, n_inputs) for n in numbers]
-        in_all = Lesson(task.n, min(tgt_len, n_inputs))
+        in_one_segment = [Lesson(n, n_inputs, n_inputs) for n in _up_to(task.n, n_first)]
+        in_all = Lesson(task.n, min(tgt_len, n_inputs), n_inputs)
         return tuple(dict.fromkeys([*in_one_segment, in_all]))
-    numbers, n = [], n_first
-    while n < task.n:
-        numbers.append(n)
-        n = min(2 * n, tgt_len) if n < tgt_len else n + max(n_first, tgt_len)
-    return tuple(Lesson(n, tgt_len) for n in (*numbers, task.n))
+    n_filled = min(n_first, tgt_len)
+    lessons = [Lesson(n, tgt_len, n_filled) for n in _up_to(task.n, max(n_first, tgt_len))]
+    while n_filled < min(task.n, tgt_len):
+        n_filled = min(2 * n_filled, tgt_len)
+        lessons.append(Lesson(task.n, tgt_len, n_filled))
+    return tuple(lessons)
+
+
+def _up_to(n: int, step: int) -> tuple[int, ...]:
+    return (*range(step, n, step), n)
 
 
 @dataclass
@@ -155,15 +171,12 @@ class SampleReader:
         first = self.position * self.batch_size
         samples = self.samples[self._order[first : first + self.batch_size][self.streams]]
         self.position += 1
-        task, tgt_len = self.task, self.tgt_len
+        scored, tgt_len = self.task.scored, self.tgt_len
         if self.curriculum:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
             lesson = self.curriculum.draw(random)
-            # Whole segments, filled up with padding, so that what was learned of a place in a
-            # segment, and of its distances, stays right in the next lesson.
-            n, tgt_len = lesson.n, lesson.tgt_len
-            task, samples = task.shorter(n, tgt_len), task.shortened(samples, n, tgt_len)
-        scored = task.scored
+            samples, scored = self.task.shortened(samples, lesson.n, lesson.padded)
+            tgt_len = lesson.tgt_len
         segments = cut(samples, scored, tgt_len, self.device)
         return Update(segments, len(samples) * int(scored.sum()), True)
 

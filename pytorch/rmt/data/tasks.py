@@ -83,7 +83,6 @@ class Task:
     answer_size: how many of a sample's last tokens count in loss and accuracy.
     final_size: how many of those must all be right for the sample to be solved.
     n: symbols to remember, or pairs; 0 where samples can't be made shorter (quadratic).
-    n_places: what a sample has room for; places that n leaves open hold padding and don't count.
     kinds, assemble: how samples are drawn, and how rows of ids are made of what was drawn.
     shorten: what n symbols or pairs of samples were drawn as.
     """
@@ -96,7 +95,6 @@ class Task:
     kinds: tuple[Kind, ...] = field(repr=False, compare=False)
     assemble: Callable[[Content], np.ndarray] = field(repr=False, compare=False)
     n: int = 0
-    n_places: int = 0
     shorten: Callable[[np.ndarray, int], Content] | None = field(
         default=None, repr=False, compare=False
     )
@@ -107,33 +105,31 @@ class Task:
 
     @property
     def scored(self) -> np.ndarray:
-        """Which targets count in the loss, the answer without padding: bool [length - 1]."""
-        scored = np.arange(1, self.length) >= self.length - self.answer_size
-        if self.n < self.n_places:
-            some_sample = self.assemble(np.full((1, self.n), FIRST_DIGIT, dtype=np.uint8))
-            scored &= some_sample[0, 1:] != PADDING_ID
-        return scored
+        """Which targets count in the loss, the answer: bool [length - 1]."""
+        return np.arange(1, self.length) >= self.length - self.answer_size
 
-    def shorter(self, n: int, multiple: int = 1) -> "Task":
-        """The task with n symbols or pairs, for a curriculum.
-
-        With symbols, copy and reverse, samples have places for a multiple of `multiple`, but for no
-        more than here. UsageError unless n is between 1 and this task's own.
-        """
+    def shorter(self, n: int) -> "Task":
+        """The task with n symbols or pairs; UsageError unless n is between 1 and its own."""
         if not self.n:
             raise UsageError(f"samples of {self.name} can't be made shorter")
         if not 1 <= n <= self.n:
             raise UsageError(f"samples of n {self.n} can't be shortened to n {n}")
-        if self.name == "retrieval":
-            return _retrieval(n)
-        return _memorization(self.name, n, min(-(-n // multiple) * multiple, self.n))
+        return _retrieval(n) if self.name == "retrieval" else _memorization(self.name, n)
 
-    def shortened(self, samples: np.ndarray, n: int, multiple: int = 1) -> np.ndarray:
-        """Samples [N, length] as samples of shorter(n, multiple): [N, its length].
+    def shortened(
+        self, samples: np.ndarray, n: int, padded: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples [N, length] as samples of shorter(n), and which of their targets count.
 
-        Copy and reverse keep the first n symbols, retrieval n pairs. UsageError as in shorter().
+        Copy and reverse keep the first n symbols, retrieval n pairs. Where padded, bool [n], is
+        true, symbols are replaced by padding, which does not count. UsageError as in shorter().
         """
-        return self.shorter(n, multiple).assemble(self.shorten(np.asarray(samples), n))
+        short = self.shorter(n)
+        content, scored = self.shorten(np.asarray(samples), n), short.scored
+        if padded is not None and padded.any():
+            content = np.where(padded, np.uint8(PADDING_ID), content)
+            scored &= short.assemble(content[:1])[0, 1:] != PADDING_ID
+        return short.assemble(content), scored
 
     def readable(self, sample: Iterable[int]) -> str:
         """One line of text for ids of a sample, with one space for any padding between others."""
@@ -172,21 +168,18 @@ def make_task(name: str, config: TaskConfig) -> Task:
     return _quadratic() if name == "quadratic" else _memorization(name, config.n)
 
 
-def _memorization(name: str, n: int, n_places: int = 0) -> Task:
-    n_places = n_places or n
-    answer_size = 2 * n_places if name == "copy" else n_places
-    assemble = _assemble_copy if name == "copy" else _assemble_reverse
+def _memorization(name: str, n: int) -> Task:
+    length, answer_size = (3 * n + 1, 2 * n) if name == "copy" else (2 * n + 1, n)
     n_possible = N_DIGITS ** min(n, 20)  # more than that is more than anyone can ask for
     return Task(
         name,
         symbols=(PADDING, START, *DIGITS[:N_DIGITS]),
-        length=n_places + 1 + answer_size,
+        length=length,
         answer_size=answer_size,
         final_size=answer_size,
         kinds=(Kind(f"samples of {name} with n {n}", n_possible, partial(_draw_digits, n=n)),),
-        assemble=lambda digits: assemble(np.pad(digits, ((0, 0), (0, n_places - n)))),
+        assemble=_assemble_copy if name == "copy" else _assemble_reverse,
         n=n,
-        n_places=n_places,
         shorten=lambda samples, n: samples[:, :n],
     )
 
