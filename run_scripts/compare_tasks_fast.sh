@@ -50,9 +50,11 @@ lessons() {
     cell reverse-6x8-rmt8-plain reverse --segments 6 --model rmt --mem_len 8 --curriculum 0
 }
 long() {
-    cell copy120-9x40-rmt40 copy --n 120 --segments 9 --model rmt --mem_len 40
-    cell copy360-9x120-rmt60 copy --n 360 --segments 9 --model rmt --mem_len 60
-    cell copy120-9x40-trxl40 copy --n 120 --segments 9 --model trxl --mem_len 40
+    # Long samples: smaller batches, and fewer evaluations, which run freely over 240 and 720 tokens.
+    local less="--batch_size 32 --eval_interval 250"
+    cell copy120-9x40-rmt40 copy --n 120 --segments 9 --model rmt --mem_len 40 $less
+    cell copy360-9x120-rmt60 copy --n 360 --segments 9 --model rmt --mem_len 60 $less
+    cell copy120-9x40-trxl40 copy --n 120 --segments 9 --model trxl --mem_len 40 $less
 }
 retrieval() {
     cell retrieval-2x5-rmt5 retrieval --segments 2 --model rmt --mem_len 5
@@ -99,4 +101,10 @@ for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -
 "$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed | tee "$ROOT/results/tables/tasks-fast.md"
 for figure in figure4 figure5; do
     "$PYTHON" -m rmt.figures "$figure" "$RUNS" --out "$ROOT/results/figures/tasks-fast-$figure.png"
+done
+for task in copy120 copy360 retrieval quadratic; do
+    runs=("$RUNS/$task"-*/config.json)
+    [[ -e "${runs[0]}" ]] || continue
+    "$PYTHON" -m rmt.figures accuracy "${runs[@]%/config.json}" \
+        --out "$ROOT/results/figures/tasks-fast-$task.png"
 done
