@@ -33,9 +33,8 @@ def cut(
 class Lesson:
     """Samples of n symbols, or pairs, in segments of tgt_len.
 
-    Of a segment's places only n_filled hold symbols, the others padding: half of them at its
-    beginning and half at its end, so that every symbol must go to its own place in a memory that
-    has no more places, and what is learned of distances stays right when more are filled.
+    Of a segment's places only the first n_filled hold symbols, the others padding. So what is
+    learned of a place, and of distances, stays right when more are filled.
     """
 
     n: int
@@ -45,9 +44,7 @@ class Lesson:
     @property
     def padded(self) -> np.ndarray:
         """Which of the n places hold padding: bool [n]."""
-        segment, place = np.divmod(np.arange(self.n), self.tgt_len)
-        last = np.minimum(self.tgt_len, self.n - segment * self.tgt_len) - 1
-        return (place >= (self.n_filled + 1) // 2) & (place <= last - self.n_filled // 2)
+        return np.arange(self.n) % self.tgt_len >= self.n_filled
 
 
 def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
