@@ -285,6 +285,13 @@ def test_lessons_by_hand():
     assert lessons("retrieval", 3, 2, 4) == [(2, 8, 2), (3, 8, 3), (3, 4, 3)]
 
 
+def test_the_first_lesson_by_default():
+    for tgt_len, n_first in ((8, 8), (12, 12), (15, 15), (16, 8), (40, 10), (120, 15)):
+        assert lessons("copy", 360, -1, tgt_len) == lessons("copy", 360, n_first, tgt_len)
+    assert lessons("reverse", 24, -1, 48) == lessons("reverse", 24, 12, 48)
+    assert lessons("retrieval", 4, -1, 2) == lessons("retrieval", 4, 1, 2)
+
+
 class Chance:
     """Stands for a random generator; `earlier` is which of the earlier lessons is drawn, if any."""
 
@@ -326,6 +333,14 @@ def test_a_lesson_ends_when_its_mean_loss_is_low_and_all_when_their_time_is_over
             n_now, lesson = n_full, []
         elif mean < 0.5 and n_now < n_full:
             n_now, lesson = min(n_now + n_first, n_full), []
+
+
+def test_lessons_of_a_number_that_does_not_divide():
+    tested, lengths = curriculum(3, 8), []
+    for _ in range(5):
+        lengths.append(tested.draw(LESSON).n)
+        tested.tell_loss(0.0)
+    assert lengths == [3, 6, 8, 8, 8]
 
 
 def test_losses_of_earlier_lessons_do_not_count():

@@ -23,10 +23,6 @@ from rmt.task_metrics import evaluate_task
 
 Scores = Mapping[str, float]
 
-# A first lesson of more symbols may never be learned: the more places the attention has to choose
-# from, the less each of them weighs, and the less it is told which is right.
-MOST_AT_FIRST = 15
-
 
 @dataclass(frozen=True)
 class Scoring:
@@ -152,12 +148,7 @@ class AlgorithmicTask:
 
     def _curriculum(self) -> Curriculum:
         """Lessons that leave at least half of the training to whole samples."""
-        task, n_first = self.data.task, self.config.curriculum
-        if n_first < 0:
-            n_first = 1 if task.name == "retrieval" else min(task.n, self.config.tgt_len)
-            while n_first > MOST_AT_FIRST:
-                n_first = -(-n_first // 2)
-        lessons = lessons_for(task, n_first, self.config.tgt_len)
+        lessons = lessons_for(self.data.task, self.config.curriculum, self.config.tgt_len)
         return Curriculum(lessons, self.config.max_step // 2)
 
     def stream(self) -> Stream:

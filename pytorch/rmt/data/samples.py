@@ -10,6 +10,10 @@ from rmt import distributed
 from rmt.data.batches import IGNORED, Update, on_device
 from rmt.data.tasks import Task
 
+# A first lesson of more symbols may never be learned: the more places the attention has to choose
+# from, the less each of them weighs, and the less it is told which is right.
+MOST_AT_FIRST = 15
+
 
 def cut(
     samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
@@ -50,6 +54,8 @@ class Lesson:
 def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     """From samples of n_first symbols, or pairs, to whole ones in segments of tgt_len.
 
+    n_first -1 is one pair, or a segment's symbols, halved until they are at most MOST_AT_FIRST.
+
     Symbols (copy, reverse): first the segments become more, n_first symbols in each, then these
     double until they fill a segment. If n_first is more than a segment, samples grow by n_first.
 
@@ -58,9 +64,14 @@ def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     """
     if task.name == "retrieval":
         n_inputs = task.length - 1
-        in_one_segment = [Lesson(n, n_inputs, n_inputs) for n in _up_to(task.n, n_first)]
+        numbers = _up_to(task.n, 1 if n_first < 0 else n_first)
+        in_one_segment = [Lesson(n, n_inputs, n_inputs) for n in numbers]
         in_all = Lesson(task.n, min(tgt_len, n_inputs), n_inputs)
         return tuple(dict.fromkeys([*in_one_segment, in_all]))
+    if n_first < 0:
+        n_first = min(task.n, tgt_len)
+        while n_first > MOST_AT_FIRST:
+            n_first = -(-n_first // 2)
     n_filled = min(n_first, tgt_len)
     lessons = [Lesson(n, tgt_len, n_filled) for n in _up_to(task.n, max(n_first, tgt_len))]
     while n_filled < min(task.n, tgt_len):
