@@ -41,7 +41,13 @@ SPECIAL = {
         "eval_interval": 250,
     },
     # Its samples can't be made shorter.
-    "quadratic": {"curriculum": 0, "max_step": 5000, "eval_interval": 250},
+    "quadratic": {
+        "curriculum": 0,
+        "mem_init": "shared",
+        "batch_size": 32,
+        "max_step": 3000,
+        "eval_interval": 250,
+    },
 }
 
 
