@@ -141,9 +141,9 @@ def easy(seed: int):
 
 def curriculum(n_first: int, n_full: int = 4, **settings) -> Curriculum | None:
     """Lessons of n_first, 2 * n_first, ... symbols for a reader of segments of 3."""
-    lessons = tuple(Lesson(n, 3, 3) for n in range(n_first, n_full, n_first or 1))
+    lessons = tuple(Lesson(n, 3) for n in range(n_first, n_full, n_first or 1))
     settings = {"n_longest": 20, "learned_at": 0.5} | settings
-    return Curriculum((*lessons, Lesson(n_full, 3, 3)), **settings) if n_first else None
+    return Curriculum((*lessons, Lesson(n_full, 3)), **settings) if n_first else None
 
 
 def assert_same_update(one, other) -> None:
@@ -204,7 +204,7 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
     ("name", "answer_size"),
     [("copy", lambda n: 2 * n), ("reverse", lambda n: n), ("retrieval", lambda n: 1)],
 )
-@pytest.mark.parametrize("lesson", [Lesson(3, 3, 3), Lesson(4, 3, 3), Lesson(5, 4, 4)])
+@pytest.mark.parametrize("lesson", [Lesson(3, 3), Lesson(4, 3), Lesson(5, 4)])
 def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson):
     task = make_task(name, TaskConfig(n=5, pairs=5))
     samples = task.generate(np.random.default_rng(0), 6)
@@ -221,7 +221,7 @@ def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson
 
 def test_a_lesson_with_some_places_filled():
     sample = np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9]], dtype=np.uint8)
-    lessons = Curriculum((Lesson(6, 3, 2),), n_longest=1)
+    lessons = Curriculum((Lesson(6, 3, stride=2),), n_longest=1)
     task = make_task("reverse", TaskConfig(n=8))
     update = reader(1, task=task, samples=sample, curriculum=lessons).next(1)
     segments = [
@@ -229,10 +229,10 @@ def test_a_lesson_with_some_places_filled():
         for tokens, targets in update.segments
     ]
     assert segments == [
-        ([9, 8, 0], None),
-        ([6, 5, 0], None),
-        ([1, 0, 5], [IGNORED, 5, 6]),
-        ([6, 0, 8], [IGNORED, 8, 9]),
+        ([9, 0, 7], None),
+        ([6, 0, 4], None),
+        ([1, 4, 0], [4, IGNORED, 6]),
+        ([6, 7, 0], [7, IGNORED, 9]),
     ]
     assert update.n_scored == 4
 
@@ -240,26 +240,35 @@ def test_a_lesson_with_some_places_filled():
 # The curriculum
 
 
-def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[tuple[int, int, int]]:
+def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[Lesson]:
     task = make_task(name, TaskConfig(**{"pairs" if name == "retrieval" else "n": n}))
-    found = lessons_for(task, n_first, tgt_len)
-    return [(lesson.n, lesson.tgt_len, int((~lesson.padded).sum())) for lesson in found]
+    return list(lessons_for(task, n_first, tgt_len))
 
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])
 @given(n=st.integers(1, 400), tgt_len=st.integers(1, 900), n_first=st.integers(1, 400))
 def test_symbols_grow_segment_by_segment_and_then_in_each(name, n, tgt_len, n_first):
-    places, lengths, symbols = zip(*lessons(name, n, n_first, tgt_len), strict=True)
-    assert set(lengths) == {tgt_len}
-    assert (places[-1], symbols[-1]) == (n, n), "the last lesson is whole samples"
-    assert symbols[0] == min(n_first, n), "the first is n_first symbols"
-    assert list(symbols) == sorted(set(symbols)), "every lesson has more than the one before it"
-    assert list(places) == sorted(places)
-    for (some, more), (few, many) in zip(pairwise(places), pairwise(symbols), strict=True):
-        if more > some:
-            assert more - some <= max(n_first, tgt_len)
+    found = lessons(name, n, n_first, tgt_len)
+    assert {lesson.tgt_len for lesson in found} == {tgt_len}
+    assert found[-1] == Lesson(n, tgt_len), "the last lesson is whole samples"
+    n_symbols = [int((~lesson.padded).sum()) for lesson in found]
+    assert n_symbols[0] <= n_first
+    assert n_symbols == sorted({*n_symbols}), "every lesson has more than the one before it"
+    for lesson, harder in pairwise(found):
+        if harder.n > lesson.n:
+            assert (harder.stride, harder.n - lesson.n <= max(n_first, tgt_len)) == (
+                lesson.stride,
+                True,
+            )
         else:
-            assert (some, many <= 2 * few) == (n, True)
+            assert (lesson.n, lesson.stride) == (n, 2 * harder.stride)
+
+
+@given(n=st.integers(1, 400), tgt_len=st.integers(1, 900), stride=st.integers(1, 50))
+def test_symbols_are_spread_over_every_segment(n, tgt_len, stride):
+    for start in range(0, n, tgt_len):
+        segment = Lesson(n, tgt_len, stride).padded[start : start + tgt_len]
+        assert np.flatnonzero(~segment).tolist() == list(range(0, len(segment), stride))
 
 
 @given(n=st.integers(1, 12), tgt_len=st.integers(1, 40), n_first=st.integers(1, 12))
@@ -267,28 +276,26 @@ def test_pairs_grow_in_one_segment(n, tgt_len, n_first):
     found = lessons("retrieval", n, n_first, tgt_len)
     whole = 2 * n + 2
     if tgt_len < whole:
-        assert found.pop() == (n, tgt_len, n)
-    assert {length for _, length, _ in found} == {whole}
+        assert found.pop() == Lesson(n, tgt_len)
     numbers = [*range(n_first, n, n_first), n]
-    assert [(pairs, filled) for pairs, _, filled in found] == [(n, n) for n in numbers]
+    assert found == [Lesson(pairs, whole) for pairs in numbers]
 
 
 def test_lessons_by_hand():
-    """Places for symbols, segments' length, and symbols."""
     assert lessons("copy", 100, 10, 40) == [
-        *[(40, 40, 10), (80, 40, 20), (100, 40, 30)],
-        *[(100, 40, 60), (100, 40, 100)],
+        *[Lesson(40, 40, 4), Lesson(80, 40, 4), Lesson(100, 40, 4)],
+        *[Lesson(100, 40, 2), Lesson(100, 40)],
     ]
-    assert lessons("reverse", 24, 12, 12) == [(12, 12, 12), (24, 12, 24)]
-    assert lessons("copy", 24, 9, 4) == [(9, 4, 9), (18, 4, 18), (24, 4, 24)]
-    assert lessons("reverse", 7, 2, 9) == [(7, 9, 2), (7, 9, 4), (7, 9, 7)]
-    assert lessons("retrieval", 3, 2, 4) == [(2, 8, 2), (3, 8, 3), (3, 4, 3)]
+    assert lessons("reverse", 24, 12, 12) == [Lesson(12, 12), Lesson(24, 12)]
+    assert lessons("copy", 24, 9, 4) == [Lesson(9, 4), Lesson(18, 4), Lesson(24, 4)]
+    assert lessons("reverse", 7, 2, 9) == [Lesson(7, 9, 4), Lesson(7, 9, 2), Lesson(7, 9)]
+    assert lessons("retrieval", 3, 2, 4) == [Lesson(2, 8), Lesson(3, 8), Lesson(3, 4)]
 
 
 def test_the_first_lesson_by_default():
-    for tgt_len, n_first in ((8, 8), (12, 12), (15, 15), (16, 8), (40, 10), (120, 15)):
-        assert lessons("copy", 360, -1, tgt_len) == lessons("copy", 360, n_first, tgt_len)
-    assert lessons("reverse", 24, -1, 48) == lessons("reverse", 24, 12, 48)
+    for tgt_len, n, stride in ((8, 8, 1), (12, 12, 1), (15, 15, 1), (16, 16, 2), (120, 120, 8)):
+        assert lessons("copy", 360, -1, tgt_len)[0] == Lesson(n, tgt_len, stride)
+    assert lessons("reverse", 24, -1, 48)[0] == Lesson(24, 48, 2)
     assert lessons("retrieval", 4, -1, 2) == lessons("retrieval", 4, 1, 2)
 
 

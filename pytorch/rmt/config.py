@@ -175,9 +175,9 @@ class TrainConfig:
 
     curriculum: int = option(
         0,
-        "begin with samples of this many symbols (copy, reverse) or pairs (retrieval), more when "
-        "they are learned; 0: whole samples; -1: one pair, or a segment's symbols, halved until "
-        "they are at most 15",
+        "begin with samples of at most this many symbols (copy, reverse) or pairs (retrieval), "
+        "more when they are learned; 0: whole samples; -1: a segment's symbols, at most 15, or one "
+        "pair",
     )
 
     # Optimizer

@@ -37,27 +37,29 @@ def cut(
 class Lesson:
     """Samples of n symbols, or pairs, in segments of tgt_len.
 
-    Of a segment's places only the first n_filled hold symbols, the others padding. So what is
-    learned of a place, and of distances, stays right when more are filled.
+    Only every stride-th of a segment's places holds a symbol, the others padding. So where the
+    attention has to look may first be learned roughly, for a symbol's neighbours are empty, and
+    what is learned stays right when more are filled.
     """
 
     n: int
     tgt_len: int
-    n_filled: int
+    stride: int = 1
 
     @property
     def padded(self) -> np.ndarray:
         """Which of the n places hold padding: bool [n]."""
-        return np.arange(self.n) % self.tgt_len >= self.n_filled
+        return np.arange(self.n) % self.tgt_len % self.stride > 0
 
 
 def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     """From samples of n_first symbols, or pairs, to whole ones in segments of tgt_len.
 
-    n_first -1 is one pair, or a segment's symbols, halved until they are at most MOST_AT_FIRST.
+    n_first -1 is one pair, or at most MOST_AT_FIRST symbols of a segment.
 
-    Symbols (copy, reverse): first the segments become more, n_first symbols in each, then these
-    double until they fill a segment. If n_first is more than a segment, samples grow by n_first.
+    Symbols (copy, reverse): first the segments become more, with at most n_first symbols spread
+    over each, then these double until they fill a segment. If n_first is more than a segment,
+    samples grow by n_first.
 
     Pairs (retrieval) grow by n_first while a sample is one segment: to find a value is learned
     before it has to be remembered.
@@ -65,18 +67,18 @@ def lessons_for(task: Task, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     if task.name == "retrieval":
         n_inputs = task.length - 1
         numbers = _up_to(task.n, 1 if n_first < 0 else n_first)
-        in_one_segment = [Lesson(n, n_inputs, n_inputs) for n in numbers]
-        in_all = Lesson(task.n, min(tgt_len, n_inputs), n_inputs)
+        in_one_segment = [Lesson(n, n_inputs) for n in numbers]
+        in_all = Lesson(task.n, min(tgt_len, n_inputs))
         return tuple(dict.fromkeys([*in_one_segment, in_all]))
     if n_first < 0:
-        n_first = min(task.n, tgt_len)
-        while n_first > MOST_AT_FIRST:
-            n_first = -(-n_first // 2)
-    n_filled = min(n_first, tgt_len)
-    lessons = [Lesson(n, tgt_len, n_filled) for n in _up_to(task.n, max(n_first, tgt_len))]
-    while n_filled < min(task.n, tgt_len):
-        n_filled = min(2 * n_filled, tgt_len)
-        lessons.append(Lesson(task.n, tgt_len, n_filled))
+        n_first = min(MOST_AT_FIRST, tgt_len)
+    stride = 1
+    while min(task.n, tgt_len) > n_first * stride:
+        stride *= 2
+    lessons = [Lesson(n, tgt_len, stride) for n in _up_to(task.n, max(n_first, tgt_len))]
+    while stride > 1:
+        stride //= 2
+        lessons.append(Lesson(task.n, tgt_len, stride))
     return tuple(lessons)
 
 
