@@ -20,6 +20,7 @@ def write_task_run(
     unrolls: int = -1,
     steps: int = 300,
     training: dict | None = None,
+    model_options: dict | None = None,
     **task_options,
 ) -> Path:
     """A finished run; accuracy is the headline of the test and of the last validation."""
@@ -27,7 +28,7 @@ def write_task_run(
     task = TaskConfig(**task_options)
     tgt_len = -(-(make_task(dataset, task).length - 1) // segments)
     config = {
-        "model": asdict(ModelConfig(n_token=10, model=model, mem_len=memory)),
+        "model": asdict(ModelConfig(10, model, memory, **(model_options or {}))),
         "train": {"dataset": dataset, "bptt_unrolls": unrolls, "bptt_mode": "replay"}
         | {"seed": seed, "tgt_len": tgt_len, "batch_size": 20, "encoded_dir": str(folder)}
         | (training or {}),

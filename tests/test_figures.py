@@ -134,6 +134,44 @@ def test_runs_of_several_settings_are_named_with_them(tmp_path, drawn):
     assert drawn[0].axes[0].get_ylabel() == "accuracy or solve rate, free running"
 
 
+def test_every_variant_of_a_model_looks_different(tmp_path, drawn):
+    write_task_run(tmp_path / "a", "reverse", "rmt", 12, 4, 0.9)
+    for unrolls in (0, 1):
+        write_task_run(tmp_path / f"b{unrolls}", "reverse", "rmt", 12, 4, 0.5, unrolls=unrolls)
+    write_task_run(tmp_path / "c", "reverse", "rmt", 12, 4, 0.4, model_options={"n_layer": 2})
+    task_figures.draw_paper_figure("figure4", read_runs([tmp_path]), Path("unused"))
+    legend = drawn[0].legends[0]
+    names = [text.get_text() for text in legend.get_texts()]
+    looks = [(line.get_color(), line.get_marker()) for line in legend.get_lines()]
+    of_rmt = [i for i, name in enumerate(names) if name.startswith("rmt")]
+    assert len({looks[i] for i in of_rmt}) == len(of_rmt) == 5  # the published one, and four
+    assert "rmt, n_layer 2" in names
+
+
+def test_runs_of_one_name_are_not_averaged(tmp_path, drawn):
+    for n_layer, accuracy in ((2, 0.9), (4, 0.7)):
+        options = {"n_layer": n_layer}
+        write_task_run(
+            tmp_path / str(n_layer), "copy", "rmt", 3, 6, accuracy, model_options=options
+        )
+    task_figures.draw_accuracy(read_runs([tmp_path]), Path("unused"))
+    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert names[:2] == [
+        "rmt, memory 3, n_layer 2: test 0.900",
+        "rmt, memory 3, n_layer 4: test 0.700",
+    ]
+
+
+@pytest.mark.parametrize("out", ["fig.xyz", "fig", "fig.PNG.v2"])
+def test_figures_are_png_files_or_refused(tmp_path, out):
+    write_task_run(tmp_path / "run", memory=3)
+    said = assert_one_sentence(
+        run(figures.main, "figure4", tmp_path / "run", "--out", tmp_path / out)
+    )
+    assert "end the name" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 @pytest.mark.parametrize("name", ["figure4", "accuracy"])
 def test_figures_are_drawn_alike_twice(tmp_path, name):
     runs = write_runs(tmp_path / "runs")

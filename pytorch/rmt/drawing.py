@@ -22,8 +22,10 @@ MARKERS = {"baseline": "s", "mt": "^", "trxl": "D", "rmt": "o", "trxl_rmt": "P"}
 
 
 def save_figure(figure, out: Path) -> None:
-    """Write a PNG that depends on nothing but its content."""
+    """Write a PNG that depends on nothing but its content. UsageError where that can't be."""
     try:
+        if out.suffix != ".png":
+            raise UsageError(f"figures are PNG files: end the name {out} in .png")
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=120, metadata={"Software": None})
     except OSError as error:

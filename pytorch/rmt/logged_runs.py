@@ -2,11 +2,15 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rmt.config import ModelConfig
 from rmt.errors import UsageError
+
+# Options that say where a run was made and kept, not what it computed.
+NOT_SETTINGS = ("seed", "encoded_dir")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class LoggedRun:
         return ", ".join([self.model.model, *self._training])
 
     @property
+    def settings(self) -> dict:
+        """All that the run computed depends on, but the seed."""
+        every = {**asdict(self.model), **self.train, **self.task}
+        return {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+
+    @property
+    def configuration(self) -> tuple:
+        """The settings as a key: runs that differ by their seed alone share it."""
+        return tuple(sorted(self.settings.items()))
+
+    @property
     def _training(self) -> list[str]:
         """How far gradient goes, if not through a whole sample, and lessons that were left out."""
         n_unrolls, parts = self.train["bptt_unrolls"], []
@@ -58,7 +73,7 @@ class LoggedRun:
         if self.train["bptt_mode"] == "window" and n_unrolls >= 0:
             parts.append("window")
         # Runs without a recipe, as the paper's, have no lessons to leave out; quadratic has none.
-        if self.train.get("recipe") and self.size and not self.train["curriculum"]:
+        if self.train.get("recipe") and self.size and not self.train.get("curriculum"):
             parts.append("no lessons")
         return parts
 
@@ -89,6 +104,26 @@ class LoggedRun:
         """What a cell of the published results would be found by (published.Cell.place)."""
         segments = self.result["segments"]
         return self.published_task, self.model.model, self.model.mem_len, segments
+
+
+def differences(runs: Sequence[LoggedRun], name: Callable[[LoggedRun], object]) -> dict[tuple, str]:
+    """What to add to the names of runs, by configuration, so that each has its own.
+
+    It is empty where no other configuration has the name, else the settings in which they differ:
+    ", n_layer 2".
+    """
+    named: dict[object, dict[tuple, dict]] = {}
+    for run in runs:
+        named.setdefault(name(run), {})[run.configuration] = run.settings
+    added = {}
+    for same in named.values():
+        keys = dict.fromkeys(key for settings in same.values() for key in settings)
+        differing = [
+            key for key in keys if len({settings.get(key) for settings in same.values()}) > 1
+        ]
+        for configuration, settings in same.items():
+            added[configuration] = "".join(f", {key} {settings.get(key)}" for key in differing)
+    return added
 
 
 def model_label(model: ModelConfig) -> str:
@@ -149,9 +184,22 @@ def _read(folder: Path) -> LoggedRun:
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         model = ModelConfig.from_record(config["model"])
-        task = config.get("task", {})
-        return LoggedRun(folder, model, config["train"], task, result, metrics)
+        run = LoggedRun(folder, model, config["train"], config.get("task", {}), result, metrics)
+        _check(run)
+        return run
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a finished run: it has no {error.filename}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the files of {folder} can't be read ({error})") from None
+
+
+def _check(run: LoggedRun) -> None:
+    """Raise KeyError or TypeError unless the files hold what every table and figure reads."""
+    if not all(isinstance(entry, dict) for entry in (run.result, *run.metrics)):
+        raise TypeError("not the objects that a run writes")
+    needed = ["bptt_unrolls", "bptt_mode", *(["dataset"] if run.is_task else [])]
+    for name in needed:
+        run.train[name]
+    for name in ["segments", "tgt_len", "steps"] if run.is_task else ["corpus", "tokens"]:
+        run.result[name]
+    float(run.score)

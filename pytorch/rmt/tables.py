@@ -15,11 +15,8 @@ from rmt.cli import Parser
 from rmt.config import MODELS, TASKS
 from rmt.data.tasks import headline
 from rmt.errors import UsageError, run_program
-from rmt.logged_runs import LoggedRun, read_runs, refuse_tasks, refuse_text
+from rmt.logged_runs import LoggedRun, differences, read_runs, refuse_tasks, refuse_text
 from rmt.published import Cell, published_cells
-
-# Options that say where a run was made and kept, not what it computed.
-NOT_SETTINGS = ("seed", "encoded_dir")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
@@ -41,7 +38,8 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
         raise UsageError("these runs were scored on different texts: make a table of each")
     metric = "test ppl" if runs[0].word_level else "test bpc"
     head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
-    rows = [_row(same) for same in _by_configuration(runs)]
+    added = differences(runs, lambda run: run.label)
+    rows = [_row(same, added[same[0].configuration]) for same in _by_configuration(runs)]
     if not with_speed:
         head, rows = head[:-1], [row[:-1] for row in rows]
     return markdown(head, rows)
@@ -51,22 +49,16 @@ def _by_configuration(runs: list[LoggedRun]) -> list[list[LoggedRun]]:
     """Runs that differ by their seed alone, together; in the order they were first seen in."""
     order = {}
     for run in runs:
-        order.setdefault(_configuration(run), len(order))
-    in_order = sorted(runs, key=lambda run: order[_configuration(run)])
-    return [list(same) for _, same in groupby(in_order, key=_configuration)]
+        order.setdefault(run.configuration, len(order))
+    in_order = sorted(runs, key=lambda run: order[run.configuration])
+    return [list(same) for _, same in groupby(in_order, key=lambda run: run.configuration)]
 
 
-def _configuration(run: LoggedRun) -> tuple:
-    settings = {**run.train, **run.task}
-    schedule = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
-    return run.label, run.model, tuple(sorted(schedule.items()))
-
-
-def _row(runs: list[LoggedRun]) -> list[str]:
+def _row(runs: list[LoggedRun], added: str) -> list[str]:
     digits = 2 if runs[0].word_level else 3
     speed = statistics.median(run.result["tokens_per_s"] for run in runs)
     return [
-        runs[0].label,
+        runs[0].label + added,
         _mean_and_spread([run.score for run in runs], digits),
         str(len(runs)),
         f"{runs[0].model.n_carried:,}",
@@ -96,7 +88,10 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
     refuse_text(runs, "make its table with `rmt.tables runs`")
     authors = {cell.place: cell for cell in published}
     groups = _by_configuration(sorted(runs, key=_difficulty))
-    rows = [_task_row(same, authors.get(same[0].cell)) for same in groups]
+    added = differences(runs, lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label))
+    rows = [
+        _task_row(same, added[same[0].configuration], authors.get(same[0].cell)) for same in groups
+    ]
     head = [name for name in rows[0] if with_speed or name != "minutes"]
     return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)
 
@@ -107,17 +102,17 @@ def _difficulty(run: LoggedRun) -> tuple:
     return *place, MODELS.index(model.model), model.mem_len, model.cache_len, run.variant
 
 
-def _task_row(runs: list[LoggedRun], authors: Cell | None) -> dict[str, str]:
+def _task_row(runs: list[LoggedRun], added: str, authors: Cell | None) -> dict[str, str]:
     first, model = runs[0], runs[0].model
 
     def of_all(name: str) -> list[float]:
         return [run.result[name] for run in runs]
 
-    whole = of_all("test_solve_rate")
+    whole = of_all("test_sequence_accuracy")
     forced = of_all(f"test_forced_{headline(first.dataset)}")
     return {
         "task": first.setting,
-        "model": first.variant,
+        "model": first.variant + added,
         "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
         "memory": str(model.mem_len) + (f", cache {model.cache_len}" if model.cache_len else ""),
         "ours": _mean_and_spread([run.score for run in runs], 3),

@@ -5,22 +5,23 @@ filled and joined by solid lines, the published ones hollow and joined by dashed
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, groupby
+from itertools import chain, cycle, groupby
 from pathlib import Path
 
 from matplotlib.lines import Line2D
 
 from rmt.data.tasks import headline
 from rmt.drawing import COLOURS, MARKERS, plt, save_figure
-from rmt.logged_runs import LoggedRun, refuse_text
+from rmt.logged_runs import LoggedRun, differences, refuse_text
 from rmt.published import Cell, published_cells
 
 MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
 COPY_120 = {(3, 60), (6, 30), (9, 40)}  # segments and memory of Figure 5(a)
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
 MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
+PUBLISHED = {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}
 THIN = {"linewidth": 0.8, "linestyle": "--"}
 CHANCE = {"copy": 1 / 8, "reverse": 1 / 8, "retrieval": 1 / 10}  # one of 8 digits, or of 10
 
@@ -84,40 +85,45 @@ PAPER_FIGURES = {"figure4": FIGURE_4, "figure5": FIGURE_5, "figure7": FIGURE_7}
 def draw_paper_figure(name: str, runs: Sequence[LoggedRun], out: Path) -> None:
     """Accuracy of our runs beside the published; name is one of PAPER_FIGURES.
 
-    Runs that belong to no panel are left out. All runs of a cell are averaged, so they should
-    differ by their seed alone.
+    Runs that belong to no panel are left out.
     """
     panels = PAPER_FIGURES[name]
     ours, published = our_cells(runs), published_cells()
     size = (4.2 * len(panels), 4.2)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained")
-    shown = set()
-    for axis, panel in zip(axes, panels, strict=True):
-        own, theirs = panel.cells(ours), panel.cells(published)
-        draw_panel(axis, panel, own, theirs)
-        shown |= {cell.model for cell in (*own, *theirs)}
+    cells = [(panel.cells(ours), panel.cells(published)) for panel in panels]
+    looks = _looks({cell.model for both in cells for cell in chain(*both)})
+    for axis, panel, (own, theirs) in zip(axes, panels, cells, strict=True):
+        draw_panel(axis, panel, own, theirs, looks)
     axes[0].set_ylabel("test accuracy, free running")
-    _paper_legend(figure, sorted(shown, key=lambda name: (MODELS.index(_model(name)), name)))
+    _paper_legend(figure, looks)
     save_figure(figure, out)
 
 
 def our_cells(runs: Sequence[LoggedRun]) -> list[Cell]:
-    """The runs on tasks as cells, as the paper's; those with BPTT-N get a cell of their own."""
+    """The runs on tasks as cells, as the paper's; those that differ by more than the seed apart."""
 
-    def setting(run: LoggedRun) -> tuple:
+    def place(run: LoggedRun) -> tuple:
         task, _, *sizes = run.cell
         return task, run.variant, *sizes, run.result["tgt_len"]
 
+    def setting(run: LoggedRun) -> tuple:
+        task, variant, *sizes = place(run)
+        return task, variant + added[run.configuration], *sizes
+
     cells = []
     in_paper = [run for run in runs if run.is_task and run.model.model in MODELS]
-    for place, same in groupby(sorted(in_paper, key=setting), key=setting):
+    added = differences(in_paper, place)
+    for found, same in groupby(sorted(in_paper, key=setting), key=setting):
         scores = [run.score for run in same]
         spread = statistics.stdev(scores) if len(scores) > 1 else None
-        cells.append(Cell(*place, statistics.mean(scores), spread, len(scores)))
+        cells.append(Cell(*found, statistics.mean(scores), spread, len(scores)))
     return cells
 
 
-def draw_panel(axis, panel: Panel, ours: Sequence[Cell], published: Sequence[Cell]) -> None:
+def draw_panel(
+    axis, panel: Panel, ours: Sequence[Cell], published: Sequence[Cell], looks: dict[str, dict]
+) -> None:
     """Lines of one panel; models stand a little beside each other, so that all are seen."""
     places = sorted({panel.x(cell) for cell in (*ours, *published)})
     position = {x: i for i, x in enumerate(places)}
@@ -125,13 +131,12 @@ def draw_panel(axis, panel: Panel, ours: Sequence[Cell], published: Sequence[Cel
         is_ours = cells is ours
         for variant in sorted({cell.model for cell in cells}):
             line = sorted((c for c in cells if c.model == variant), key=panel.x)
-            model = _model(variant)
-            shift = 0.12 * (MODELS.index(model) - 1.5) + side
+            shift = 0.12 * (MODELS.index(_model(variant)) - 1.5) + side
             axis.errorbar(
                 [position[panel.x(cell)] + shift for cell in line],
                 [cell.accuracy for cell in line],
                 [cell.std or 0 for cell in line],
-                **_style(variant, is_ours),
+                **(looks[variant] if is_ours else looks[variant] | PUBLISHED),
             )
     for chance in {CHANCE[task.rstrip("0123456789")] for task in panel.tasks}:
         axis.axhline(chance, **CHANCE_LINE)
@@ -148,28 +153,31 @@ def _model(variant: str) -> str:
     return variant.split(",")[0]
 
 
-def _style(variant: str, is_ours: bool) -> dict:
-    model = _model(variant)
-    colour = COLOURS[model]
-    style = {"color": colour, "marker": MARKERS[model], "markersize": 6, "capsize": 3}
-    if not is_ours:
-        return style | {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}
-    if variant != model:
-        return style | {"linestyle": (0, (1, 1)), "marker": "X"}
-    return style
+def _looks(variants: Iterable[str]) -> dict[str, dict]:
+    """How a line of each variant looks, in the order of the legend: the model's colour, and a
+    marker and dots for what is not the model itself."""
+    looks = {}
+    in_order = sorted(variants, key=lambda name: (MODELS.index(_model(name)), name))
+    for model, named in groupby(in_order, key=_model):
+        styles = _curve_styles(model)
+        own = next(styles)
+        others = (style | {"linestyle": (0, (1, 1))} for style in styles)
+        for name in named:
+            look = own if name == model else next(others)
+            looks[name] = look | {"markersize": 6, "capsize": 3}
+    return looks
 
 
-def _paper_legend(figure, variants: Sequence[str]) -> None:
+def _paper_legend(figure, looks: dict[str, dict]) -> None:
     """Below the panels: a line per model, and what is filled, hollow and thin."""
     handles = []
-    for variant in variants:
-        style = {k: v for k, v in _style(variant, True).items() if k != "capsize"}
+    for variant, look in looks.items():
+        style = {k: v for k, v in look.items() if k != "capsize"}
         handles.append(Line2D([], [], label=variant, **style))
     grey = {"color": "#444444", "marker": "o", "markersize": 6}
-    hollow = {"linestyle": "--", "linewidth": 1, "markerfacecolor": "white"}
     handles += [
         Line2D([], [], label="ours, mean ± standard deviation over seeds", **grey),
-        Line2D([], [], label="published", **grey, **hollow),
+        Line2D([], [], label="published", **grey | PUBLISHED),
         Line2D([], [], label="chance", **CHANCE_LINE),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
@@ -216,10 +224,14 @@ def _by_name(
     runs: Sequence[LoggedRun], with_setting: bool
 ) -> dict[tuple[str, str], list[LoggedRun]]:
     """Runs of one name together, by their model and by what the legend says of them."""
+
+    def name_of(run: LoggedRun) -> str:
+        return f"{_setting(run)}: {run.label}" if with_setting else run.label
+
+    added = differences(runs, name_of)
     named: dict[str, list[LoggedRun]] = {}
     for run in runs:
-        name = f"{_setting(run)}: {run.label}" if with_setting else run.label
-        named.setdefault(name, []).append(run)
+        named.setdefault(name_of(run) + added[run.configuration], []).append(run)
     labelled = {}
     for name, same in named.items():
         how_many = f" ({len(same)} runs)" if len(same) > 1 else ""
