@@ -147,7 +147,7 @@ class AlgorithmicTask:
         )
 
     def _curriculum(self) -> Curriculum:
-        """Lessons that leave at least half of the training to whole samples."""
+        """Lessons of which the last, whole samples, begins after half of the training at most."""
         lessons = lessons_for(self.data.task, self.config.curriculum, self.config.tgt_len)
         return Curriculum(lessons, self.config.max_step // 2)
 

@@ -91,8 +91,9 @@ class Curriculum:
     """What samples are like: one of `lessons` after the other, the next when one is learned.
 
     Most updates are of the lesson, the others of earlier ones, lest they be forgotten. A lesson is
-    learned when its loss, averaged over about 1 / (1 - memory) updates, is below learned_at nats
-    per token. After n_longest updates of lessons but the last, that one begins in any case.
+    learned when its loss, averaged over about 1 / (1 - memory) updates (or all, where they are
+    fewer), is below learned_at nats per token. After n_longest updates the last lesson begins in
+    any case.
     """
 
     lessons: tuple[Lesson, ...]
@@ -101,7 +102,7 @@ class Curriculum:
     share_of_lesson: float = 0.8
     memory: float = 0.9
     lesson: int = 0
-    n_updates: int = 0  # of all lessons, each while it was the newest
+    n_updates: int = 0  # until the last lesson began
     mean_loss: float | None = None
 
     def __post_init__(self):
@@ -117,15 +118,15 @@ class Curriculum:
     def tell_loss(self, loss: float) -> None:
         """The loss of the update that was drawn last, in nats per token."""
         last = len(self.lessons) - 1
-        if self._drawn < self.lesson or self.lesson == last or not math.isfinite(loss):
+        if self.lesson == last:
             return
         self.n_updates += 1
-        if self.mean_loss is None:  # the lesson's first
-            self.mean_loss = loss
-        self.mean_loss = self.memory * self.mean_loss + (1 - self.memory) * loss
+        if self._drawn == self.lesson and math.isfinite(loss):
+            earlier = loss if self.mean_loss is None else self.mean_loss
+            self.mean_loss = self.memory * earlier + (1 - self.memory) * loss
         if self.n_updates >= self.n_longest:
             self.lesson, self.mean_loss = last, None
-        elif self.mean_loss < self.learned_at:
+        elif self.mean_loss is not None and self.mean_loss < self.learned_at:
             self.lesson, self.mean_loss = self.lesson + 1, None
 
     @property
