@@ -21,8 +21,8 @@ from programs import (
 )
 from rmt import eval as evaluation
 from rmt import recipes, train, workloads
-from rmt.config import ModelConfig, TaskConfig
-from rmt.data.tasks import load_task
+from rmt.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.data.tasks import TaskData, load_task, make_task
 from rmt.mem_transformer import MemTransformerLM
 from rmt.trainer import Trainer
 
@@ -157,6 +157,19 @@ def test_a_log_line_is_the_mean_of_its_interval(trained):
     assert set(counts[9:] / 4) == {4, 5}, "lessons are over, but come again"
     means = np.average(np.reshape(losses_of(each), (2, 9)), axis=1, weights=counts.reshape(2, 9))
     assert losses_of(some) == pytest.approx(means.tolist(), rel=1e-9)
+
+
+def test_lessons_end_by_half_of_the_training():
+    task = make_task("reverse", TaskConfig(n=6))
+    config = TrainConfig(dataset="reverse", tgt_len=2, curriculum=1, max_step=31)
+    samples = {"train": task.generate(np.random.default_rng(0), 100)}
+    data = TaskData(task, "made up", samples)
+    reader = workloads.AlgorithmicTask(data, config).reader(torch.device("cpu"))
+    for _ in range(15):
+        assert reader.place["lesson"] < 2
+        reader.next(1)
+        reader.tell_loss(2.0)
+    assert reader.place["lesson"] == len(reader.curriculum.lessons) - 1
 
 
 LEARNER = (

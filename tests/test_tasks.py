@@ -3,7 +3,10 @@
 import hashlib
 import itertools
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs import assert_one_sentence, run, run_process
+from programs import ROOT, assert_one_sentence, run, run_process
 from rmt.config import TASKS, TaskConfig
 from rmt.data import quadratic, tasks
 from rmt.data.tasks import Kind, load_task, make_task
@@ -671,6 +674,29 @@ def test_show_quadratic():
         equation, canonical, discriminant, *roots, answer = [*line.split(" "), "", "", ""][:6]
         check_equation(equation, canonical)
         check_solution(canonical, discriminant, roots, answer)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("reverse --n 3 --pairs 9", "pairs means nothing to dataset reverse"),
+        ("quadratic --n 5", "n means nothing to dataset quadratic"),
+        ("copy --train_samples 5", "there is no option --train_samples"),
+    ],
+)
+def test_show_refuses_what_it_does_not_read(flags, expected):
+    assert expected in assert_one_sentence(run(tasks.main, "show", *flags.split()))
+
+
+def test_show_to_a_reader_that_leaves():
+    command = [sys.executable, "-m", "rmt.data.tasks", *"show copy --samples 20000".split()]
+    path = {**os.environ, "PYTHONPATH": str(ROOT / "pytorch")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=path, **pipes) as process:
+        assert process.stdout.readline().startswith(b"input")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_show_follows_the_seed():

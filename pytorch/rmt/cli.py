@@ -33,16 +33,17 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, **kwargs)
 
-    def add_options(self, config_class: type) -> None:
+    def add_options(self, config_class: type, only: Sequence[str] | None = None) -> None:
         """Add a flag for every option of a dataclass, and --no_NAME for those that are on or off.
 
+        only: the names of those to add.
         Flags not given are absent from the result, so that a caller can tell the default from a
         value that happens to equal it.
         """
         group = self.add_argument_group(config_class.__name__)
         for spec in fields(config_class):
             meaning = spec.metadata.get("help")
-            if meaning is None:
+            if meaning is None or (only is not None and spec.name not in only):
                 continue
             if not isinstance(spec.default, bool | tuple):
                 meaning += f" (default: {spec.default!r})"

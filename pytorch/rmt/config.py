@@ -175,9 +175,9 @@ class TrainConfig:
 
     curriculum: int = option(
         0,
-        "begin with samples of at most this many symbols (copy, reverse) or pairs (retrieval), "
-        "more when they are learned; 0: whole samples; -1: a segment's symbols, at most 15, or one "
-        "pair",
+        "lessons: begin with at most this many symbols in a segment, padding between them (copy, "
+        "reverse), or with this many pairs in one segment (retrieval), and go on when they are "
+        "learned; 0: none; -1: a whole segment, at most 15 symbols, or one pair",
     )
 
     # Optimizer
@@ -309,6 +309,15 @@ class TaskConfig:
     test_samples: int = option(0, "samples to test on; 0: as the paper, 10000 or 20000")
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
+    @classmethod
+    def of(cls, dataset: str, given: dict) -> "TaskConfig":
+        """The options of a dataset's samples; UsageError for those that mean nothing to it."""
+        config = cls(**given)
+        for name in given:
+            if name not in config.belonging_to(dataset):
+                raise UsageError(f"{name} means nothing to dataset {dataset}: leave it out")
+        return config
+
     def __post_init__(self):
         check_at_least(self, 1, "n", "pairs", "train_samples")
         check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
@@ -331,7 +340,7 @@ class EvalConfig:
     work_dir: str = option("", "run folder; empty: the newest in runs/ that fits the options given")
     dataset: str = option("", "choose among runs: dataset")
     model: str = option("", "choose among runs: model")
-    bptt_unrolls: int = option(-1, "choose among runs: bptt_unrolls; -1: any")
+    bptt_unrolls: int = option(-2, "choose among runs: bptt_unrolls; -2: any")
     segments: int = option(0, "choose among runs: segments of a task's samples; 0: any")
     n: int = option(0, "choose among runs: symbols of copy and reverse; 0: any")
     pairs: int = option(0, "choose among runs: pairs of retrieval; 0: any")
@@ -351,8 +360,8 @@ class EvalConfig:
     cache_len: int = option(-1, "cached states (trxl_rmt); -1: the protocol's")
     clamp_len: int = option(0, "longest relative distance told apart; -1: no limit; 0: protocol's")
     same_length: bool = option(False, "every token sees equally many tokens")
-    batch_size: int = option(0, "parallel streams; 0: the protocol's")
-    max_eval_steps: int = option(-1, "segments to score; -1: all")
+    batch_size: int = option(0, "parallel streams, or samples; 0: the protocol's")
+    max_eval_steps: int = option(-1, "segments, or batches of samples, to score; -1: all")
     data: str = option("", "file or folder of the text; empty: the run's own")
     encoded_dir: str = option("", "where encoded text is kept; empty: the run's own")
     precision: str = option(
@@ -363,7 +372,8 @@ class EvalConfig:
     def __post_init__(self):
         check_choices(self)
         check_at_least(self, 0, "tgt_len", "batch_size", "segments", "n", "pairs")
-        check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "bptt_unrolls", "seed")
+        check_at_least(self, -1, "mem_len", "cache_len", "clamp_len", "seed")
+        check_at_least(self, -2, "bptt_unrolls")
         check_limit(self, "max_eval_steps")
 
 

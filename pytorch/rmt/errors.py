@@ -19,10 +19,14 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
     """
     try:
         status = main(sys.argv[1:])
+        sys.stdout.flush()
     except UsageError as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         status = 2
+    except BrokenPipeError:  # nobody reads any more, as with `| head`, nor what is still to come
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except OSError as error:
         if error.filename is None:
             raise

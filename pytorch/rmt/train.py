@@ -35,7 +35,7 @@ Data = TypeVar("Data")
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = TrainConfig(**pick(TrainConfig, options))
-    task = task_options(config, options)
+    task = TaskConfig.of(config.dataset, pick(TaskConfig, options))
     if config.is_task:
         config = in_segments(config, task)
     # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
@@ -79,16 +79,6 @@ def parse(argv: list[str]) -> dict:
         # As the published code; Figure 4 of the paper says otherwise (docs/differences.md).
         options.setdefault("bptt_unrolls", -1)
     return options | recipe_for(options)
-
-
-def task_options(config: TrainConfig, options: dict) -> TaskConfig:
-    """The options of the samples; UsageError for those that mean nothing to the dataset."""
-    given = pick(TaskConfig, options)
-    task = TaskConfig(**given)
-    for name in given:
-        if name not in task.belonging_to(config.dataset):
-            raise UsageError(f"{name} means nothing to dataset {config.dataset}: leave it out")
-    return task
 
 
 def load(

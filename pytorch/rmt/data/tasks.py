@@ -325,11 +325,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("action", choices=["show"], help="show: print a few samples")
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--samples", type=int, default=4, help="how many (default: 4)")
-    parser.add_options(TaskConfig)
+    parser.add_options(TaskConfig, only=("n", "pairs", "data_seed"))
     options = parser.parse(argv)
     if options["samples"] < 1:
         raise UsageError(f"samples must be 1 or more, but it is {options['samples']}")
-    config = TaskConfig(**pick(TaskConfig, options))
+    config = TaskConfig.of(options["task"], pick(TaskConfig, options))
     task = make_task(options["task"], config)
     samples = task.generate(np.random.default_rng(config.data_seed), options["samples"])
     show = task.readable if task.name == "quadratic" else partial(_aligned, task)
