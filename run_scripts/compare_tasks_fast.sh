@@ -84,7 +84,7 @@ run() {
     shift 2
     echo "== $name"
     if RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_$task.sh" "$@" \
-        --work_dir "$RUNS/$name" >"$RUNS/$name.out" 2>&1; then
+        --work_dir "$RUNS/$name" >"$RUNS/$name.out" 2>&1 && [[ -e "$RUNS/$name/result.json" ]]; then
         rm "$RUNS/$name.out"
         tail -n 2 "$RUNS/$name/log.txt" | head -n 1
     else
@@ -98,13 +98,16 @@ for group in "${@:-short}"; do
     [[ "$group" =~ ^(short|bptt|lessons|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
 done
 for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
-"$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed | tee "$ROOT/results/tables/tasks-fast.md"
+table="$ROOT/results/tables/tasks-fast.md"
+"$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed >"$table.new"
+mv "$table.new" "$table"
+cat "$table"
 for figure in figure4 figure5; do
     "$PYTHON" -m rmt.figures "$figure" "$RUNS" --out "$ROOT/results/figures/tasks-fast-$figure.png"
 done
 for task in copy120 copy360 retrieval quadratic; do
-    runs=("$RUNS/$task"-*/config.json)
+    runs=("$RUNS/$task"-*/result.json)
     [[ -e "${runs[0]}" ]] || continue
-    "$PYTHON" -m rmt.figures accuracy "${runs[@]%/config.json}" \
+    "$PYTHON" -m rmt.figures accuracy "${runs[@]%/result.json}" \
         --out "$ROOT/results/figures/tasks-fast-$task.png"
 done

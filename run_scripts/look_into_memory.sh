@@ -18,6 +18,7 @@ mkdir -p "$RESULTS/tables"
 # look NAME FLAGS...: train a run if need be, then draw it.
 look() {
     local name="$1" work_dir="$ROOT/runs/memory/$1" logs="$RESULTS/runs/memory/$1"
+    local table="$RESULTS/tables/memory-$name.md"
     shift
     echo
     echo "== $name"
@@ -29,7 +30,9 @@ look() {
     mkdir -p "$logs"
     cp "$work_dir"/{config.json,metrics.jsonl,log.txt,result.json} "$logs"
     "$PYTHON" -m rmt.figures attention --work_dir "$work_dir" \
-        --out "$RESULTS/figures/memory-$name.png" | grep -v '\.png$' | tee "$RESULTS/tables/memory-$name.md"
+        --out "$RESULTS/figures/memory-$name.png" | grep -v '\.png$' >"$table.new"
+    mv "$table.new" "$table"
+    cat "$table"
 }
 
 for seed in ${SEEDS:-1 2 3}; do

@@ -275,7 +275,11 @@ def test_the_newest_run_that_fits(project, flags, name):
 
 
 @pytest.mark.parametrize(
-    "flags", ["--model baseline", "--seed 2", "--bptt_unrolls 1", "--model rmt --mem_len 3"]
+    "flags",
+    [
+        *("--model baseline", "--seed 2", "--bptt_unrolls 1", "--model rmt --mem_len 3"),
+        "--bptt_unrolls -1",  # all of a sample's, not any
+    ],
 )
 def test_no_run_fits(project, flags):
     sentence = assert_one_sentence(run(evaluation.main, *flags.split()))

@@ -45,7 +45,6 @@ SPECIAL = {
         "curriculum": 0,
         "mem_init": "shared",
         "batch_size": 32,
-        "max_step": 3000,
         "eval_interval": 250,
     },
 }
