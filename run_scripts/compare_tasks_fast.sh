@@ -50,10 +50,11 @@ lessons() {
     cell reverse-6x8-rmt8-plain reverse --segments 6 --model rmt --mem_len 8 --curriculum 0
 }
 long() {
-    # Long samples: smaller batches, and fewer evaluations, which run freely over 240 and 720 tokens.
-    local less="--batch_size 32 --eval_interval 250"
+    # Long samples: smaller batches, and evaluations, which run freely over 240 and 720 tokens.
+    local less="--batch_size 32 --eval_interval 200 --max_eval_steps 1"
     cell copy120-9x40-rmt40 copy --n 120 --segments 9 --model rmt --mem_len 40 $less
-    cell copy360-9x120-rmt60 copy --n 360 --segments 9 --model rmt --mem_len 60 $less
+    cell copy360-9x120-rmt60 copy --n 360 --segments 9 --model rmt --mem_len 60 $less \
+        --max_step 1500 --test_samples 2000
     cell copy120-9x40-trxl40 copy --n 120 --segments 9 --model trxl --mem_len 40 $less
 }
 retrieval() {
