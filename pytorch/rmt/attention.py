@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmt.config import ModelConfig
+from rmt.dropout import Dropout
 
 
 @lru_cache(maxsize=64)
@@ -130,7 +131,7 @@ class RelativeAttention(nn.Module):
         self.key_value = nn.Linear(config.d_model, 2 * width, bias=False)
         self.distance = nn.Linear(config.d_model, width, bias=False)
         self.output = nn.Linear(width, config.d_model, bias=False)
-        self.dropatt = nn.Dropout(config.dropatt)
+        self.dropatt = Dropout(config.dropatt)
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
         """What rows of the context offer to all queries: keys and values, [B, H, K, d] each."""
@@ -158,8 +159,8 @@ class RelativeAttention(nn.Module):
         ).masked_fill(masked_QK, -math.inf)
         # At least fp32 inside the softmax, also under autocast.
         softmax_dtype = torch.promote_types(scores_BHQK.dtype, torch.float32)
-        weights_BHQK = self.dropatt(F.softmax(scores_BHQK, dim=-1, dtype=softmax_dtype))
-        read_BHQd = weights_BHQK.to(value_BHKd.dtype) @ value_BHKd
+        weights_BHQK = F.softmax(scores_BHQK, dim=-1, dtype=softmax_dtype)
+        read_BHQd = self.dropatt(weights_BHQK.to(value_BHKd.dtype)) @ value_BHKd
         return self.output(read_BHQd.transpose(1, 2).flatten(2))
 
     def _heads(self, rows_BNX: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rmt.adaptive_softmax import AdaptiveSoftmax
 from rmt.attention import RelativeAttention, distance_embeddings, masked_keys
 from rmt.config import ModelConfig
+from rmt.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(config.d_model, config.d_inner)
         self.outer = nn.Linear(config.d_inner, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.outer(self.dropout(self.inner(x).relu())))
@@ -88,7 +89,7 @@ class Layer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.d_model)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the attention, [B, H, K, d] each."""
@@ -129,7 +130,7 @@ class MemTransformerLM(nn.Module):
         self.softmax = AdaptiveSoftmax(config.n_token, d_model, d_embed, config.cutoffs)
         if config.not_tied:
             self.softmax_weight = nn.Parameter(torch.zeros(config.n_token, d_embed))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self._initialize()
 
     # The segment contract: forward, advance and predict. state=None starts a stream.
@@ -177,9 +178,7 @@ class MemTransformerLM(nn.Module):
         n_streams, n_tokens = tokens_BT.shape
         n_read, n_write = config.n_memory, config.n_write
         cache = self._checked(state or State(), n_streams).cache
-        # The last layer need not compute rows that nothing reads: read memory never, tokens only
-        # for predictions.
-        n_last = (n_tokens if predict else 0) + n_write
+        n_last = self.n_rows_read(n_tokens, predict)
         if not n_last and not config.n_cached:
             return None, State()
 
@@ -209,7 +208,14 @@ class MemTransformerLM(nn.Module):
         out = self.dropout(x)
         memory = out[:, -n_write:] if n_write else None
         next_state = State(memory, tuple(next_cache) or None)
-        return (out[:, :n_tokens] if predict else None), next_state
+        return (out[:, -n_tokens - n_write :][:, :n_tokens] if predict else None), next_state
+
+    def n_rows_read(self, n_tokens: int, predict: bool) -> int:
+        """How many of the last layer's rows, counted from the end, anything reads.
+
+        The read memory's never, the tokens' for predictions only. No others are computed.
+        """
+        return (n_tokens if predict else 0) + self.config.n_write
 
     def _input(self, tokens_BT: Tensor, state: State | None) -> Tensor:
         """Embed the tokens and put memory around them: [B, rows, D]."""

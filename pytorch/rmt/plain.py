@@ -1,0 +1,30 @@
+"""The same model computed as the paper's published code does: the yardstick of rmt.bench and tests.
+
+It predicts at every segment, also where only the next state is wanted, computes every row of the
+last layer, and uses PyTorch's own dropout. Losses, states and gradients are those of the model.
+"""
+
+from torch import Tensor, nn
+
+from rmt.config import ModelConfig
+from rmt.dropout import Dropout
+from rmt.mem_transformer import MemTransformerLM, State
+
+
+class PlainModel(MemTransformerLM):
+    """MemTransformerLM without what makes it fast."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        for module in list(self.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, Dropout):
+                    setattr(module, name, nn.Dropout(child.p))
+
+    def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
+        """The next state, after a prediction of every token that is thrown away."""
+        return self(tokens_BT, tokens_BT, state)[1]
+
+    def n_rows_read(self, n_tokens: int, predict: bool) -> int:
+        """All."""
+        return self.config.n_memory + n_tokens + self.config.n_write

@@ -1,0 +1,64 @@
+"""The model's short cuts against the same model without them: losses, states and gradients."""
+
+import pytest
+import torch
+from torch import nn
+
+from models import LENGTHS, tiny_config, tiny_model, tiny_segments
+from rmt.dropout import Dropout
+from rmt.plain import PlainModel
+from rmt.recurrence import Stream, Unrolled
+
+CUTOFFS = {"cutoffs": (5, 11)}
+ADAPTIVE = CUTOFFS | {"d_embed": 6}
+
+
+def plain_twin(model, name: str, **changes) -> PlainModel:
+    """The same weights without the short cuts."""
+    twin = PlainModel(tiny_config(name, **changes)).double().eval()
+    twin.load_state_dict(model.state_dict())
+    return twin
+
+
+def steps(model, segments, n_unrolls: int, mode: str) -> list[torch.Tensor]:
+    """Losses of every step, the states' tensors at the end, and the sum of all gradients."""
+    stream, losses = Stream(n_unrolls, mode), []
+    for start in range(0, len(segments), stream.segments_per_step):
+        nll = stream.step(Unrolled(model), segments[start : start + stream.segments_per_step])
+        nll.mean().backward()
+        losses.append(nll.detach())
+    gradients = [parameter.grad for parameter in model.parameters()]
+    return [*losses, *stream.tensors().values(), *gradients]
+
+
+@pytest.mark.parametrize("changes", [{}, CUTOFFS, ADAPTIVE, {"pre_lnorm": True}])
+@pytest.mark.parametrize(("n_unrolls", "mode"), [(0, "replay"), (2, "replay"), (2, "window")])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_losses_states_and_gradients_are_the_plain_models(name, n_unrolls, mode, changes):
+    model = tiny_model(name, **changes)
+    twin = plain_twin(model, name, **changes)
+    segments = tiny_segments([6, 6, 6, 4], n_streams=3)
+    found, expected = (steps(each, segments, n_unrolls, mode) for each in (model, twin))
+    assert len(found) == len(expected)
+    for mine, its in zip(found, expected, strict=True):
+        if mine is None:  # MT's memory, say, has no gradient where nothing reads it
+            assert its is None
+        else:
+            torch.testing.assert_close(mine, its, rtol=1e-10, atol=1e-12)
+
+
+def test_the_plain_model_computes_everything():
+    """Otherwise the benchmark compares the model with itself."""
+    model = plain_twin(tiny_model("rmt"), "rmt")
+    rows, predictions = [], []
+    model.layers[-1].register_forward_hook(lambda _m, inputs, _out: rows.append(inputs[0].shape[1]))
+    model.softmax.register_forward_hook(lambda _m, inputs, _out: predictions.append(inputs[0]))
+    model.advance(*tiny_segments([6])[0][:1])
+    assert rows == [3 + 6 + 3]
+    assert [len(hidden) for hidden in predictions] == [2 * 6]
+
+
+def test_the_plain_models_dropout_is_pytorchs():
+    twin = PlainModel(tiny_config("trxl_rmt", dropout=0.1, dropatt=0.2))
+    assert not [module for module in twin.modules() if isinstance(module, Dropout)]
+    assert {module.p for module in twin.modules() if isinstance(module, nn.Dropout)} == {0.1, 0.2}
