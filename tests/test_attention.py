@@ -8,7 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt.attention import align_distances, distance_embeddings, masked_keys, relative_scores
+from rmt.attention import (
+    RelativeAttention,
+    align_distances,
+    attention_weights,
+    distance_embeddings,
+    masked_keys,
+    relative_scores,
+)
+from rmt.config import ModelConfig
 
 DRAWING = """
 x x . . . . .
@@ -115,11 +123,44 @@ def test_clamping_limits_both_signs():
         assert torch.equal(row, by_distance[max(-2, min(2, distance))])
 
 
+@pytest.mark.parametrize("dropatt", [0.0, 0.4])
+@pytest.mark.parametrize("n_queries", [2, 5])
+def test_reading_is_what_the_weights_say_and_so_is_its_gradient(n_queries, dropatt):
+    """With fixed dropout; every input has a gradient."""
+    torch.manual_seed(0)
+    heads, streams, n_keys, n_ahead, width = 2, 3, 5, 2, 3
+    sizes = {"n_head": heads, "d_head": width, "d_model": 4, "dropatt": dropatt}
+    attention = RelativeAttention(ModelConfig(n_token=3, mem_len=1, **sizes)).double().train()
+    masked = torch.arange(n_keys) > torch.arange(n_keys)[-n_queries:, None] + 1
+    inputs = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in (
+            (heads, streams, n_queries, width),
+            *[(heads, streams, n_keys, width)] * 2,
+            (heads, n_keys + n_ahead, width),
+            *[(heads, width)] * 2,
+        )
+    ]
+
+    def read(*inputs):
+        torch.manual_seed(1)
+        return attention.read(*inputs, masked_QK=masked)
+
+    query, key, value, *rest = inputs
+    torch.manual_seed(1)
+    kept = attention.dropatt.multipliers((heads, streams, n_queries, n_keys), torch.float64)
+    weights = attention_weights(query, key, *rest, masked_QK=masked)
+    assert (kept is None) == (dropatt == 0.0)
+    expected = (weights if kept is None else weights * kept) @ value
+    torch.testing.assert_close(read(*inputs), expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(read, inputs)
+
+
 @pytest.mark.parametrize("n_queries", [2, 5])
 def test_scores_follow_the_formula_cell_by_cell(n_queries):
     torch.manual_seed(0)
     n_keys, n_ahead, heads, width = 5, 2, 2, 3
-    query, key = torch.randn(1, heads, n_queries, width), torch.randn(1, heads, n_keys, width)
+    query, key = torch.randn(heads, 1, n_queries, width), torch.randn(heads, 1, n_keys, width)
     by_distance = torch.randn(heads, n_keys + n_ahead, width)
     u, v = torch.randn(heads, width), torch.randn(heads, width)
     scores = relative_scores(query, key, by_distance, u, v)
@@ -130,6 +171,6 @@ def test_scores_follow_the_formula_cell_by_cell(n_queries):
                 if distance < -n_ahead:
                     continue
                 r = by_distance[h, n_keys - 1 - distance]
-                q, k = query[0, h, i], key[0, h, j]
+                q, k = query[h, 0, i], key[h, 0, j]
                 expected = ((q + u[h]) @ k + (q + v[h]) @ r) / math.sqrt(width)
-                torch.testing.assert_close(scores[0, h, i, j], expected)
+                torch.testing.assert_close(scores[h, 0, i, j], expected)

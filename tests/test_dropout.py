@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rmt.dropout import LEVELS, Dropout, multipliers
+from rmt.dropout import LEVELS, Dropout
 
 probabilities = st.floats(0.0, 0.999)
 shapes = st.lists(st.integers(0, 5), max_size=4).map(torch.Size)
+
+
+def multipliers(shape: torch.Size, p: float, dtype: torch.dtype) -> torch.Tensor:
+    found = Dropout(p).train().multipliers(shape, dtype)
+    return torch.ones(shape, dtype=dtype) if found is None else found
 
 
 def all_bits(monkeypatch, numbers: torch.Tensor) -> None:

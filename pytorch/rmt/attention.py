@@ -80,41 +80,95 @@ def distance_embeddings(
     return torch.cat([angle.sin(), angle.cos()], dim=1).to(device=device, dtype=dtype)
 
 
-def align_distances(scores_BHQR: Tensor, n_keys: int) -> Tensor:
-    """From one column per distance to one column per key: [B, H, Q, R] -> [B, H, Q, K].
+def align_distances(scores_HBQR: Tensor, n_keys: int) -> Tensor:
+    """From one column per distance to one column per key: [.., Q, R] -> [.., Q, K].
 
     Query q, at key position K-Q+q, has key k at distance K-Q+q-k, which is column Q-1-q+k: each
     row starts one column before the row above it. Laying the rows end to end and cutting them
     again one element shorter makes exactly that shift, without copying. It needs R > K; cells
     whose distance is not in the table (below -n_ahead) hold other rows' scores and must be masked.
     """
-    *_, n_queries, n_distances = scores_BHQR.shape
+    *_, n_queries, n_distances = scores_HBQR.shape
     row = n_distances - 1
-    flat = scores_BHQR.flatten(-2)[..., n_queries - 1 : n_queries - 1 + n_queries * row]
+    flat = scores_HBQR.flatten(-2)[..., n_queries - 1 : n_queries - 1 + n_queries * row]
     return flat.unflatten(-1, (n_queries, row))[..., :n_keys]
 
 
 def relative_scores(
-    query_BHQd: Tensor,
-    key_BHKd: Tensor,
+    query_HBQd: Tensor,
+    key_HBKd: Tensor,
     distance_HRd: Tensor,
     content_bias_Hd: Tensor,
     position_bias_Hd: Tensor,
 ) -> Tensor:
-    """Attention scores of Dai et al. 2019, section 3.3, before mask and softmax: [B, H, Q, K].
+    """Attention scores of Dai et al. 2019, section 3.3, before mask and softmax: [H, B, Q, K].
 
     score(i, j) = [(q_i + u) . k_j + (q_i + v) . W_r R(i-j)] / sqrt(d), with u the content bias,
     v the position bias and W_r R(i-j) the rows of distance_HRd, ordered from distance K-1 down.
     """
-    # Under autocast the biases would otherwise make the queries fp32 and back again.
-    content_bias_Hd = content_bias_Hd.to(query_BHQd.dtype)
-    position_bias_Hd = position_bias_Hd.to(query_BHQd.dtype)
-    content_BHQK = (query_BHQd + content_bias_Hd[:, None]) @ key_BHKd.transpose(-1, -2)
-    position_BHQR = torch.einsum(
-        "bhqd,hrd->bhqr", query_BHQd + position_bias_Hd[:, None], distance_HRd
-    )
-    scores_BHQK = content_BHQK + align_distances(position_BHQR, key_BHKd.shape[2])
-    return scores_BHQK / math.sqrt(query_BHQd.shape[-1])
+    content_HBQK = (query_HBQd + content_bias_Hd[:, None, None]) @ key_HBKd.mT
+    position_HBQR = (query_HBQd + position_bias_Hd[:, None, None]) @ distance_HRd[:, None].mT
+    scores_HBQK = content_HBQK + align_distances(position_HBQR, key_HBKd.shape[2])
+    return scores_HBQK / math.sqrt(query_HBQd.shape[-1])
+
+
+def attention_weights(*query_key_distance_and_biases: Tensor, masked_QK: Tensor) -> Tensor:
+    """The softmax of relative_scores over the keys that are not masked: [H, B, Q, K]."""
+    scores_HBQK = relative_scores(*query_key_distance_and_biases).masked_fill(masked_QK, -math.inf)
+    # At least fp32 inside the softmax, also under autocast.
+    dtype = torch.promote_types(scores_HBQK.dtype, torch.float32)
+    return F.softmax(scores_HBQK, dim=-1, dtype=dtype)
+
+
+class _Read(torch.autograd.Function):
+    """attention_weights @ values in few passes over the large tensors, [H, B, Q, K] or [.., R].
+
+    The product that makes the content scores adds them to the position scores; of all these
+    tensors only the weights are kept; backward, the gradient is laid out by distance once.
+    """
+
+    @staticmethod
+    def forward(ctx, content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd, mask, kept):
+        """content, position: the scaled queries, each with its bias. mask [Q, K]: 0 or -inf. kept:
+        what dropout multiplies the weights by, [H, B, Q, K], or None. All contiguous.
+        """
+        n_heads, n_streams, n_queries, _ = content_HBQd.shape
+        by_distance = _streams_joined(position_HBQd) @ distance_HRd.mT
+        by_distance = by_distance.view(n_heads, n_streams, n_queries, -1)
+        scores_HBQK = align_distances(by_distance, mask.shape[1]) + mask
+        scores_HBQK.flatten(0, 1).baddbmm_(content_HBQd.flatten(0, 1), key_HBKd.flatten(0, 1).mT)
+        weights_HBQK = scores_HBQK.softmax(-1)
+        ctx.save_for_backward(
+            content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd, weights_HBQK, kept
+        )
+        return _times(weights_HBQK, kept) @ value_HBKd
+
+    @staticmethod
+    def backward(ctx, d_read_HBQd):
+        content, position, key, value, distance, weights, kept = ctx.saved_tensors
+        d_read_HBQd = d_read_HBQd.contiguous()
+        d_weights = _times(d_read_HBQd @ value.mT, kept)
+        d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+        d_by_distance = d_scores.new_zeros(*position.shape[:3], distance.shape[1])
+        align_distances(d_by_distance, key.shape[2]).copy_(d_scores)
+        d_by_distance = _streams_joined(d_by_distance)
+        return (
+            d_scores @ key,
+            (d_by_distance @ distance).view_as(position),
+            d_scores.mT @ content,
+            _times(weights, kept).mT @ d_read_HBQd,
+            d_by_distance.mT @ _streams_joined(position),
+            None,
+            None,
+        )
+
+
+def _streams_joined(x_HBQX: Tensor) -> Tensor:
+    return x_HBQX.flatten(1, 2)  # distances are a head's, the same for all streams
+
+
+def _times(x: Tensor, multipliers: Tensor | None) -> Tensor:
+    return x if multipliers is None else x * multipliers
 
 
 class RelativeAttention(nn.Module):
@@ -134,7 +188,7 @@ class RelativeAttention(nn.Module):
         self.dropatt = Dropout(config.dropatt)
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
-        """What rows of the context offer to all queries: keys and values, [B, H, K, d] each."""
+        """What rows of the context offer to all queries: keys and values, [H, B, K, d] each."""
         keys, values = self.key_value(context_BKD).chunk(2, dim=-1)
         return self._heads(keys), self._heads(values)
 
@@ -147,22 +201,41 @@ class RelativeAttention(nn.Module):
         masked_QK: Tensor,
     ) -> Tensor:
         """Return what the rows x, the last Q of the context, read from the whole: [B, Q, D]."""
-        key_BHKd, value_BHKd = keys_values
-        content_bias_Hd, position_bias_Hd = biases_2Hd
+        key_HBKd, value_HBKd = keys_values
+        query_HBQd = self._heads(self.query(x_BQD))
         distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
-        scores_BHQK = relative_scores(
-            self._heads(self.query(x_BQD)),
-            key_BHKd,
-            distance_HRd,
-            content_bias_Hd,
-            position_bias_Hd,
-        ).masked_fill(masked_QK, -math.inf)
-        # At least fp32 inside the softmax, also under autocast.
-        softmax_dtype = torch.promote_types(scores_BHQK.dtype, torch.float32)
-        weights_BHQK = F.softmax(scores_BHQK, dim=-1, dtype=softmax_dtype)
-        read_BHQd = self.dropatt(weights_BHQK.to(value_BHKd.dtype)) @ value_BHKd
-        return self.output(read_BHQd.transpose(1, 2).flatten(2))
+        # Under autocast the biases would otherwise make the queries fp32 and back again.
+        biases = (bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd)
+        read_HBQd = self.read(
+            query_HBQd, key_HBKd, value_HBKd, distance_HRd, *biases, masked_QK=masked_QK
+        )
+        return self.output(read_HBQd.permute(1, 2, 0, 3).flatten(2))
+
+    def read(
+        self,
+        query_HBQd: Tensor,
+        key_HBKd: Tensor,
+        value_HBKd: Tensor,
+        distance_HRd: Tensor,
+        content_bias_Hd: Tensor,
+        position_bias_Hd: Tensor,
+        *,
+        masked_QK: Tensor,
+    ) -> Tensor:
+        """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
+        scale = 1 / math.sqrt(query_HBQd.shape[-1])
+        query_HBQd = query_HBQd * scale
+        content_HBQd = query_HBQd + scale * content_bias_Hd[:, None, None]
+        position_HBQd = query_HBQd + scale * position_bias_Hd[:, None, None]
+        rows = (content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd)
+        mask_QK = torch.zeros_like(masked_QK, dtype=query_HBQd.dtype)
+        mask_QK.masked_fill_(masked_QK, -math.inf)
+        kept = self.dropatt.multipliers(
+            (*query_HBQd.shape[:3], key_HBKd.shape[2]), query_HBQd.dtype, query_HBQd.device
+        )
+        with torch.autocast(query_HBQd.device.type, enabled=False):  # all have one dtype already
+            return _Read.apply(*(x.contiguous() for x in rows), mask_QK, kept)
 
     def _heads(self, rows_BNX: Tensor) -> Tensor:
-        """Split the last axis into heads: [B, N, H*d] -> [B, H, N, d]."""
-        return rows_BNX.unflatten(-1, (self.n_head, -1)).transpose(1, 2)
+        """Split the last axis into heads: [B, N, H*d] -> [H, B, N, d]."""
+        return rows_BNX.unflatten(-1, (self.n_head, -1)).permute(2, 0, 1, 3)

@@ -1,15 +1,15 @@
 """The attention of a trained model on one test sample of an algorithmic task."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from rmt import checkpoint
+from rmt.attention import attention_weights
 from rmt.attention_maps import SegmentMaps
 from rmt.config import ModelConfig, TaskConfig, TrainConfig
 from rmt.data.samples import cut
@@ -105,22 +105,23 @@ def _sizes(config: ModelConfig, state: State | None, n_tokens: int) -> dict[str,
 def recorded_attention(model: MemTransformerLM) -> Iterator[dict[int, np.ndarray]]:
     """Keep what every layer attends to, [H, Q, K] of the first stream, by the layer's number.
 
-    The model must be in evaluation mode: the weights are caught where dropout would change them.
+    Without dropout, as in evaluation mode.
     """
     recorded: dict[int, np.ndarray] = {}
 
-    def keep(layer: int):
-        def hook(module: nn.Module, inputs: tuple[Tensor], weights_BHQK: Tensor) -> None:
-            recorded[layer] = weights_BHQK[0].detach().float().cpu().numpy()
+    def recording(layer: int, read: Callable) -> Callable:
+        def record_and_read(query, key, value, *distance_and_biases, masked_QK):
+            weights = attention_weights(query, key, *distance_and_biases, masked_QK=masked_QK)
+            recorded[layer] = weights[:, 0].detach().float().cpu().numpy()
+            return read(query, key, value, *distance_and_biases, masked_QK=masked_QK)
 
-        return hook
+        return record_and_read
 
-    hooks = [
-        layer.attention.dropatt.register_forward_hook(keep(i))
-        for i, layer in enumerate(model.layers)
-    ]
+    attentions = [layer.attention for layer in model.layers]
+    for i, attention in enumerate(attentions):
+        attention.read = recording(i, attention.read)
     try:
         yield recorded
     finally:
-        for hook in hooks:
-            hook.remove()
+        for attention in attentions:
+            del attention.read  # the class's own is behind it

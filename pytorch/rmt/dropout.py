@@ -4,6 +4,8 @@ PyTorch's own draws one uniform number for every element there, which takes a qu
 training step. Here 64 random bits serve four elements, 16 each.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,20 +26,24 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Each element is 0 with probability p, else divided by 1 - p, while training."""
-        if not self.training or not self.p:
-            return x
         if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        return x * multipliers(x.shape, self.p, x.dtype)
+            return F.dropout(x, self.p, self.training)
+        kept = self.multipliers(x.shape, x.dtype, x.device)
+        return x if kept is None else x * kept
+
+    def multipliers(
+        self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> Tensor | None:
+        """What elements are multiplied by: 0 or 1 / (1 - p); None where nothing is dropped."""
+        if not self.training or not self.p:
+            return None
+        if torch.device(device).type != "cpu":
+            return F.dropout(torch.ones(shape, dtype=dtype, device=device), self.p)
+        n_dropped = min(round(self.p * LEVELS), LEVELS - 1)  # of the numbers that 16 bits can be
+        n_elements = math.prod(shape)
+        bits = torch.empty(-(-n_elements // 4), dtype=torch.int64).random_(_LOWEST_64, None)
+        kept = bits.view(torch.int16).ge_(_LOWEST_16 + n_dropped)[:n_elements]
+        return kept.view(shape).to(dtype).mul_(LEVELS / (LEVELS - n_dropped))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-def multipliers(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
-    """What dropout multiplies by: 0 with probability p (rounded to 16 bits), else 1 / (1 - p)."""
-    n_dropped = min(round(p * LEVELS), LEVELS - 1)  # of the 2^16 numbers that 16 bits can be
-    n_elements = shape.numel()
-    bits = torch.empty(-(-n_elements // 4), dtype=torch.int64).random_(_LOWEST_64, None)
-    kept = bits.view(torch.int16).ge_(_LOWEST_16 + n_dropped)[:n_elements]
-    return kept.view(shape).to(dtype).mul_(LEVELS / (LEVELS - n_dropped))

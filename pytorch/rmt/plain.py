@@ -1,14 +1,25 @@
 """The same model computed as the paper's published code does: the yardstick of rmt.bench and tests.
 
 It predicts at every segment, also where only the next state is wanted, computes every row of the
-last layer, and uses PyTorch's own dropout. Losses, states and gradients are those of the model.
+last layer, reads as the formula of attention_weights says, one step after the other, and uses
+PyTorch's own dropout. Losses, states and gradients are those of the model.
 """
 
 from torch import Tensor, nn
 
+from rmt.attention import RelativeAttention, attention_weights
 from rmt.config import ModelConfig
 from rmt.dropout import Dropout
 from rmt.mem_transformer import MemTransformerLM, State
+
+
+class PlainAttention(RelativeAttention):
+    """RelativeAttention with a tensor for each term of the formula."""
+
+    def read(self, query, key, value, *distance_and_biases: Tensor, masked_QK: Tensor) -> Tensor:
+        """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
+        weights = attention_weights(query, key, *distance_and_biases, masked_QK=masked_QK)
+        return self.dropatt(weights).to(value.dtype) @ value
 
 
 class PlainModel(MemTransformerLM):
@@ -16,6 +27,8 @@ class PlainModel(MemTransformerLM):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
+        for layer in self.layers:
+            layer.attention.__class__ = PlainAttention
         for module in list(self.modules()):
             for name, child in module.named_children():
                 if isinstance(child, Dropout):
