@@ -27,6 +27,7 @@ class PlainModel(MemTransformerLM):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
+        self.embedding.__class__ = nn.Embedding
         for layer in self.layers:
             layer.attention.__class__ = PlainAttention
         for module in list(self.modules()):
