@@ -110,7 +110,7 @@ class Trainer:
         lr = self.learning_rate.set_for(self.step)
         loss = self._accumulate_gradients(update)
         n_scored = update.n_scored * distributed.world_size()
-        if self._update_weights(loss):
+        if self.update_weights(loss):
             self.interval_loss += loss * n_scored
             self.interval_scored += n_scored
         self.reader.tell_loss(loss)
@@ -154,7 +154,7 @@ class Trainer:
             return self.unrolled.no_sync()
         return nullcontext()
 
-    def _update_weights(self, loss: float) -> bool:
+    def update_weights(self, loss: float) -> bool:
         """Clip and step; if the loss or the gradient is not finite, leave the weights alone.
 
         A loss that is not finite also means that the state may not be, so new streams start.

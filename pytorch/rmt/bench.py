@@ -1,0 +1,192 @@
+"""Speed of training: python -m rmt.bench wt103 enwik8 copy [options]
+
+Each case (named sizes, model, gradient depth, precision) is measured in a process of its own on
+made-up data: time of a step, tokens/s, the share of what the machine's matrix products could do,
+peak memory and the parts the time goes to. One unit is the time that the layers' counted
+operations, forward and backward over all segments of a step, would take at the fp32 matrix rate
+measured in the same process.
+
+Any option of rmt.train overrides the named sizes, e.g. --batch_size 2 --checkpoint_segments.
+"""
+
+import argparse
+import datetime
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import torch
+
+from rmt.cli import Parser, pick
+from rmt.config import MODELS, ModelConfig, TaskConfig, TrainConfig, check_together
+from rmt.data.corpora import WT103_CUTOFFS
+from rmt.data.tasks import make_task
+from rmt.errors import UsageError, run_program
+from rmt.measure import Case, machine, measure
+from rmt.progress import Progress
+from rmt.run_folder import environment, write_text
+from rmt.tables import markdown
+from rmt.workloads import in_segments
+
+# The paper's models and segments; batches small enough for a desktop computer.
+NAMED = {
+    "wt103": {
+        **{"n_layer": 16, "d_model": 410, "n_head": 10, "d_head": 41, "d_inner": 2100},
+        **{"n_token": 267_735, "cutoffs": WT103_CUTOFFS},
+        **{"tgt_len": 50, "batch_size": 8, "mem_len": 10},
+    },
+    "enwik8": {
+        **{"n_layer": 12, "d_model": 512, "n_head": 8, "d_head": 64, "d_inner": 2048},
+        **{"n_token": 204, "tgt_len": 128, "batch_size": 8, "mem_len": 10},
+    },
+    "copy": {
+        **{"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 64, "d_inner": 256},
+        **{"n": 24, "segments": 6, "batch_size": 32, "mem_len": 12, "bptt_unrolls": -1},
+    },
+}
+COMMON = {"dropout": 0.1, "seed": 1}
+
+
+def cases(names: Sequence[str], options: dict) -> Iterator[Case]:
+    """Every case once; models that pass no gradient between segments have no depths.
+
+    Raises UsageError for options that no case can have.
+    """
+    for name in names:
+        sizes = COMMON | {"dataset": name} | NAMED[name]
+        for model in options["models"]:
+            mode = {"bptt_mode": options.get("bptt_mode", "replay")}
+            depths = options["bptt"] if model in ("rmt", "trxl_rmt") else [0]
+            for depth in depths if "bptt_unrolls" not in sizes else [sizes["bptt_unrolls"]]:
+                for precision in options["precisions"]:
+                    own = {"model": model, "bptt_unrolls": depth, "precision": precision}
+                    own |= {"mem_len": 0} if model == "baseline" else {}
+                    yield _case(name, sizes | own | mode | options)
+
+
+def _case(name: str, options: dict) -> Case:
+    train = TrainConfig(**pick(TrainConfig, options))
+    task = TaskConfig(**pick(TaskConfig, options)) if train.is_task else None
+    if task:
+        train = in_segments(train, task)
+        options = options | {"n_token": len(make_task(train.dataset, task).symbols)}
+    model = ModelConfig(**pick(ModelConfig, options))
+    check_together(model, train)
+    return Case(name, model, train, task, options["steps"], options["against"] == "plain")
+
+
+def measured(case: Case) -> dict:
+    """measure(case) in a new process. Raises UsageError if that was killed."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        try:
+            return pool.submit(measure, case).result()
+        except BrokenProcessPool:
+            raise UsageError(
+                f"the process that measured {label(case)} was killed: most likely it ran out of "
+                "memory; try a smaller --batch_size or --checkpoint_segments"
+            ) from None
+
+
+def label(case: Case) -> str:
+    return f"{case.name} {case.model.model} {_schedule(case.train.recorded())}"
+
+
+def _schedule(train: dict) -> str:
+    depth = "full" if train["bptt_unrolls"] < 0 else f"BPTT-{train['bptt_unrolls']}"
+    extras = [f"{train['batch_chunk']} chunks"] if train["batch_chunk"] > 1 else []
+    extras += ["window"] if train["bptt_mode"] == "window" and train["bptt_unrolls"] > 0 else []
+    extras += ["checkpointed"] if train["checkpoint_segments"] else []
+    return ", ".join([depth, *extras])
+
+
+def table(results: Sequence[dict]) -> str:
+    """The measurements in Markdown, a row each."""
+    head = ["sizes", "model", "gradient", "precision", "ms/step", "spread", "tokens/s"]
+    head += ["units", "of matrix rate", "peak memory"]
+    with_plain = any("plain" in result for result in results)
+    head += ["plain ms/step", "plain / this"] if with_plain else []
+    rows = []
+    for found in results:
+        train, ms = found["train"], 1000 * found["seconds_per_step"]
+        row = [found["name"], found["model"]["model"], _schedule(train), train["precision"]]
+        row += [f"{ms:,.1f}", f"{1000 * found['fastest']:,.1f} to {1000 * found['slowest']:,.1f}"]
+        row += [f"{found['tokens_per_s']:,.0f}", f"{found['units']:.2f}"]
+        row += [f"{found['utilization']:.0%}", f"{found['peak_memory_bytes'] / 2**30:.2f} GiB"]
+        if with_plain:
+            plain = found.get("plain")
+            row += [f"{1000 * plain['seconds_per_step']:,.1f}"] if plain else [""]
+            row += [f"{plain['ratio']:.2f}"] if plain else [""]
+        rows.append(row)
+    return markdown(head, rows, n_words=4)
+
+
+def split_table(results: Sequence[dict]) -> str:
+    """Where the time goes, in Markdown: a row for each measurement, a column for each part."""
+    parts = list(dict.fromkeys(part for found in results for part in found["split"]))
+    rows = [
+        [found["name"], found["model"]["model"], _schedule(found["train"])]
+        + [found["train"]["precision"]]
+        + [f"{found['split'].get(part, 0):.0%}" for part in parts]
+        for found in results
+    ]
+    return markdown(["sizes", "model", "gradient", "precision", *parts], rows, n_words=4)
+
+
+def main(argv: list[str]) -> None:
+    options = parse(argv)
+    names, out = options.pop("names"), options.pop("out")
+    planned = list(cases(names, options))
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
+    device = torch.device("cuda" if options.get("cuda") else "cpu")
+    report = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(device),
+        **environment(),
+        "results": [],
+    }
+    with Progress(len(planned), "measuring", unit="case") as progress:
+        for case in planned:
+            progress.update(0, note=label(case))
+            report["results"].append(measured(case))
+            progress.update()
+            if out:  # after every case, so that nothing is lost on a Ctrl-C
+                write_text(out, json.dumps(report, indent=1) + "\n")
+    print(table(report["results"]), split_table(report["results"]), sep="\n", end="")
+
+
+def parse(argv: list[str]) -> dict:
+    parser = Parser(
+        prog="python -m rmt.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", choices=NAMED, metavar="SIZES", help=", ".join(NAMED))
+    several = {"nargs": "+", "metavar": "NAME"}
+    parser.add_argument("--models", choices=MODELS, default=["rmt"], **several)
+    parser.add_argument("--bptt", type=int, nargs="+", default=[1], metavar="N")
+    precisions = ("fp32", "bf16", "fp16")
+    parser.add_argument("--precisions", choices=precisions, default=["bf16"], **several)
+    parser.add_argument("--steps", type=int, default=10, help="steps timed (default: 10)")
+    parser.add_argument(
+        "--against", choices=["plain"], help="alternate with the plain model in fp32 (rmt/plain.py)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the measurements")
+    parser.add_options(ModelConfig)
+    parser.add_options(TrainConfig)
+    parser.add_options(TaskConfig)
+    options = parser.parse(argv)
+    for name, other in (("model", "models"), ("precision", "precisions"), ("dataset", "SIZES")):
+        if name in options:
+            raise UsageError(f"say --{other} here, not --{name}".replace("--SIZES", "SIZES"))
+    if options["steps"] < 1:
+        raise UsageError(f"steps must be at least 1, but it is {options['steps']}")
+    return options
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,193 @@
+"""One case of the benchmark: training steps of a model on made-up data, measured."""
+
+import os
+import platform
+import resource
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rmt.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.data.corpora import Corpus
+from rmt.data.tasks import TaskData, make_task
+from rmt.data.vocabulary import Vocabulary
+from rmt.flops import matrix_rate, step_flops, wait_for
+from rmt.mem_transformer import MemTransformerLM
+from rmt.metrics import in_train_protocol
+from rmt.plain import PlainModel
+from rmt.precision import DTYPES
+from rmt.progress import Progress
+from rmt.time_split import part, time_split
+from rmt.trainer import Trainer
+from rmt.workloads import AlgorithmicTask, LanguageModelling, Workload
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured. task: the samples of an algorithmic task; steps: how many are timed."""
+
+    name: str
+    model: ModelConfig
+    train: TrainConfig
+    task: TaskConfig | None = None
+    steps: int = 10
+    against_plain: bool = False
+
+
+def measure(case: Case) -> dict:
+    """Time training steps in this process, which should be new: peak memory is the process's.
+
+    Against the plain model in fp32, its steps alternate with those of the case. Times are in
+    seconds, memory in bytes, rates in operations per second.
+    """
+    device = torch.device("cuda" if case.train.cuda else "cpu")
+    trainer = _trainer(case, MemTransformerLM, device)
+    n_segments = len(trainer.reader.next(trainer.chunks[0].segments_per_step).segments)
+    n_computed = n_segments  # with those that are replayed
+    if case.train.bptt_mode == "replay" and case.train.bptt_unrolls > 0 and case.task is None:
+        n_computed += case.train.bptt_unrolls
+    _mark(trainer)
+    step = _stepper(trainer)
+    for _ in range(_n_warmup(case)):
+        step()
+    peak_memory = _peak_memory(device)
+
+    rates = {dtype: [matrix_rate(dtype, device)] for dtype in _dtypes(case)}
+    plain = _stepper(_trainer(_in_fp32(case), PlainModel, device)) if case.against_plain else None
+    for _ in range(_n_warmup(case) if plain else 0):
+        plain()
+    times, plain_times = [], []
+    for _ in range(case.steps):
+        times.append(_timed(step, device))
+        if plain:
+            plain_times.append(_timed(plain, device))
+    for dtype, found in rates.items():
+        found.append(matrix_rate(dtype, device))
+    fp32_rate, own_rate = (statistics.mean(rates[dtype]) for dtype in _dtypes(case))
+
+    seconds = statistics.median(times)
+    flops = step_flops(case.model, case.train, n_computed)
+    n_tokens = case.train.batch_size * case.train.tgt_len * n_segments
+    result = {
+        "name": case.name,
+        "model": {k: v for k, v in asdict(case.model).items() if k != "n_token"},
+        "n_token": case.model.n_token,
+        "train": case.train.recorded(),
+        "n_all_param": trainer.model.n_parameters(),
+        "steps": case.steps,
+        "segments_per_step": n_segments,
+        "seconds_per_step": seconds,
+        "fastest": min(times),
+        "slowest": max(times),
+        "tokens_per_s": n_tokens / seconds,
+        "layer_flops_per_step": flops,
+        "fp32_matrix_rate": fp32_rate,
+        "matrix_rate": own_rate,
+        "units": seconds * fp32_rate / flops,
+        "utilization": flops / seconds / own_rate,
+        "peak_memory_bytes": peak_memory,
+        "split": time_split(trainer.model, step, device),
+    }
+    if plain:
+        ratios = [slow / fast for slow, fast in zip(plain_times, times, strict=True)]
+        result["plain"] = {
+            "seconds_per_step": statistics.median(plain_times),
+            "ratio": statistics.median(ratios),
+            "lowest_ratio": min(ratios),
+            "highest_ratio": max(ratios),
+        }
+    return result
+
+
+def machine(device: torch.device) -> dict:
+    """Where a measurement was made."""
+    name = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = models[0] if models else name
+    found = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+# --- what is trained -----------------------------------------------------------------------------
+
+
+def _trainer(case: Case, model_class: type, device: torch.device) -> Trainer:
+    torch.manual_seed(case.train.seed)
+    model = model_class(case.model).to(device)
+    return Trainer(model, case.model, case.train, _workload(case), device)
+
+
+def _workload(case: Case) -> Workload:
+    random = np.random.default_rng(case.train.seed)
+    if case.task is not None:
+        task = make_task(case.train.dataset, case.task)
+        samples = task.generate(random, 8 * case.train.batch_size)
+        return AlgorithmicTask(TaskData(task, "made up", {"train": samples}), case.train)
+    n_steps = 2 * _n_warmup(case) + case.steps + 2
+    n_segments = n_steps * (case.train.bptt_unrolls + 1) + 1
+    n_ids = case.train.batch_size * (case.train.tgt_len * n_segments + 1)
+    splits = {"train": zipf_ids(random, case.model.n_token, n_ids)}
+    vocabulary = Vocabulary(())
+    corpus = Corpus(case.train.dataset, "made up", vocabulary, splits, True, case.model.cutoffs)
+    return LanguageModelling(corpus, case.train, in_train_protocol(case.model, case.train))
+
+
+def zipf_ids(random: np.random.Generator, n_token: int, n_ids: int) -> np.ndarray:
+    """Ids as frequent as words are, about: int32 [n_ids].
+
+    Proportional to 1 / (rank + 2.7)^1.2, so that of 267,735 words the 20,000 most frequent are
+    nine tenths of the text.
+    """
+    frequency = (np.arange(n_token) + 3.7) ** -1.2
+    return random.choice(n_token, n_ids, p=frequency / frequency.sum()).astype(np.int32)
+
+
+def _in_fp32(case: Case) -> Case:
+    return replace(case, train=replace(case.train, precision="fp32"))
+
+
+def _dtypes(case: Case) -> tuple[torch.dtype, torch.dtype]:
+    """fp32 and the precision of the case."""
+    return torch.float32, DTYPES.get(case.train.precision, torch.float32)
+
+
+# --- stopwatch -----------------------------------------------------------------------------------
+
+
+def _n_warmup(case: Case) -> int:
+    """Steps until every step replays as many segments as the next, and one more."""
+    return max(0, case.train.bptt_unrolls) + 3
+
+
+def _mark(trainer: Trainer) -> None:
+    """Mark what time_split can't see in the model."""
+    trainer.reader.next = part("data")(trainer.reader.next)
+    trainer.update_weights = part("optimizer")(trainer.update_weights)
+
+
+def _stepper(trainer: Trainer):
+    progress = Progress(1, "", shown=False)
+    return lambda: trainer.train_step(progress)
+
+
+def _timed(step, device: torch.device) -> float:
+    wait_for(device)
+    started = time.perf_counter()
+    step()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,167 @@
+"""The benchmark: counted operations, the split by part, cases, and what it prints and keeps."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import LENGTHS, tiny_config, tiny_segments
+from programs import assert_one_sentence, run
+from rmt import bench, measure
+from rmt.config import TrainConfig
+from rmt.flops import layer_flops, matrix_rate, step_flops
+from rmt.plain import PlainModel
+from rmt.time_split import part, time_split
+
+TINY = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 12".split()
+
+
+# Counting
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_counted_operations_are_those_that_pytorch_counts(name):
+    """Of all rows, with a full cache; the embedding and the softmax are left out."""
+    config = tiny_config(name)
+    model, segments = PlainModel(config), tiny_segments([9, 9], n_streams=3)
+    _, state = model(*segments[0])
+    with FlopCounterMode(display=False) as counter:
+        model(*segments[1], state)
+    of_softmax = 2 * (3 * 9) * config.d_model * config.n_token
+    assert counter.get_total_flops() - of_softmax == layer_flops(config, 9, 3)
+
+
+def test_a_steps_operations_are_three_times_those_of_its_segments():
+    """And chunks of the batch each have their own projection of the distances."""
+    model = tiny_config("rmt")
+    config = TrainConfig(tgt_len=9, batch_size=4)
+    assert step_flops(model, config, 3) == 3 * 3 * layer_flops(model, 9, 4)
+    chunks = replace(config, batch_chunk=2)
+    assert step_flops(model, chunks, 3) == 3 * 3 * 2 * layer_flops(model, 9, 2)
+
+
+def test_the_rate_is_operations_per_second():
+    assert 1e8 < matrix_rate(torch.float32, torch.device("cpu"), seconds=0.0) < 1e15
+
+
+# The split
+
+
+def test_the_split_finds_where_the_time_goes():
+    """Of a model in which one part is made much larger than all others."""
+    shares = {}
+    for large in ({"d_inner": 20_000}, {"n_token": 20_000}):
+        config = replace(tiny_config("rmt", dropout=0.1), **large)
+        model, segments = PlainModel(config).train(), tiny_segments([20], n_streams=4)
+
+        def step(model=model, segments=segments):
+            with part("something else"):
+                torch.ones(10).sum()
+            model(*segments[0])[0].mean().backward()
+
+        shares[next(iter(large))] = found = time_split(model, step, torch.device("cpu"))
+        assert sum(found.values()) == pytest.approx(1)
+        assert min(found.values()) >= 0
+        assert {"attention", "feed-forward", "softmax", "dropout", "something else"} <= {*found}
+    assert shares["d_inner"]["feed-forward"] > shares["n_token"]["feed-forward"]
+    assert shares["n_token"]["softmax"] > shares["d_inner"]["softmax"]
+
+
+def test_the_split_leaves_no_marks():
+    model = PlainModel(tiny_config("rmt"))
+    time_split(model, lambda: model(*tiny_segments([5])[0]), torch.device("cpu"))
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+# Cases
+
+
+def cases_of(*argv: str) -> list[measure.Case]:
+    options = bench.parse(list(argv))
+    options.pop("out")
+    return list(bench.cases(options.pop("names"), options))
+
+
+def test_every_combination_is_a_case_once():
+    found = cases_of(
+        *"wt103 enwik8 --models baseline trxl rmt --bptt 0 3 --precisions fp32 bf16".split()
+    )
+    assert [bench.label(case) for case in found[::2]] == [
+        f"{name} {model}"
+        for name in ("wt103", "enwik8")
+        for model in ("baseline BPTT-0", "trxl BPTT-0", "rmt BPTT-0", "rmt BPTT-3")
+    ]
+    assert {case.train.precision for case in found[::2]} == {"fp32"}
+    assert {case.train.precision for case in found[1::2]} == {"bf16"}
+
+
+def test_the_named_sizes_are_the_papers():
+    wt103, enwik8, copy = cases_of("wt103", "enwik8", "copy")
+    sizes = [
+        measure.MemTransformerLM(replace(case.model, mem_len=0, model="baseline")).n_parameters()
+        for case in (wt103, enwik8)
+    ]
+    assert sizes == [151_107_538, 41_055_436]
+    assert (copy.train.tgt_len, copy.train.bptt_unrolls, copy.model.mem_len) == (12, -1, 12)
+
+
+def test_words_are_as_frequent_as_words():
+    ids = measure.zipf_ids(np.random.default_rng(0), 267_735, 20_000)
+    assert ids.dtype == np.int32
+    assert 0 <= ids.min() <= ids.max() < 267_735
+    assert 0.88 < (ids < 20_000).mean() < 0.96
+
+
+# The program
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Measure here: a new process takes seconds to begin."""
+    monkeypatch.setattr(bench, "measured", measure.measure)
+    rate = lambda dtype, device: 1e9 if dtype == torch.float32 else 4e9  # noqa: E731
+    monkeypatch.setattr(measure, "matrix_rate", rate)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("flags", ["enwik8 --bptt 2 --batch_size 2", "copy --batch_size 3 --n 6"])
+def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
+    outcome = run(
+        bench.main, *flags.split(), *TINY, *"--steps 2 --precisions bf16 --against plain".split(),
+        *("--tgt_len", 7) if "enwik8" in flags else (), "--out", tmp_path / "speed.json",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert f"| {flags.split()[0]} | rmt |" in outcome.out
+    kept = json.loads((tmp_path / "speed.json").read_text())
+    assert {"date", "machine", "versions", "git_commit"} <= {*kept}
+    (found,) = kept["results"]
+    seconds, flops = found["seconds_per_step"], found["layer_flops_per_step"]
+    assert found["fastest"] <= seconds <= found["slowest"]
+    assert found["units"] == pytest.approx(seconds / (flops / 1e9))
+    assert found["utilization"] == pytest.approx(flops / seconds / 4e9)
+    if "enwik8" in flags:
+        assert found["tokens_per_s"] == pytest.approx(2 * 7 / seconds)
+        own = measure.ModelConfig.from_record(found["model"] | {"n_token": found["n_token"]})
+        assert flops == 3 * 3 * layer_flops(own, 7, 2), "two segments are replayed"
+    else:
+        assert found["tokens_per_s"] == pytest.approx(3 * 18 / seconds)
+    assert found["plain"]["lowest_ratio"] <= found["plain"]["ratio"]
+    assert {"attention", "optimizer", "data"} <= {*found["split"]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("wt104", "invalid choice: 'wt104'"),
+        ("enwik8 --model rmt", "say --models here, not --model"),
+        ("enwik8 --dataset copy", "say SIZES here, not --dataset"),
+        ("enwik8 --steps 0", "steps must be at least 1"),
+        ("enwik8 --batch_size 3 --batch_chunk 2", "does not divide"),
+    ],
+)
+def test_wrong_use_is_one_sentence(flags, expected):
+    assert expected in assert_one_sentence(run(bench.main, *flags.split()))
