@@ -1,15 +1,17 @@
 """Settings under one name: --recipe fast trains an algorithmic task in minutes on two CPU cores.
 
 The paper's own settings are in run_scripts/run_copy.sh and its neighbours; there a run took hours
-to days on a GPU (paper, appendix A.1). With these, minutes of training until RMT solves a task, by
-the logs in results/runs/tasks-fast:
+to days on a GPU (paper, appendix A.1). With these it took RMT, in minutes of training by the logs
+in results/runs/tasks-fast,
 
-    reverse, n 24    4 segments 5, 6 segments 9      both cores of an otherwise idle machine
-    copy, n 24       6 segments 2 to 3               one core of two, the other busy, from here on
-    retrieval        2 segments 16, 5 segments 21
-    copy, n 120      9 segments 27
-    copy, n 360      9 segments 76, 0.83 of the tokens right
-    quadratic        6 segments 112, 0.28 of the equations solved
+    on both cores of an otherwise idle machine
+        copy, n 24        6 segments 2
+        reverse, n 24     4 segments 5, 6 segments 9
+    on one core, the other one busy
+        retrieval         2 segments 16, 5 segments 21
+        copy, n 120       9 segments 27
+        copy, n 360       9 segments 76, for 0.83 of the tokens
+        quadratic         6 segments 112, for 0.28 of the equations
 """
 
 from rmt.config import TASKS
