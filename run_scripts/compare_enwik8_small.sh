@@ -38,5 +38,6 @@ run rmt10-bptt1 --model rmt --mem_len 10 --bptt_unrolls 1 "$@"
 run rmt10-bptt3 --model rmt --mem_len 10 --bptt_unrolls 3 "$@"
 run trxl64-rmt10-bptt1 --model trxl_rmt --cache_len 64 --mem_len 10 --bptt_unrolls 1 "$@"
 
-"$PYTHON" -m rmt.tables runs "$RUNS" --without_speed | tee "$ROOT/results/tables/enwik8-small.md"
+keep_output "$ROOT/results/tables/enwik8-small.md" \
+    "$PYTHON" -m rmt.tables runs "$RUNS" --without_speed
 "$PYTHON" -m rmt.figures curves "$RUNS" --out "$ROOT/results/figures/enwik8-small.png"

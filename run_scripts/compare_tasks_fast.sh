@@ -99,10 +99,8 @@ for group in "${@:-short}"; do
     [[ "$group" =~ ^(short|bptt|lessons|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
 done
 for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
-table="$ROOT/results/tables/tasks-fast.md"
-"$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed >"$table.new"
-mv "$table.new" "$table"
-cat "$table"
+keep_output "$ROOT/results/tables/tasks-fast.md" \
+    "$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed
 for figure in figure4 figure5; do
     "$PYTHON" -m rmt.figures "$figure" "$RUNS" --out "$ROOT/results/figures/tasks-fast-$figure.png"
 done

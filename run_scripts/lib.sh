@@ -172,6 +172,18 @@ algorithmic_task() {
     exec "$PYTHON" -m rmt.train "${flags[@]}"
 }
 
+# keep_output FILE COMMAND...: print what the command prints, and keep it in FILE if it succeeds.
+keep_output() {
+    local file="$1"
+    shift
+    "$@" >"$file.new" || {
+        rm "$file.new"
+        return 1
+    }
+    mv "$file.new" "$file"
+    cat "$file"
+}
+
 # restart_flag FOLDER: print --restart if an interrupted run is there.
 restart_flag() {
     [[ ! -e "$1/last" ]] || echo --restart

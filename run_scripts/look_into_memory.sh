@@ -18,7 +18,6 @@ mkdir -p "$RESULTS/tables"
 # look NAME FLAGS...: train a run if need be, then draw it.
 look() {
     local name="$1" work_dir="$ROOT/runs/memory/$1" logs="$RESULTS/runs/memory/$1"
-    local table="$RESULTS/tables/memory-$name.md"
     shift
     echo
     echo "== $name"
@@ -29,10 +28,13 @@ look() {
     fi
     mkdir -p "$logs"
     cp "$work_dir"/{config.json,metrics.jsonl,log.txt,result.json} "$logs"
-    "$PYTHON" -m rmt.figures attention --work_dir "$work_dir" \
-        --out "$RESULTS/figures/memory-$name.png" | grep -v '\.png$' >"$table.new"
-    mv "$table.new" "$table"
-    cat "$table"
+    keep_output "$RESULTS/tables/memory-$name.md" \
+        draw "$work_dir" "$RESULTS/figures/memory-$name.png"
+}
+
+# draw WORK_DIR FILE: draw the attention, and print the operations found in it.
+draw() {
+    "$PYTHON" -m rmt.figures attention --work_dir "$1" --out "$2" | grep -v '\.png$'
 }
 
 for seed in ${SEEDS:-1 2 3}; do

@@ -159,6 +159,7 @@ def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
         ("wt104", "invalid choice: 'wt104'"),
         ("enwik8 --model rmt", "say --models here, not --model"),
         ("enwik8 --dataset copy", "say SIZES here, not --dataset"),
+        ("enwik8 --bptt_unrolls 3", "say --bptt here, not --bptt_unrolls"),
         ("enwik8 --steps 0", "steps must be at least 1"),
         ("enwik8 --batch_size 3 --batch_chunk 2", "does not divide"),
     ],

@@ -132,9 +132,8 @@ class _Read(torch.autograd.Function):
         """content, position: the scaled queries, each with its bias. mask [Q, K]: 0 or -inf. kept:
         what dropout multiplies the weights by, [H, B, Q, K], or None. All contiguous.
         """
-        n_heads, n_streams, n_queries, _ = content_HBQd.shape
         by_distance = _streams_joined(position_HBQd) @ distance_HRd.mT
-        by_distance = by_distance.view(n_heads, n_streams, n_queries, -1)
+        by_distance = by_distance.unflatten(1, position_HBQd.shape[1:3])
         scores_HBQK = align_distances(by_distance, mask.shape[1]) + mask
         scores_HBQK.flatten(0, 1).baddbmm_(content_HBQd.flatten(0, 1), key_HBKd.flatten(0, 1).mT)
         weights_HBQK = scores_HBQK.softmax(-1)

@@ -17,16 +17,18 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import product
 from pathlib import Path
 
 import torch
 
 from rmt.cli import Parser, pick
-from rmt.config import MODELS, ModelConfig, TaskConfig, TrainConfig, check_together
+from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfig, check_together
 from rmt.data.corpora import WT103_CUTOFFS
 from rmt.data.tasks import make_task
 from rmt.errors import UsageError, run_program
-from rmt.measure import Case, machine, measure
+from rmt.hardware import machine
+from rmt.measure import Case, measure
 from rmt.progress import Progress
 from rmt.run_folder import environment, write_text
 from rmt.tables import markdown
@@ -49,6 +51,11 @@ NAMED = {
     },
 }
 COMMON = {"dropout": 0.1, "seed": 1}
+# Options of rmt.train of which a measurement takes several.
+INSTEAD = {
+    **{"dataset": "SIZES", "model": "--models"},
+    **{"bptt_unrolls": "--bptt", "precision": "--precisions"},
+}
 
 
 def cases(names: Sequence[str], options: dict) -> Iterator[Case]:
@@ -59,13 +66,18 @@ def cases(names: Sequence[str], options: dict) -> Iterator[Case]:
     for name in names:
         sizes = COMMON | {"dataset": name} | NAMED[name]
         for model in options["models"]:
-            mode = {"bptt_mode": options.get("bptt_mode", "replay")}
-            depths = options["bptt"] if model in ("rmt", "trxl_rmt") else [0]
-            for depth in depths if "bptt_unrolls" not in sizes else [sizes["bptt_unrolls"]]:
-                for precision in options["precisions"]:
-                    own = {"model": model, "bptt_unrolls": depth, "precision": precision}
-                    own |= {"mem_len": 0} if model == "baseline" else {}
-                    yield _case(name, sizes | own | mode | options)
+            memory = {"mem_len": 0} if model == "baseline" else {}
+            depths = _depths(sizes, model, options["bptt"])
+            for depth, precision in product(depths, options["precisions"]):
+                own = {"model": model, "bptt_unrolls": depth, "precision": precision}
+                yield _case(name, sizes | memory | own | options)
+
+
+def _depths(sizes: dict, model: str, asked: Sequence[int]) -> Sequence[int]:
+    """A task's gradient flows through whole samples, in any model."""
+    if "bptt_unrolls" in sizes:
+        return [sizes["bptt_unrolls"]]
+    return asked if model in WRITE_MEMORY else [0]
 
 
 def _case(name: str, options: dict) -> Case:
@@ -180,9 +192,9 @@ def parse(argv: list[str]) -> dict:
     parser.add_options(TrainConfig)
     parser.add_options(TaskConfig)
     options = parser.parse(argv)
-    for name, other in (("model", "models"), ("precision", "precisions"), ("dataset", "SIZES")):
+    for name, instead in INSTEAD.items():
         if name in options:
-            raise UsageError(f"say --{other} here, not --{name}".replace("--SIZES", "SIZES"))
+            raise UsageError(f"say {instead} here, not --{name}")
     if options["steps"] < 1:
         raise UsageError(f"steps must be at least 1, but it is {options['steps']}")
     return options

@@ -13,6 +13,7 @@ from rmt.errors import UsageError
 from rmt.paths import project_root
 
 MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
+WRITE_MEMORY = ("rmt", "trxl_rmt")
 TEXTS = ("wt103", "enwik8", "text8", "text", "pydoc")
 TASKS = ("copy", "reverse", "retrieval", "quadratic")
 DATASETS = TEXTS + TASKS
@@ -139,7 +140,7 @@ class ModelConfig:
     @property
     def writes_memory(self) -> bool:
         """Whether write memory carries gradient from a segment to the one before it."""
-        return self.model in ("rmt", "trxl_rmt")
+        return self.model in WRITE_MEMORY
 
 
 @dataclass(frozen=True)

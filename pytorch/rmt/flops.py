@@ -6,6 +6,7 @@ import time
 import torch
 
 from rmt.config import ModelConfig, TrainConfig
+from rmt.hardware import wait_for
 
 
 def layer_flops(config: ModelConfig, n_tokens: int, n_streams: int) -> int:
@@ -48,9 +49,3 @@ def matrix_rate(dtype: torch.dtype, device: torch.device, seconds: float = 0.5) 
         wait_for(device)
         rates.append(2 * size**3 / (time.perf_counter() - before))
     return statistics.median(rates)
-
-
-def wait_for(device: torch.device) -> None:
-    """Until the device has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,12 +1,8 @@
 """One case of the benchmark: training steps of a model on made-up data, measured."""
 
-import os
-import platform
-import resource
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +11,8 @@ from rmt.config import ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import Corpus
 from rmt.data.tasks import TaskData, make_task
 from rmt.data.vocabulary import Vocabulary
-from rmt.flops import matrix_rate, step_flops, wait_for
+from rmt.flops import matrix_rate, step_flops
+from rmt.hardware import peak_memory, wait_for
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import in_train_protocol
 from rmt.plain import PlainModel
@@ -46,15 +43,15 @@ def measure(case: Case) -> dict:
     """
     device = torch.device("cuda" if case.train.cuda else "cpu")
     trainer = _trainer(case, MemTransformerLM, device)
-    n_segments = len(trainer.reader.next(trainer.chunks[0].segments_per_step).segments)
+    n_segments = trainer.chunks[0].segments_per_step
     n_computed = n_segments  # with those that are replayed
-    if case.train.bptt_mode == "replay" and case.train.bptt_unrolls > 0 and case.task is None:
-        n_computed += case.train.bptt_unrolls
+    if case.train.bptt_mode == "replay":
+        n_computed += max(0, case.train.bptt_unrolls)
     _mark(trainer)
     step = _stepper(trainer)
     for _ in range(_n_warmup(case)):
         step()
-    peak_memory = _peak_memory(device)
+    memory = peak_memory(device)
 
     rates = {dtype: [matrix_rate(dtype, device)] for dtype in _dtypes(case)}
     plain = _stepper(_trainer(_in_fp32(case), PlainModel, device)) if case.against_plain else None
@@ -89,7 +86,7 @@ def measure(case: Case) -> dict:
         "matrix_rate": own_rate,
         "units": seconds * fp32_rate / flops,
         "utilization": flops / seconds / own_rate,
-        "peak_memory_bytes": peak_memory,
+        "peak_memory_bytes": memory,
         "split": time_split(trainer.model, step, device),
     }
     if plain:
@@ -101,20 +98,6 @@ def measure(case: Case) -> dict:
             "highest_ratio": max(ratios),
         }
     return result
-
-
-def machine(device: torch.device) -> dict:
-    """Where a measurement was made."""
-    name = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else name
-    found = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
 
 
 # --- what is trained -----------------------------------------------------------------------------
@@ -185,9 +168,3 @@ def _timed(step, device: torch.device) -> float:
     step()
     wait_for(device)
     return time.perf_counter() - started
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

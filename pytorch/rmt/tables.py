@@ -8,7 +8,6 @@ tasks: runs on the algorithmic tasks, a row per configuration, with the authors'
 
 import statistics
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from rmt.cli import Parser
@@ -47,11 +46,10 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
 
 def _by_configuration(runs: list[LoggedRun]) -> list[list[LoggedRun]]:
     """Runs that differ by their seed alone, together; in the order they were first seen in."""
-    order = {}
+    groups = {}
     for run in runs:
-        order.setdefault(run.configuration, len(order))
-    in_order = sorted(runs, key=lambda run: order[run.configuration])
-    return [list(same) for _, same in groupby(in_order, key=lambda run: run.configuration)]
+        groups.setdefault(run.configuration, []).append(run)
+    return list(groups.values())
 
 
 def _row(runs: list[LoggedRun], added: str) -> list[str]:

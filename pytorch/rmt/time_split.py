@@ -24,6 +24,7 @@ PARTS = {
 }
 OTHER = "other"
 MARK = "part: "  # what the names of marked stretches begin with
+BACKWARD = "autograd::engine::evaluate_function"  # and those of a node's backward pass
 
 
 def part(name: str) -> record_function:
@@ -43,11 +44,10 @@ def time_split(model: nn.Module, step: Callable[[], None], device: torch.device)
         step()
     events = found.events()
     part_of_node = _parts_of_nodes(events)
+    spent = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     times = Counter()
     for event in events:
-        on_gpu = device.type == "cuda"
-        time = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        times[_part_of(event, part_of_node)] += time
+        times[_part_of(event, part_of_node)] += getattr(event, spent)
     total = sum(times.values())
     return {name: time / total for name, time in times.most_common()}
 
@@ -85,18 +85,6 @@ def _marked(model: nn.Module):
             handle.remove()
 
 
-def _mark_around(event) -> str | None:
-    while event is not None:
-        if event.name.startswith(MARK):
-            return event.name.removeprefix(MARK)
-        event = event.cpu_parent
-    return None
-
-
-def _backward(event) -> bool:
-    return event.name.startswith("autograd::engine::evaluate_function")
-
-
 def _parts_of_nodes(events) -> dict[int, str]:
     """The part that made each node of the autograd graph, by the node's number.
 
@@ -104,22 +92,21 @@ def _parts_of_nodes(events) -> dict[int, str]:
     """
     parts = {}
     for event in sorted(events, key=lambda event: event.time_range.start):
-        if event.sequence_nr >= 0 and not _in_backward(event):
-            parts[event.sequence_nr] = _mark_around(event) or OTHER
+        if event.sequence_nr >= 0 and _around(event, BACKWARD) is None:
+            parts[event.sequence_nr] = _part_of(event, {})
     return parts
 
 
-def _in_backward(event):
-    while event is not None:
-        if _backward(event):
-            return event
-        event = event.cpu_parent
-    return None
-
-
 def _part_of(event, part_of_node: dict[int, str]) -> str:
-    marked = _mark_around(event)
-    if marked:
-        return marked
-    node = _in_backward(event)
-    return part_of_node.get(node.sequence_nr, OTHER) if node else OTHER
+    mark = _around(event, MARK)
+    if mark is not None:
+        return mark.name.removeprefix(MARK)
+    node = _around(event, BACKWARD)
+    return OTHER if node is None else part_of_node.get(node.sequence_nr, OTHER)
+
+
+def _around(event, prefix: str):
+    """The innermost event around this one, or itself, whose name begins so; None without any."""
+    while event is not None and not event.name.startswith(prefix):
+        event = event.cpu_parent
+    return event

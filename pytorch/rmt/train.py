@@ -5,7 +5,6 @@ test split, kept in the run folder's result.json.
 """
 
 import os
-import resource
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -19,6 +18,7 @@ from rmt.cli import Parser, pick
 from rmt.config import TASKS, ModelConfig, TaskConfig, TrainConfig, check_together
 from rmt.data.tasks import load_task
 from rmt.errors import UsageError, run_program
+from rmt.hardware import peak_memory
 from rmt.interruption import Interrupted, Interruption
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import in_train_protocol
@@ -219,10 +219,8 @@ def summary(
     """What result.json says beside sizes and versions: settings, cost and scores."""
     if trainer.device.type == "cuda":
         device = torch.cuda.get_device_name(trainer.device)
-        peak_memory = torch.cuda.max_memory_allocated(trainer.device)
     else:
         device = f"CPU, {torch.get_num_threads()} threads"
-        peak_memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "dataset": config.dataset,
         "data": config.recorded()["data"],
@@ -236,7 +234,7 @@ def summary(
         "tokens": trainer.tokens,
         "seconds": round(trainer.seconds, 1),
         "tokens_per_s": round(trainer.tokens / trainer.seconds, 1),
-        "peak_memory_bytes": peak_memory,
+        "peak_memory_bytes": peak_memory(trainer.device),
         "device": device,
         "processes": distributed.world_size(),
         "n_nonfinite": trainer.n_nonfinite,
