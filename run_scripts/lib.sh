@@ -12,7 +12,8 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$ROOT/pytorch${PYTHONPATH:+:$PYTHONPATH}"
 
 # Without these glibc hands large blocks back to the kernel after every layer and fetches them
-# again, page by page.
+# again, page by page; and pages are of 4 KiB where they could be of 2 MiB.
+export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-4294967296}"
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}"
 

@@ -1,5 +1,7 @@
 """The model's short cuts against the same model without them: losses, states and gradients."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from models import LENGTHS, tiny_config, tiny_model, tiny_segments
 from rmt.dropout import Dropout
 from rmt.plain import PlainModel
 from rmt.recurrence import Stream, Unrolled
+from rmt.word_weights import gradients_in_place
 
 CUTOFFS = {"cutoffs": (5, 11)}
 ADAPTIVE = CUTOFFS | {"d_embed": 6}
@@ -24,14 +27,17 @@ def steps(model, segments, n_unrolls: int, mode: str) -> list[torch.Tensor]:
     """Losses of every step, the states' tensors at the end, and the sum of all gradients."""
     stream, losses = Stream(n_unrolls, mode), []
     for start in range(0, len(segments), stream.segments_per_step):
-        nll = stream.step(Unrolled(model), segments[start : start + stream.segments_per_step])
-        nll.mean().backward()
+        with nullcontext() if isinstance(model, PlainModel) else gradients_in_place():
+            nll = stream.step(Unrolled(model), segments[start : start + stream.segments_per_step])
+            nll.mean().backward()
         losses.append(nll.detach())
     gradients = [parameter.grad for parameter in model.parameters()]
     return [*losses, *stream.tensors().values(), *gradients]
 
 
-@pytest.mark.parametrize("changes", [{}, CUTOFFS, ADAPTIVE, {"pre_lnorm": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, CUTOFFS, ADAPTIVE, ADAPTIVE | {"not_tied": True}, {"pre_lnorm": True}]
+)
 @pytest.mark.parametrize(("n_unrolls", "mode"), [(0, "replay"), (2, "replay"), (2, "window")])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_losses_states_and_gradients_are_the_plain_models(name, n_unrolls, mode, changes):

@@ -207,19 +207,41 @@ def test_a_bad_step_does_not_spoil_the_mean_of_its_interval(tiny, tmp_path, bad_
 
 
 def test_bad_gradients_of_a_finite_loss(tiny, tmp_path, monkeypatch):
-    real, calls = torch.nn.utils.clip_grad_norm_, []
+    real, calls = torch.nn.utils.get_total_norm, []
 
-    def clip(parameters, *args):
-        parameters = list(parameters)
+    def total_norm(gradients, *args):
         calls.append(1)
         if len(calls) == 2:
-            parameters[0].grad[0] = math.inf
-        return real(parameters, *args)
+            gradients[0][0] = math.inf
+        return real(gradients, *args)
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", total_norm)
     assert run(train.main, *tiny, *RMT, "--work_dir", tmp_path).status == 0
     assert result(tmp_path)["n_nonfinite"] == 1
     assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
+
+
+@pytest.mark.parametrize("clip", [1e9, 1e-3])
+def test_the_norm_of_the_gradient_is_limited(clip, tiny, tmp_path, monkeypatch):
+    """As clip_grad_norm_ does; below the limit nothing is touched."""
+    found, real = [], Trainer._clip
+
+    def clipped(trainer):
+        weights = [weight for weight in trainer.model.parameters() if weight.grad is not None]
+        twins = [torch.zeros_like(weight) for weight in weights]
+        for twin, weight in zip(twins, weights, strict=True):
+            twin.grad = weight.grad.clone()
+        norm = torch.nn.utils.clip_grad_norm_(twins, clip).item()
+        assert real(trainer) == norm
+        for twin, weight in zip(twins, weights, strict=True):
+            assert torch.equal(twin.grad, weight.grad)
+        found.append(norm)
+        return norm
+
+    monkeypatch.setattr(Trainer, "_clip", clipped)
+    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 2, "--clip", clip]
+    assert run(train.main, *flags).status == 0
+    assert len(found) == 2
 
 
 def test_a_bad_step_starts_new_streams(tiny, tmp_path, bad_losses, monkeypatch):

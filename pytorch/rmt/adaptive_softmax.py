@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmt.word_weights import Words, split
+
 
 class AdaptiveSoftmax(nn.Module):
     """Word probabilities from hidden states.
@@ -50,10 +52,10 @@ class AdaptiveSoftmax(nn.Module):
         cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head
         column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
         nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
-        for i, (weight, bias) in enumerate(tails, start=1):
+        for i, (words, bias) in enumerate(tails, start=1):
             rows = (cluster_N == i).nonzero().squeeze(1)
             if len(rows):
-                logits = _logits(hidden_ND[rows], weight, bias, tail_projection_DE)
+                logits = _logits(hidden_ND[rows], words, bias, tail_projection_DE)
                 target = targets_N[rows] - self.bounds[i]
                 in_cluster = F.cross_entropy(logits, target, reduction="none")
                 nll_N = nll_N.index_add(0, rows, in_cluster)
@@ -66,31 +68,30 @@ class AdaptiveSoftmax(nn.Module):
         head, tails = self._parts(weight_VE)
         head_log_probs = F.log_softmax(self._head_logits(hidden_ND, *head), dim=-1)
         parts = [head_log_probs[:, : self.bounds[1]]]
-        for i, (weight, bias) in enumerate(tails, start=1):
-            in_cluster = F.log_softmax(_logits(hidden_ND, weight, bias, tail_projection_DE), dim=-1)
+        for i, (words, bias) in enumerate(tails, start=1):
+            in_cluster = F.log_softmax(_logits(hidden_ND, words, bias, tail_projection_DE), dim=-1)
             parts.append(head_log_probs[:, -i, None] + in_cluster)
         return torch.cat(parts, dim=1)
 
     def _parts(self, weight_VE: Tensor):
-        """Split words into the head's and each cluster's (weight, bias)."""
-        # One split, whose backward pass writes the large gradient once, instead of slices, each
-        # of which would fill a gradient of all words with zeros.
+        """Split words into the head's and each cluster's (words, bias)."""
         sizes = [high - low for low, high in pairwise(self.bounds)]
-        head, *tails = zip(weight_VE.split(sizes), self.bias.split(sizes), strict=True)
+        head, *tails = zip(split(weight_VE, sizes), self.bias.split(sizes), strict=True)
         return head, tails
 
-    def _head_logits(self, hidden_ND: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _head_logits(self, hidden_ND: Tensor, words: Words, bias: Tensor) -> Tensor:
         projection = getattr(self, "projection", None)
-        logits = _logits(hidden_ND, weight, bias, projection)
+        logits = _logits(hidden_ND, words, bias, projection)
         if not self.n_clusters:
             return logits
-        clusters = _logits(hidden_ND, self.cluster_weight, self.cluster_bias, projection)
+        clusters = Words(self.cluster_weight)
+        clusters = _logits(hidden_ND, clusters, self.cluster_bias, projection)
         return torch.cat([logits, clusters], dim=1)
 
 
-def _logits(hidden_ND: Tensor, weight: Tensor, bias: Tensor, projection: Tensor | None) -> Tensor:
+def _logits(hidden_ND: Tensor, words: Words, bias: Tensor, projection: Tensor | None) -> Tensor:
     if projection is not None:
         hidden_ND = hidden_ND @ projection
-    logits = F.linear(hidden_ND, weight, bias)
+    logits = words.products(hidden_ND, bias)
     # At least fp32 for the softmax, also under autocast.
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rmt.adaptive_softmax import AdaptiveSoftmax
 from rmt.attention import RelativeAttention, distance_embeddings, masked_keys
 from rmt.config import ModelConfig
 from rmt.dropout import Dropout
+from rmt.word_weights import WordEmbedding
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,6 @@ class State:
     def from_tensors(cls, named: Mapping[str, Tensor]) -> "State":
         cache = tuple(named[f"cache.{i}"] for i in range(len(named) - ("memory" in named)))
         return cls(named.get("memory"), cache or None)
-
-
-class WordEmbedding(nn.Embedding):
-    """nn.Embedding whose weights the softmax may share (tied), so that their gradient is dense.
-
-    The embedding's own part of it is sparse then, on a CPU: it is added to the softmax's, without a
-    table of zeros as large as the vocabulary for every segment.
-    """
-
-    def __init__(self, n_words: int, d_embed: int, tied: bool):
-        super().__init__(n_words, d_embed)
-        self.tied = tied
-
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """The words' rows: [B, T, E]."""
-        sparse = self.tied and tokens_BT.device.type == "cpu"
-        return F.embedding(tokens_BT, self.weight, sparse=sparse)
 
 
 class FeedForward(nn.Module):
@@ -137,7 +120,7 @@ class MemTransformerLM(nn.Module):
         super().__init__()
         self.config = config
         d_model, d_embed = config.d_model, config.d_embed or config.d_model
-        self.embedding = WordEmbedding(config.n_token, d_embed, tied=not config.not_tied)
+        self.embedding = WordEmbedding(config.n_token, d_embed)
         if d_embed != d_model:
             self.embedding_projection = nn.Parameter(torch.zeros(d_model, d_embed))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))

@@ -19,6 +19,7 @@ from rmt.precision import autocast
 from rmt.progress import Progress
 from rmt.recurrence import Unrolled
 from rmt.run_folder import RunFolder
+from rmt.word_weights import gradients_in_place
 from rmt.workloads import Scores, Scoring, Workload
 
 # What a later step depends on beside the weights, as plain values in a checkpoint.
@@ -135,7 +136,7 @@ class Trainer:
             segments = [self._chunk(segment, i) for segment in update.segments]
             for start in range(0, n_segments, per_step):
                 is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
-                with self._gradients_stay_here(not is_last):
+                with self._gradients_stay_here(not is_last), gradients_in_place():
                     with autocast(self.device, self.config.precision):
                         losses = stream.step(self.unrolled, segments[start : start + per_step])
                     if losses is not None:
@@ -160,7 +161,7 @@ class Trainer:
         A loss that is not finite also means that the state may not be, so new streams start.
         """
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip).item()
+        norm = self._clip()
         # The fp16 scaler tries scales that overflow; it leaves out such steps by itself. Below a
         # scale of 1 it is not the scale's fault.
         can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
@@ -181,6 +182,15 @@ class Trainer:
         self.scaler.update()
         self.nonfinite_in_a_row = 0
         return True
+
+    def _clip(self) -> float:
+        """Limit the gradient's norm and return what it was."""
+        parameters = [weight for weight in self.model.parameters() if weight.grad is not None]
+        total = nn.utils.get_total_norm([weight.grad for weight in parameters])
+        norm = total.item()
+        if not norm <= self.config.clip:  # else every gradient would be multiplied by one
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, total)
+        return norm
 
     def _restart_streams(self) -> None:
         for stream in self.chunks:
