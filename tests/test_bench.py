@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from programs import assert_one_sentence, run
 from rmt import bench, measure
 from rmt.config import TrainConfig
 from rmt.flops import layer_flops, matrix_rate, step_flops
+from rmt.hardware import ALLOCATORS
 from rmt.plain import PlainModel
 from rmt.time_split import part, time_split
 
@@ -45,6 +47,12 @@ def test_a_steps_operations_are_three_times_those_of_its_segments():
 
 def test_the_rate_is_operations_per_second():
     assert 1e8 < matrix_rate(torch.float32, torch.device("cpu"), seconds=0.0) < 1e15
+
+
+def test_the_run_scripts_set_the_same_allocators():
+    lib = (Path(__file__).parents[1] / "run_scripts" / "lib.sh").read_text()
+    for name, value in ALLOCATORS.items():
+        assert f'export {name}="${{{name}:-{value}}}"' in lib
 
 
 # The split

@@ -53,6 +53,44 @@ def test_losses_states_and_gradients_are_the_plain_models(name, n_unrolls, mode,
             torch.testing.assert_close(mine, its, rtol=1e-10, atol=1e-12)
 
 
+class FixedDropout:
+    """Dropout that draws nothing: the mask depends on an element's place, counted from the end.
+
+    From the end, because the model leaves out rows at the beginning that nothing reads.
+    """
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        self.kept = 2.0 * (torch.rand(12, 12, 40, 40, generator=generator) < 0.5).double()
+
+    def of(self, shape: tuple[int, ...]) -> torch.Tensor:
+        kept = self.kept[(0,) * (4 - len(shape))]
+        return kept[tuple(slice(-n, None) for n in shape)]
+
+    def put_into(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.forward = lambda x: x * self.of(x.shape)
+                module.multipliers = lambda shape, *_: self.of(shape)
+            elif isinstance(module, nn.Dropout):
+                module.forward = lambda x: x * self.of(x.shape)
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("mode", ["replay", "window"])
+def test_with_dropout_too(name, mode):
+    """Of hidden states, positions and attention weights, by the same mask in both."""
+    model = tiny_model(name, **CUTOFFS)
+    twin = plain_twin(model, name, **CUTOFFS)
+    without = steps(tiny_model(name, **CUTOFFS), segments := tiny_segments([6] * 4), 1, mode)
+    for each in (model, twin):
+        FixedDropout().put_into(each)
+    found, expected = (steps(each, segments, 1, mode) for each in (model, twin))
+    for mine, its in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(found[0], without[0]), "something is dropped"
+
+
 def test_the_plain_model_computes_everything():
     """Otherwise the benchmark compares the model with itself."""
     model = plain_twin(tiny_model("rmt"), "rmt")

@@ -27,7 +27,7 @@ from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfi
 from rmt.data.corpora import WT103_CUTOFFS
 from rmt.data.tasks import make_task
 from rmt.errors import UsageError, run_program
-from rmt.hardware import machine
+from rmt.hardware import ALLOCATORS, machine
 from rmt.measure import Case, measure
 from rmt.progress import Progress
 from rmt.run_folder import environment, write_text
@@ -153,7 +153,9 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     names, out = options.pop("names"), options.pop("out")
     planned = list(cases(names, options))
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
+    # For the processes that measure: the run scripts' settings, and no talk of the profiler.
+    for name, value in (ALLOCATORS | {"KINETO_LOG_LEVEL": "99"}).items():
+        os.environ.setdefault(name, value)
     device = torch.device("cuda" if options.get("cuda") else "cpu")
     report = {
         "date": datetime.date.today().isoformat(),

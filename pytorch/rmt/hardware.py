@@ -7,6 +7,14 @@ from pathlib import Path
 
 import torch
 
+# What the run scripts (lib.sh) tell the memory allocators of glibc and PyTorch: keep freed memory
+# for the next layer, and ask for large pages.
+ALLOCATORS = {
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
 
 def machine(device: torch.device) -> dict:
     """Where a measurement was made."""
@@ -17,6 +25,7 @@ def machine(device: torch.device) -> dict:
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
     found = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found["allocators"] = {name: os.environ.get(name) for name in ALLOCATORS}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
