@@ -226,17 +226,17 @@ def test_the_norm_of_the_gradient_is_limited(clip, tiny, tmp_path, monkeypatch):
     """As clip_grad_norm_ does; below the limit nothing is touched."""
     found, real = [], Trainer._clip
 
-    def clipped(trainer):
+    def clipped(trainer, loss):
         weights = [weight for weight in trainer.model.parameters() if weight.grad is not None]
         twins = [torch.zeros_like(weight) for weight in weights]
         for twin, weight in zip(twins, weights, strict=True):
             twin.grad = weight.grad.clone()
         norm = torch.nn.utils.clip_grad_norm_(twins, clip).item()
-        assert real(trainer) == norm
+        assert real(trainer, loss) == (loss.item(), norm)
         for twin, weight in zip(twins, weights, strict=True):
             assert torch.equal(twin.grad, weight.grad)
         found.append(norm)
-        return norm
+        return loss.item(), norm
 
     monkeypatch.setattr(Trainer, "_clip", clipped)
     flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 2, "--clip", clip]

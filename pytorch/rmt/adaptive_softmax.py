@@ -52,8 +52,10 @@ class AdaptiveSoftmax(nn.Module):
         cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head
         column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
         nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
-        for i, (words, bias) in enumerate(tails, start=1):
-            rows = (cluster_N == i).nonzero().squeeze(1)
+        # How many rows each cluster has is all that the host must know: it waits for a GPU once.
+        sizes = cluster_N.bincount(minlength=self.n_clusters + 1).tolist()
+        _, *rows_of_tails = cluster_N.argsort(stable=True).split(sizes)
+        for i, (rows, (words, bias)) in enumerate(zip(rows_of_tails, tails, strict=True), start=1):
             if len(rows):
                 logits = _logits(hidden_ND[rows], words, bias, tail_projection_DE)
                 target = targets_N[rows] - self.bounds[i]

@@ -200,6 +200,10 @@ class TrainConfig:
         "fp32", "arithmetic of matrix products; fp16 needs CUDA", ("fp32", "bf16", "fp16")
     )
 
+    compile: bool = option(
+        False, "let torch.compile fuse the layers; meant for GPUs (slower on CPUs so far)"
+    )
+
     # Evaluation
     eval_tgt_len: int = option(0, "segment length in evaluation; 0: tgt_len")
     eval_batch_size: int = option(10, "parallel streams, or samples, in evaluation")

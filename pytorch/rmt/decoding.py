@@ -35,7 +35,8 @@ class SegmentDecoder:
         masked_QK = masked_QK[-x.shape[1] :]
         biases = (model.content_bias, model.position_bias)
         for i, layer in enumerate(model.layers):
-            x = layer(x, self._keys_values(i, x), distance_RD, biases, masked_QK)
+            # Not layer(...), which may be compiled, and would be again for every length.
+            x = layer.forward(x, self._keys_values(i, x), distance_RD, biases, masked_QK)
         return model.softmax.log_probs(x[:, -1], *model.word_weights())
 
     def _keys_values(self, i: int, x_BtD: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rmt.config import ModelConfig
 from rmt.errors import UsageError
 
-# Options that say where a run was made and kept, not what it computed.
-NOT_SETTINGS = ("seed", "encoded_dir")
+# Options that say where and how a run was made, not what it computed.
+NOT_SETTINGS = ("seed", "encoded_dir", "compile")
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ def measure(case: Case) -> dict:
 def _trainer(case: Case, model_class: type, device: torch.device) -> Trainer:
     torch.manual_seed(case.train.seed)
     model = model_class(case.model).to(device)
+    if case.train.compile and model_class is MemTransformerLM:
+        model.compile(dynamic=False)
     return Trainer(model, case.model, case.train, _workload(case), device)
 
 

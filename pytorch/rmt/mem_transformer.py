@@ -157,6 +157,15 @@ class MemTransformerLM(nn.Module):
         log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self.word_weights())
         return log_probs.unflatten(0, tokens_BT.shape), state
 
+    def compile(self, **options) -> None:
+        """torch.compile every layer: they are alike, so that this is done once for all of them.
+
+        options are those of torch.compile. The softmax and what is between the layers stays as it
+        is, and so does decoding, whose lengths change with every token.
+        """
+        for layer in self.layers:
+            layer.compile(**options)
+
     def with_lengths(self, **changes) -> "MemTransformerLM":
         """The same weights (shared, not copied) with other cache, clamp_len or same_length.
 

@@ -109,9 +109,10 @@ class Trainer:
         if update.starts_streams:
             self._restart_streams()
         lr = self.learning_rate.set_for(self.step)
-        loss = self._accumulate_gradients(update)
+        total = self._accumulate_gradients(update)
         n_scored = update.n_scored * distributed.world_size()
-        if self.update_weights(loss):
+        loss, good = self.update_weights(total)
+        if good:
             self.interval_loss += loss * n_scored
             self.interval_scored += n_scored
         self.reader.tell_loss(loss)
@@ -126,11 +127,11 @@ class Trainer:
         speed = self.tokens / self.seconds
         progress.update(note=f"loss {loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
 
-    def _accumulate_gradients(self, update: Update) -> float:
+    def _accumulate_gradients(self, update: Update) -> Tensor:
         """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
         self.unrolled.train()
         self.model.zero_grad(set_to_none=True)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         n_segments, per_step = len(update.segments), self.chunks[0].segments_per_step
         for i, stream in enumerate(self.chunks):
             segments = [self._chunk(segment, i) for segment in update.segments]
@@ -142,7 +143,7 @@ class Trainer:
                     if losses is not None:
                         loss = losses.sum() / update.n_scored
                         self.scaler.scale(loss).backward()
-                        total += loss.item()
+                        total += loss.detach()
         return total
 
     def _chunk(self, segment: tuple[Tensor, Tensor | None], i: int) -> tuple:
@@ -155,13 +156,14 @@ class Trainer:
             return self.unrolled.no_sync()
         return nullcontext()
 
-    def update_weights(self, loss: float) -> bool:
-        """Clip and step; if the loss or the gradient is not finite, leave the weights alone.
+    def update_weights(self, loss: Tensor) -> tuple[float, bool]:
+        """Clip and step; return the loss, and whether the weights were changed.
 
-        A loss that is not finite also means that the state may not be, so new streams start.
+        If the loss or the gradient is not finite, they are left alone. A loss that is not finite
+        also means that the state may not be, so new streams start.
         """
         self.scaler.unscale_(self.optimizer)
-        norm = self._clip()
+        loss, norm = self._clip(loss)
         # The fp16 scaler tries scales that overflow; it leaves out such steps by itself. Below a
         # scale of 1 it is not the scale's fault.
         can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
@@ -177,20 +179,24 @@ class Trainer:
                     f"step {self.step + 1}: lower --lr or --clip, or continue with --restart from "
                     "the last checkpoint"
                 )
-            return False
+            return loss, False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.nonfinite_in_a_row = 0
-        return True
+        return loss, True
 
-    def _clip(self) -> float:
-        """Limit the gradient's norm and return what it was."""
+    def _clip(self, loss: Tensor) -> tuple[float, float]:
+        """Limit the gradient's norm; return the loss and what the norm was.
+
+        The only place in a step where the host waits for a GPU: whether the step counts is known
+        before it is taken.
+        """
         parameters = [weight for weight in self.model.parameters() if weight.grad is not None]
         total = nn.utils.get_total_norm([weight.grad for weight in parameters])
-        norm = total.item()
+        loss, norm = torch.stack([loss, total]).tolist()
         if not norm <= self.config.clip:  # else every gradient would be multiplied by one
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, total)
-        return norm
+        return loss, norm
 
     def _restart_streams(self) -> None:
         for stream in self.chunks:

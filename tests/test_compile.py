@@ -1,0 +1,68 @@
+"""Compiled layers compute what the layers do. The compiler's last stage is left out: it is slow."""
+
+import pytest
+import torch
+
+from models import tiny_model, tiny_segments
+from programs import assert_one_sentence, run
+from rmt import train
+from rmt.decoding import generate
+from rmt.mem_transformer import Layer, MemTransformerLM
+from rmt.recurrence import Unrolled
+
+
+def compiled(model: MemTransformerLM) -> MemTransformerLM:
+    torch.compiler.reset()
+    model.compile(dynamic=False, backend="aot_eager")
+    return model
+
+
+@pytest.mark.parametrize("name", ["trxl", "rmt", "trxl_rmt"])
+def test_losses_and_gradients_are_the_same(name):
+    segments, found = tiny_segments([6, 6, 6]), []
+    for model in (tiny_model(name), compiled(tiny_model(name))):
+        nll, states = Unrolled(model)(segments)
+        nll.mean().backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        found.append([nll, *states[-1].tensors().values(), *gradients])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-10, atol=1e-12)
+
+
+def test_layers_are_compiled_once_for_all_of_a_shape():
+    """And decoding, where every token has a length of its own, is not."""
+    model, shapes = tiny_model("rmt"), set()
+    torch.compiler.reset()
+
+    def backend(graph, inputs):
+        shapes.add(tuple(tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor)))
+        return graph.forward
+
+    model.compile(dynamic=False, backend=backend)
+    with torch.no_grad():
+        (tokens, targets), *_ = tiny_segments([6])
+        model(tokens, targets)
+        model.advance(tokens)
+        n_compiled = len(shapes)
+        assert n_compiled > 0
+        generate(model, tokens, 5, tgt_len=6)
+    assert len(shapes) == n_compiled
+
+
+def test_the_flag_compiles(tiny, tmp_path, monkeypatch):
+    calls, real = [], Layer.compile
+    monkeypatch.setattr(
+        Layer, "compile", lambda layer, **options: calls.append(real(layer, backend="eager"))
+    )
+    flags = [*tiny, "--model", "rmt", "--mem_len", 2, "--max_step", 1, "--work_dir", tmp_path]
+    assert run(train.main, *flags).status == 0
+    assert not calls
+    assert run(train.main, *flags, "--compile", "--debug").status == 0
+    assert calls
+
+
+def test_without_a_compiler_it_says_so(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    flags = [*tiny, "--model", "rmt", "--mem_len", 2, "--work_dir", tmp_path / "run", "--compile"]
+    assert "no-such-compiler" in assert_one_sentence(run(train.main, *flags))
+    assert not (tmp_path / "run").exists()
