@@ -12,11 +12,8 @@ Any option of rmt.train overrides the named sizes, e.g. --batch_size 2 --checkpo
 import argparse
 import datetime
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from rmt.data.corpora import WT103_CUTOFFS
 from rmt.data.tasks import make_task
 from rmt.errors import UsageError, run_program
 from rmt.hardware import ALLOCATORS, machine
-from rmt.measure import Case, measure
+from rmt.measure import Case, in_new_process, measure
 from rmt.progress import Progress
 from rmt.run_folder import environment, write_text
 from rmt.tables import markdown
@@ -93,15 +90,12 @@ def _case(name: str, options: dict) -> Case:
 
 def measured(case: Case) -> dict:
     """measure(case) in a new process. Raises UsageError if that was killed."""
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-        try:
-            return pool.submit(measure, case).result()
-        except BrokenProcessPool:
-            raise UsageError(
-                f"the process that measured {label(case)} was killed: most likely it ran out of "
-                "memory; try a smaller --batch_size or --checkpoint_segments"
-            ) from None
+    try:
+        return in_new_process(measure, case)
+    except UsageError as error:
+        raise UsageError(
+            f"{label(case)}: {error}; try a smaller --batch_size or --checkpoint_segments"
+        ) from None
 
 
 def label(case: Case) -> str:

@@ -1,7 +1,11 @@
 """One case of the benchmark: training steps of a model on made-up data, measured."""
 
+import multiprocessing
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -11,6 +15,7 @@ from rmt.config import ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import Corpus
 from rmt.data.tasks import TaskData, make_task
 from rmt.data.vocabulary import Vocabulary
+from rmt.errors import UsageError
 from rmt.flops import matrix_rate, step_flops
 from rmt.hardware import peak_memory, wait_for
 from rmt.mem_transformer import MemTransformerLM
@@ -100,6 +105,18 @@ def measure(case: Case) -> dict:
     return result
 
 
+def in_new_process(function: Callable[..., dict], *arguments) -> dict:
+    """function(*arguments) in a process of its own. Raises UsageError if that was killed."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise UsageError(
+                "the process that measures was killed: most likely it ran out of memory"
+            ) from None
+
+
 # --- what is trained -----------------------------------------------------------------------------
 
 
@@ -112,18 +129,22 @@ def _trainer(case: Case, model_class: type, device: torch.device) -> Trainer:
 
 
 def _workload(case: Case) -> Workload:
-    random = np.random.default_rng(case.train.seed)
     if case.task is not None:
         task = make_task(case.train.dataset, case.task)
+        random = np.random.default_rng(case.train.seed)
         samples = task.generate(random, 8 * case.train.batch_size)
         return AlgorithmicTask(TaskData(task, "made up", {"train": samples}), case.train)
     n_steps = 2 * _n_warmup(case) + case.steps + 2
     n_segments = n_steps * (case.train.bptt_unrolls + 1) + 1
     n_ids = case.train.batch_size * (case.train.tgt_len * n_segments + 1)
-    splits = {"train": zipf_ids(random, case.model.n_token, n_ids)}
-    vocabulary = Vocabulary(())
-    corpus = Corpus(case.train.dataset, "made up", vocabulary, splits, True, case.model.cutoffs)
-    return LanguageModelling(corpus, case.train, in_train_protocol(case.model, case.train))
+    return made_up_text(case.model, case.train, n_ids)
+
+
+def made_up_text(model: ModelConfig, train: TrainConfig, n_ids: int) -> LanguageModelling:
+    """A training split of this length."""
+    splits = {"train": zipf_ids(np.random.default_rng(train.seed), model.n_token, n_ids)}
+    corpus = Corpus(train.dataset, "made up", Vocabulary(()), splits, True, model.cutoffs)
+    return LanguageModelling(corpus, train, in_train_protocol(model, train))
 
 
 def zipf_ids(random: np.random.Generator, n_token: int, n_ids: int) -> np.ndarray:

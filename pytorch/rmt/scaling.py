@@ -1,0 +1,221 @@
+"""How the cost grows: python -m rmt.scaling stream encoding ranks [options]
+
+    stream    training on 10 times the segments and evaluating on 10 and 100 times the tokens: time
+              and peak memory, for an RMT of 4 layers
+    encoding  a made-up text of WikiText-103's size, from words to ids, on one core: time and memory
+    ranks     two processes, a core each, against one process on one core: tokens per second in
+              training the enwik8 base RMT, with as many streams per process
+
+Every measurement has a process of its own. --share makes all of them smaller.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from rmt.bench import NAMED
+from rmt.cli import Parser
+from rmt.config import ModelConfig, TrainConfig
+from rmt.data.corpora import load_corpus
+from rmt.errors import UsageError, run_program
+from rmt.hardware import ALLOCATORS, machine, peak_memory
+from rmt.measure import in_new_process, made_up_text
+from rmt.mem_transformer import MemTransformerLM
+from rmt.metrics import evaluate
+from rmt.progress import Progress
+from rmt.run_folder import environment, write_text
+from rmt.tables import markdown
+from rmt.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL = {
+    **{"model": "rmt", "n_token": 204, "mem_len": 10},
+    **{"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 512},
+}
+N_WORDS = 100_000_000  # about as many as WikiText-103 has
+N_TYPES = 267_735
+
+
+# --- stream --------------------------------------------------------------------------------------
+
+
+def stream(share: float) -> list[dict]:
+    """Training on a few segments and on many, evaluation on a few tokens and on many."""
+    few, tokens = max(1, round(60 * share)), max(2_000, round(10_000 * share))
+    plans = [(train_segments, few), (train_segments, 10 * few)]
+    plans += [(evaluate_tokens, n * tokens) for n in (1, 10, 100)]
+    return [in_new_process(function, amount) for function, amount in plans]
+
+
+def train_segments(n_segments: int) -> dict:
+    """A step for each segment of streams of this length, with gradient through the memory."""
+    torch.manual_seed(0)
+    model_config = ModelConfig(**SMALL)
+    config = TrainConfig(dataset="enwik8", tgt_len=64, batch_size=8, bptt_unrolls=1)
+    n_tokens = config.batch_size * config.tgt_len * n_segments
+    workload = made_up_text(model_config, config, n_tokens + config.batch_size)
+    trainer = Trainer(MemTransformerLM(model_config), model_config, config, workload, CPU)
+    progress = Progress(n_segments, "", shown=False)
+    started = time.perf_counter()
+    for _ in range(n_segments):
+        trainer.train_step(progress)
+    return _cost("training", n_tokens, "tokens", time.perf_counter() - started)
+
+
+def evaluate_tokens(n_tokens: int) -> dict:
+    torch.manual_seed(0)
+    model_config = ModelConfig(**SMALL)
+    config = TrainConfig(dataset="enwik8", tgt_len=64)
+    workload = made_up_text(model_config, config, n_tokens)
+    started = time.perf_counter()
+    evaluate(MemTransformerLM(model_config), workload.corpus.splits["train"], workload.protocol)
+    return _cost("evaluating", n_tokens, "tokens", time.perf_counter() - started)
+
+
+# --- encoding ------------------------------------------------------------------------------------
+
+
+def encoding(share: float) -> list[dict]:
+    """A text of words, encoded on one core by a process that may use no other."""
+    n_words = max(1_000, round(N_WORDS * share))
+    with TemporaryDirectory() as folder:
+        _write_words(Path(folder), n_words)
+        return [in_new_process(encode_words, folder, n_words)]
+
+
+def encode_words(folder: str, n_words: int) -> dict:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    started = time.perf_counter()
+    corpus = load_corpus("wt103", folder, encoded_dir=Path(folder, "encoded"), progress=False)
+    seconds = time.perf_counter() - started
+    n_types = f"{len(corpus.vocabulary):,} types"
+    return _cost("encoding on one core", n_words, "words", seconds) | {"note": n_types}
+
+
+def _write_words(folder: Path, n_words: int) -> None:
+    """Lines of 25 words, as frequent as words are; valid and test are the first of them."""
+    random = np.random.default_rng(0)
+    frequency = 1 / np.arange(3, N_TYPES + 3)
+    names = np.array([f"word{i}" for i in range(N_TYPES)])
+
+    def lines() -> Iterator[str]:
+        # Every type once, then in proportion; some at a time, for they fill gigabytes.
+        yield from (" ".join(names[i : i + 25]) for i in range(0, min(N_TYPES, n_words), 25))
+        left = max(0, n_words - N_TYPES)
+        while left:
+            n = min(left, 1_000_000)
+            ids = random.choice(N_TYPES, n, p=frequency / frequency.sum())
+            yield from (" ".join(names[ids[i : i + 25]]) for i in range(0, n, 25))
+            left -= n
+
+    with (folder / "train.txt").open("w") as train, Progress(n_words, "writing words") as progress:
+        for line in lines():
+            train.write(line + "\n")
+            progress.update(line.count(" ") + 1)
+    for split in ("valid", "test"):
+        (folder / f"{split}.txt").write_text("word0 word1\n" * 100)
+
+
+# --- ranks ---------------------------------------------------------------------------------------
+
+
+def ranks(share: float) -> list[dict]:
+    """One and two processes, twice each, in turn; a core for each process."""
+    n_steps = max(2, round(12 * share))
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise UsageError("ranks needs two cores, but this process may use one")
+    return [train_in_processes(n, n_steps, cores, share < 1) for n in (1, 2, 1, 2)]
+
+
+def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> dict:
+    """Tokens per second in the second half of a short run."""
+    sizes = NAMED["enwik8"] | ({"n_layer": 1, "d_model": 16, "d_inner": 16} if tiny else {})
+    options = {name: sizes[name] for name in sizes.keys() - {"n_token", "batch_size"}}
+    options |= {"dataset": "pydoc", "model": "rmt", "bptt_unrolls": 1, "dropout": 0.1}
+    options |= {"batch_size": n * sizes["batch_size"], "precision": "bf16", "max_eval_steps": 1}
+    options |= {"max_step": n_steps, "log_interval": n_steps // 2, "eval_interval": n_steps}
+    launch = ["-m", "rmt.launch", "--standalone", f"--nproc_per_node={n}", "--"]
+    source = str(Path(__file__).parents[1])
+    with TemporaryDirectory() as folder:
+        flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        done = subprocess.run(
+            [sys.executable, *launch, *flags, "--work_dir", folder],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source},
+            preexec_fn=lambda: os.sched_setaffinity(0, cores[:n]),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UsageError(f"training in {n} processes failed: {done.stderr.strip()[-300:]}")
+        records = map(json.loads, Path(folder, "metrics.jsonl").read_text().splitlines())
+        last = [record for record in records if record["kind"] == "train"][-1]
+    n_tokens = last["tokens"] // n_steps * (n_steps // 2)
+    return {
+        **{"what": f"training, {n} process{'es' if n > 1 else ''}", "unit": "tokens"},
+        **{"amount": n_tokens, "seconds": n_tokens / last["tokens_per_s"]},
+    }
+
+
+# --- the program ---------------------------------------------------------------------------------
+
+MEASUREMENTS = {"stream": stream, "encoding": encoding, "ranks": ranks}
+
+
+def _cost(what: str, amount: int, unit: str, seconds: float) -> dict:
+    memory = peak_memory(CPU)
+    return {
+        **{"what": what, "amount": amount, "unit": unit},
+        **{"seconds": seconds, "peak_memory_bytes": memory},
+    }
+
+
+def table(results: list[dict]) -> str:
+    """The measurements in Markdown, a row each."""
+    head = ["what", "of", "seconds", "per second", "peak memory"]
+    rows = []
+    for found in results:
+        row = [found["what"], f"{found['amount']:,} {found['unit']}", f"{found['seconds']:.1f}"]
+        row += [f"{found['amount'] / found['seconds']:,.0f}"]
+        memory = found.get("peak_memory_bytes")
+        rows.append([*row, f"{memory / 2**20:,.0f} MiB" if memory else ""])
+    return markdown(head, rows, n_words=1)
+
+
+def main(argv: list[str]) -> None:
+    parser = Parser(
+        prog="python -m rmt.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="MEASUREMENT")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the measurements")
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual amounts, to try it")
+    options = parser.parse(argv)
+    if not 0 < options["share"] <= 1:
+        raise UsageError(f"share must be above 0 and at most 1, but it is {options['share']}")
+    for name, value in ALLOCATORS.items():
+        os.environ.setdefault(name, value)
+    report = {"date": datetime.date.today().isoformat(), "machine": machine(CPU), **environment()}
+    report["results"] = []
+    for name in options["names"]:
+        print(f"measuring {name}", file=sys.stderr)
+        report["results"] += MEASUREMENTS[name](options["share"])
+        if options["out"]:
+            write_text(options["out"], json.dumps(report, indent=1) + "\n")
+    print(table(report["results"]), end="")
+
+
+if __name__ == "__main__":
+    run_program(main)
