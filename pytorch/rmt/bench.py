@@ -21,9 +21,9 @@ import torch
 
 from rmt.cli import Parser, pick
 from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfig, check_together
-from rmt.data.corpora import WT103_CUTOFFS
 from rmt.data.tasks import make_task
 from rmt.errors import UsageError, run_program
+from rmt.experiments import MODEL_SIZES
 from rmt.hardware import ALLOCATORS, machine
 from rmt.measure import Case, in_new_process, measure
 from rmt.progress import Progress
@@ -33,15 +33,8 @@ from rmt.workloads import in_segments
 
 # The paper's models and segments; batches small enough for a desktop computer.
 NAMED = {
-    "wt103": {
-        **{"n_layer": 16, "d_model": 410, "n_head": 10, "d_head": 41, "d_inner": 2100},
-        **{"n_token": 267_735, "cutoffs": WT103_CUTOFFS},
-        **{"tgt_len": 50, "batch_size": 8, "mem_len": 10},
-    },
-    "enwik8": {
-        **{"n_layer": 12, "d_model": 512, "n_head": 8, "d_head": 64, "d_inner": 2048},
-        **{"n_token": 204, "tgt_len": 128, "batch_size": 8, "mem_len": 10},
-    },
+    "wt103": MODEL_SIZES["wt103"] | {"tgt_len": 50, "batch_size": 8, "mem_len": 10},
+    "enwik8": MODEL_SIZES["enwik8"] | {"tgt_len": 128, "batch_size": 8, "mem_len": 10},
     "copy": {
         **{"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 64, "d_inner": 256},
         **{"n": 24, "segments": 6, "batch_size": 32, "mem_len": 12, "bptt_unrolls": -1},

@@ -28,6 +28,7 @@ from rmt.cli import Parser
 from rmt.config import ModelConfig, TrainConfig
 from rmt.data.corpora import load_corpus
 from rmt.errors import UsageError, run_program
+from rmt.flops import word_frequencies
 from rmt.hardware import ALLOCATORS, machine, peak_memory
 from rmt.measure import in_new_process, made_up_text
 from rmt.mem_transformer import MemTransformerLM
@@ -105,7 +106,7 @@ def encode_words(folder: str, n_words: int) -> dict:
 def _write_words(folder: Path, n_words: int) -> None:
     """Lines of 25 words, as frequent as words are; valid and test are the first of them."""
     random = np.random.default_rng(0)
-    frequency = 1 / np.arange(3, N_TYPES + 3)
+    frequency = word_frequencies(N_TYPES)
     names = np.array([f"word{i}" for i in range(N_TYPES)])
 
     def lines() -> Iterator[str]:
@@ -114,7 +115,7 @@ def _write_words(folder: Path, n_words: int) -> None:
         left = max(0, n_words - N_TYPES)
         while left:
             n = min(left, 1_000_000)
-            ids = random.choice(N_TYPES, n, p=frequency / frequency.sum())
+            ids = random.choice(N_TYPES, n, p=frequency)
             yield from (" ".join(names[ids[i : i + 25]]) for i in range(0, n, 25))
             left -= n
 

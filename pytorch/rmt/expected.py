@@ -1,0 +1,66 @@
+"""How long Tables 2 to 4 would take on some GPUs: python -m rmt.expected
+
+All of it is estimated: the counted operations of a run, at an assumed share of what the vendor's
+data sheet says of dense bf16 products. A run that was measured would be in results/bench.
+"""
+
+from rmt.cli import Parser
+from rmt.errors import UsageError, run_program
+from rmt.experiments import TABLES, Row, rows
+from rmt.flops import softmax_flops, step_flops
+from rmt.tables import markdown
+
+# Operations per second (V100: fp16), from NVIDIA's data sheets, without sparsity.
+GPUS = {"V100": 125e12, "A100": 312e12, "RTX 4090": 165e12, "H100, H200": 989e12}
+UTILIZATION = 0.2  # small matrices; the share that rmt.bench calls "of matrix rate"
+
+
+def run_flops(row: Row) -> float:
+    """Operations of training: the layers of every segment computed, predictions of the new one."""
+    model, train = row.model_config, row.train_config
+    layers = step_flops(model, train, row.bptt_unrolls + 1)
+    predictions = 3 * softmax_flops(model, train.batch_size * train.tgt_len)
+    return train.max_step * (layers + predictions)
+
+
+def hours(row: Row, gpu: str, utilization: float) -> float:
+    return run_flops(row) / GPUS[gpu] / utilization / 3600
+
+
+def table(utilization: float) -> str:
+    """Every configuration once, in Markdown."""
+    by_configuration: dict[tuple, list[Row]] = {}
+    for number in TABLES:
+        for row in rows(number):
+            settings = (row.dataset, row.segment_len, row.model, row.memory, row.bptt_unrolls)
+            by_configuration.setdefault(settings, []).append(row)
+    head = ["dataset", "model", "tables", "segment", "memory", "BPTT", "10^18 operations"]
+    head += [f"hours on {gpu}" for gpu in GPUS]
+    lines = []
+    for same in by_configuration.values():
+        row, numbers = same[0], sorted({row.table for row in same})
+        depth = str(row.bptt_unrolls) if "bptt_unrolls" in row.flags else ""
+        lines.append(
+            [row.dataset, row.model, ", ".join(map(str, numbers))]
+            + [str(row.segment_len), str(row.memory), depth, f"{run_flops(row) / 1e18:.1f}"]
+            + [f"{hours(row, gpu, utilization):.1f}" for gpu in GPUS]
+        )
+    return markdown(head, lines, n_words=3)
+
+
+def main(argv: list[str]) -> None:
+    parser = Parser(prog="python -m rmt.expected", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--utilization",
+        type=float,
+        default=UTILIZATION,
+        help=f"the share of the GPU's peak that training reaches (default: {UTILIZATION})",
+    )
+    utilization = parser.parse(argv)["utilization"]
+    if not 0 < utilization <= 1:
+        raise UsageError(f"utilization must be above 0 and at most 1, but it is {utilization}")
+    print(f"Estimated, at {utilization:.0%} of the GPU's peak:\n\n{table(utilization)}", end="")
+
+
+if __name__ == "__main__":
+    run_program(main)

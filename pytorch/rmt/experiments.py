@@ -1,0 +1,111 @@
+"""The paper's language-model experiments as data: sizes, schedules, and the rows of Tables 2 to 4.
+
+The run scripts hold the same settings, each to be read alone; a test compares them.
+Sources: Bulatov et al. 2022, Tables 2 to 4 and appendix A, and the Transformer-XL configurations
+that they name (Dai et al. 2019).
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmt.config import WRITE_MEMORY, ModelConfig, TrainConfig
+from rmt.data.corpora import WT103_CUTOFFS
+from rmt.errors import UsageError
+from rmt.paths import project_root
+
+# Vocabularies are those of the full texts; enwik8's is without newlines, as published.
+MODEL_SIZES = {
+    "wt103": {
+        **{"n_layer": 16, "d_model": 410, "n_head": 10, "d_head": 41, "d_inner": 2100},
+        **{"n_token": 267_735, "cutoffs": WT103_CUTOFFS},
+    },
+    "enwik8": {
+        **{"n_layer": 12, "d_model": 512, "n_head": 8, "d_head": 64, "d_inner": 2048},
+        **{"n_token": 204},
+    },
+}
+TRAINING = {
+    "wt103": {"max_step": 200_000, "batch_size": {50: 128, 150: 60}, "adaptive": True},
+    "enwik8": {"max_step": 400_000, "batch_size": {128: 64, 512: 22}},
+}
+COMMON = {
+    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.00025, "scheduler": "cosine"},
+    **{"warmup_step": 0, "clip": 0.25},
+}
+TABLES = {2: "wt103", 3: "enwik8", 4: "wt103"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: what was trained, and the published perplexity or bits per character.
+
+    name: as printed. memory: memory tokens, or cached states of trxl. std: over the paper's runs,
+    None where it gives none.
+    """
+
+    table: int
+    name: str
+    dataset: str
+    model: str
+    memory: int
+    segment_len: int
+    bptt_unrolls: int
+    score: float
+    std: float | None
+
+    @property
+    def flags(self) -> dict:
+        """What to give to the run script of the dataset and the model."""
+        flags = {"tgt_len": self.segment_len, "mem_len": self.memory}
+        return flags | ({"bptt_unrolls": self.bptt_unrolls} if self.model in WRITE_MEMORY else {})
+
+    @property
+    def model_config(self) -> ModelConfig:
+        chances = {name: COMMON[name] for name in ("dropout", "dropatt")}
+        sizes = MODEL_SIZES[self.dataset] | chances
+        return ModelConfig(model=self.model, mem_len=self.memory, **sizes)
+
+    @property
+    def train_config(self) -> TrainConfig:
+        own = TRAINING[self.dataset]
+        settings = {name: COMMON[name] for name in ("optim", "lr", "scheduler", "warmup_step")}
+        return TrainConfig(
+            dataset=self.dataset,
+            tgt_len=self.segment_len,
+            bptt_unrolls=self.bptt_unrolls,
+            **settings | own | {"batch_size": own["batch_size"][self.segment_len]},
+            clip=COMMON["clip"],
+        )
+
+
+def rows(table: int, folder: Path | None = None) -> list[Row]:
+    """The rows of Table 2, 3 or 4, in the paper's order; folder is results/paper unless given.
+
+    Raises UsageError where the file is missing or damaged.
+    """
+    path = (folder or project_root() / "results" / "paper") / f"table{table}.csv"
+    try:
+        with path.open(newline="") as file:
+            return [_row(table, line) for line in csv.DictReader(file)]
+    except OSError as error:
+        raise UsageError(
+            f"the published numbers can't be read ({error}): run this in the project's folder"
+        ) from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error!r})") from None
+
+
+def _row(table: int, line: dict[str, str]) -> Row:
+    dataset = TABLES[table]
+    return Row(
+        table=table,
+        name=line["row"],
+        dataset=dataset,
+        model=line["model"],
+        memory=int(line["memory"]),
+        segment_len=int(line["segment_len"]),
+        bptt_unrolls=int(line["bptt_unrolls"] or 0),
+        score=float(line["ppl" if dataset == "wt103" else "bpc"]),
+        std=float(line["std"]) if line["std"] else None,
+    )

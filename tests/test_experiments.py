@@ -1,0 +1,94 @@
+"""The paper's language-model experiments: rows, settings, and the time they would take."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models import tiny_config, tiny_model
+from programs import assert_one_sentence, run
+from rmt import expected
+from rmt.cli import Parser, pick
+from rmt.config import ModelConfig, TrainConfig, check_together
+from rmt.errors import UsageError
+from rmt.experiments import TABLES, rows
+from rmt.flops import softmax_flops, word_frequencies
+from rmt.mem_transformer import MemTransformerLM
+
+SCRIPTS = Path(__file__).parents[1] / "run_scripts"
+
+
+def test_every_row_of_the_tables_is_there():
+    assert {table: len(rows(table)) for table in TABLES} == {2: 15, 3: 15, 4: 43}
+    assert {(row.name, row.score) for row in rows(2)} <= {(row.name, row.score) for row in rows(4)}
+
+
+@pytest.mark.parametrize("row", [row for table in TABLES for row in rows(table)], ids=str)
+def test_a_row_is_what_its_run_script_trains(row):
+    """With the row's flags: the script's text gives the same options as the registry."""
+    script = SCRIPTS / f"run_{row.dataset}_{'base' * (row.model == 'baseline') or row.model}.sh"
+    text = script.read_text()
+    words = re.search(r"HYPERPARAMETERS=\((.*?)\n\)", text, re.S)[1].split()
+    sizes = dict(pair.split(":") for pair in re.search(r"BATCH_SIZES=\((.*?)\)", text)[1].split())
+    parser = Parser()
+    parser.add_options(ModelConfig)
+    parser.add_options(TrainConfig)
+    own = [word for name, value in row.flags.items() for word in (f"--{name}", str(value))]
+    given = parser.parse([*words, *own, "--batch_size", sizes[str(row.segment_len)]])
+    model, train = row.model_config, row.train_config
+    for config, options in ((model, pick(ModelConfig, given)), (train, pick(TrainConfig, given))):
+        for name, value in options.items():
+            if name != "eval_tgt_len":  # it is tgt_len
+                assert getattr(config, name) == value, name
+    check_together(model, train)
+
+
+def test_the_parameters_are_the_papers():
+    by_dataset = {row.dataset: row.model_config for row in rows(2)[:1] + rows(3)[:1]}
+    with torch.device("meta"):
+        sizes = {name: MemTransformerLM(c).n_parameters() for name, c in by_dataset.items()}
+    assert sizes == {"wt103": 151_107_538, "enwik8": 41_055_436}
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    (tmp_path / "table2.csv").write_text("row,model\nRMT,rmt\n")
+    with pytest.raises(UsageError, match=r"table2.csv is damaged"):
+        rows(2, tmp_path)
+    with pytest.raises(UsageError, match="can't be read"):
+        rows(3, tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{}, {"d_embed": 6}])
+def test_softmax_operations_are_those_that_pytorch_counts(changes):
+    config, model = tiny_config("baseline", **changes), tiny_model("baseline", **changes)
+    hidden, targets = torch.randn(7, config.d_model).double(), torch.zeros(7, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        model.softmax(hidden, targets, *model.word_weights())
+    assert counter.get_total_flops() == softmax_flops(config, 7)
+
+
+def test_clusters_count_as_often_as_they_are_met():
+    """Against predictions in exactly the assumed shares, of which the softmax computes 1000."""
+    config = tiny_config("baseline", cutoffs=(5, 11))
+    model, frequency = tiny_model("baseline", cutoffs=(5, 11)), word_frequencies(config.n_token)
+    n = 100_000
+    counts = torch.tensor([round(n * frequency[a:b].sum()) for a, b in ((0, 5), (5, 11), (11, 23))])
+    targets = torch.tensor([0, 5, 11]).repeat_interleave(counts)
+    hidden = torch.randn(len(targets), config.d_model).double()
+    with FlopCounterMode(display=False) as counter:
+        model.softmax(hidden, targets, *model.word_weights())
+    assert counter.get_total_flops() == pytest.approx(softmax_flops(config, n), rel=1e-3)
+
+
+def test_the_table_has_every_configuration_once():
+    outcome = run(expected.main, "--utilization", "0.5")
+    lines = outcome.out.splitlines()
+    assert lines[0] == "Estimated, at 50% of the GPU's peak:"
+    # Table 2 is part of Table 4; both tables have two rows of one Transformer-XL.
+    assert len(lines) == 4 + 14 + 42
+    row = next(row for row in rows(2) if row.name == "RMT BPTT-3" and row.segment_len == 150)
+    found = expected.hours(row, "A100", 0.5) * 3600 * 312e12 * 0.5
+    assert found == pytest.approx(expected.run_flops(row))
+    assert "must be above 0" in assert_one_sentence(run(expected.main, "--utilization", "0"))
