@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Is one optimizer step per N+1 segments (--bptt_mode window) as good as replaying N segments for
+# every step? The model of compare_enwik8_small.sh with memory 10, N 1 and 3, in four ways:
+#   replay         as in the paper: 1,200 steps of a segment of 32 streams (2.5 M tokens)
+#   window-tokens  the same tokens in steps of N+1 segments: N+1 times fewer steps
+#   window-steps   the same tokens and the same number of steps: N+1 times fewer streams
+#   window-time    as many steps of as many streams as replay, so about its time: N+1 times the tokens
+#   bash run_scripts/compare_window.sh --data FILE [other flags of rmt.train]
+# Runs that are finished are left out, interrupted ones go on. An hour and a half in all on two cores.
+#
+# Environment: SEEDS  seeds of every run (default "1 2 3")
+#              JOBS   runs at a time (default 1); with more, each has one thread
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+set_up_python
+fetch_data enwik8 "$@"
+RUNS="$ROOT/results/runs/window"
+mkdir -p "$RUNS" "$ROOT/results/tables"
+if ((${JOBS:-1} > 1)); then
+    export OMP_NUM_THREADS=1
+fi
+export PYTHON RUNS
+
+# cell NAME FLAGS...: print what is to be done for it, a line per seed.
+cell() {
+    local seed name
+    for seed in ${SEEDS:-1 2 3}; do
+        name="$1-seed$seed"
+        [[ -e "$RUNS/$name/result.json" ]] ||
+            echo "$name --seed $seed ${*:2} $(restart_flag "$RUNS/$name")"
+    done
+}
+
+cells() {
+    local n
+    for n in 1 3; do
+        cell "replay-$n" --bptt_unrolls $n --max_step 1200 --warmup_step 120 "$@"
+        cell "window-tokens-$n" --bptt_unrolls $n --bptt_mode window \
+            --max_step $((1200 / (n + 1))) --warmup_step $((120 / (n + 1))) "$@"
+        cell "window-steps-$n" --bptt_unrolls $n --bptt_mode window \
+            --batch_size $((32 / (n + 1))) --max_step 1200 --warmup_step 120 "$@"
+        cell "window-time-$n" --bptt_unrolls $n --bptt_mode window \
+            --max_step 1200 --warmup_step 120 "$@"
+    done
+}
+
+run() {
+    local name="$1"
+    shift
+    echo "== $name"
+    "$PYTHON" -m rmt.train --dataset enwik8 --model rmt --mem_len 10 --work_dir "$RUNS/$name" \
+        --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
+        --tgt_len 64 --batch_size 32 --lr 0.001 --scheduler cosine --precision bf16 \
+        --log_interval 50 --eval_interval 300 --save_interval 100 "$@" >"$RUNS/$name.out" 2>&1
+    if [[ ! -e "$RUNS/$name/result.json" ]]; then
+        tail -n 3 "$RUNS/$name.out"
+        exit 255 # xargs starts no more
+    fi
+    rm "$RUNS/$name.out"
+    tail -n 2 "$RUNS/$name/log.txt" | head -n 1
+}
+export -f run
+
+cells "$@" | xargs -r -P "${JOBS:-1}" -I {} bash -c 'run $1' _ {}
+keep_output "$ROOT/results/tables/window.md" "$PYTHON" -m rmt.tables runs "$RUNS" --without_speed
+"$PYTHON" -m rmt.figures curves "$RUNS" --out "$ROOT/results/figures/window.png"
