@@ -6,9 +6,8 @@
 #                       memory    peak memory and gradient depth, with and without checkpoints
 #                       chunks    the batch in parts
 #                       scaling   streams of any length, encoding, two processes
-# Leave the machine alone meanwhile. With a GPU, speed runs there, with and without --compile.
-#
-# Environment: STEPS  steps that are timed (default 10)
+# Leave the machine alone meanwhile. With a GPU all but scaling is measured there, and speed with
+# --compile, too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -17,7 +16,6 @@ for group in "$@"; do
 done
 set_up_python
 OUT="$ROOT/results/bench"
-STEPS="${STEPS:-10}"
 DEVICE=cpu
 ON=()
 if [[ "${RMT_DEVICE:-}" != cpu ]] &&
@@ -33,8 +31,15 @@ bench() {
     shift
     echo
     echo "== $name"
-    keep_output "$OUT/$name.md" "$PYTHON" -m rmt.bench "$@" "${ON[@]}" --steps "$STEPS" \
-        --out "$OUT/$name.json"
+    measure "$name" rmt.bench "$@" ${ON[@]+"${ON[@]}"}
+}
+
+# measure NAME MODULE FLAGS...: run the module, and keep what it measures if it gets to the end.
+measure() {
+    local out="$OUT/$1"
+    rm -f "$out.new"
+    keep_output "$out.md" "$PYTHON" -m "${@:2}" --out "$out.new"
+    mv "$out.new" "$out.json"
 }
 
 speed() {
@@ -52,18 +57,17 @@ window() {
     bench window enwik8 --bptt 1 3 --bptt_mode window
 }
 memory() {
-    STEPS=2 bench depth enwik8 --bptt 0 1 2 4 8
-    STEPS=2 bench depth-checkpointed enwik8 --bptt 0 1 2 4 8 16 --checkpoint_segments
+    bench depth enwik8 --bptt 0 1 2 4 8 --steps 2
+    bench depth-checkpointed enwik8 --bptt 0 1 2 4 8 16 --checkpoint_segments --steps 2
 }
 chunks() {
-    STEPS=3 bench chunks enwik8 --bptt 1 --batch_size 32
-    STEPS=3 bench chunks-4 enwik8 --bptt 1 --batch_size 32 --batch_chunk 4
+    bench chunks enwik8 --bptt 1 --batch_size 32 --steps 3
+    bench chunks-4 enwik8 --bptt 1 --batch_size 32 --batch_chunk 4 --steps 3
 }
 scaling() {
     echo
     echo "== scaling"
-    keep_output "$OUT/cpu-scaling.md" "$PYTHON" -m rmt.scaling stream encoding ranks \
-        --out "$OUT/cpu-scaling.json"
+    measure cpu-scaling rmt.scaling stream encoding ranks
 }
 
 for group in "${@:-speed window memory chunks scaling}"; do

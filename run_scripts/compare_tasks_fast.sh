@@ -14,17 +14,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-JOBS="${JOBS:-1}"
-SEEDS="${SEEDS:-1 2 3}"
 RUNS="$ROOT/results/runs/tasks-fast"
-mkdir -p "$RUNS" "$ROOT/results/tables"
+mkdir -p "$ROOT/results/tables"
 set_up_python
-export PYTHON ROOT RUNS
-if ((JOBS > 1)); then
-    export OMP_NUM_THREADS=1
-fi
 
-# Every cell is a run folder's name, without the seed, a task and flags.
+# Every cell is a run folder's name, without the seed, and a task and flags.
 short() {
     cell copy-6x12-rmt12 copy --segments 6 --model rmt --mem_len 12
     cell reverse-4x12-rmt12 reverse --segments 4 --model rmt --mem_len 12
@@ -70,35 +64,14 @@ quadratic() {
     cell quadratic-6x30-trxl30 quadratic --segments 6 --model trxl --mem_len 30
 }
 
-# cell NAME TASK FLAGS...: print what is to be done for it, a line per seed.
-cell() {
-    local name task="$2" seed
-    for seed in $SEEDS; do
-        name="$1-seed$seed"
-        [[ -e "$RUNS/$name/result.json" ]] && continue
-        echo "$name $task train --recipe fast --seed $seed ${*:3} $(restart_flag "$RUNS/$name")"
-    done
+train_cell() {
+    RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_$1.sh" train --recipe fast "${@:2}"
 }
-
-run() {
-    local name="$1" task="$2"
-    shift 2
-    echo "== $name"
-    if RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_$task.sh" "$@" \
-        --work_dir "$RUNS/$name" >"$RUNS/$name.out" 2>&1 && [[ -e "$RUNS/$name/result.json" ]]; then
-        rm "$RUNS/$name.out"
-        tail -n 2 "$RUNS/$name/log.txt" | head -n 1
-    else
-        tail -n 3 "$RUNS/$name.out"
-        exit 255 # xargs starts no more
-    fi
-}
-export -f run
 
 for group in "${@:-short}"; do
     [[ "$group" =~ ^(short|bptt|lessons|long|retrieval|quadratic)$ ]] || fail "there is no group $group"
 done
-for group in "${@:-short}"; do "$group"; done | xargs -r -P "$JOBS" -I {} bash -c 'run $1' _ {}
+for group in "${@:-short}"; do "$group"; done | run_cells
 keep_output "$ROOT/results/tables/tasks-fast.md" \
     "$PYTHON" -m rmt.tables tasks "$RUNS" --without_speed
 for figure in figure4 figure5; do

@@ -13,24 +13,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+! has --seed "$@" || fail "set SEEDS instead of --seed: it has a run for each of them"
 set_up_python
 fetch_data enwik8 "$@"
 RUNS="$ROOT/results/runs/window"
-mkdir -p "$RUNS" "$ROOT/results/tables"
-if ((${JOBS:-1} > 1)); then
-    export OMP_NUM_THREADS=1
-fi
-export PYTHON RUNS
-
-# cell NAME FLAGS...: print what is to be done for it, a line per seed.
-cell() {
-    local seed name
-    for seed in ${SEEDS:-1 2 3}; do
-        name="$1-seed$seed"
-        [[ -e "$RUNS/$name/result.json" ]] ||
-            echo "$name --seed $seed ${*:2} $(restart_flag "$RUNS/$name")"
-    done
-}
+mkdir -p "$ROOT/results/tables"
 
 cells() {
     local n
@@ -45,23 +32,13 @@ cells() {
     done
 }
 
-run() {
-    local name="$1"
-    shift
-    echo "== $name"
-    "$PYTHON" -m rmt.train --dataset enwik8 --model rmt --mem_len 10 --work_dir "$RUNS/$name" \
+train_cell() {
+    "$PYTHON" -m rmt.train --dataset enwik8 --model rmt --mem_len 10 \
         --n_layer 4 --d_model 128 --n_head 4 --d_head 32 --d_inner 512 --dropout 0.1 \
         --tgt_len 64 --batch_size 32 --lr 0.001 --scheduler cosine --precision bf16 \
-        --log_interval 50 --eval_interval 300 --save_interval 100 "$@" >"$RUNS/$name.out" 2>&1
-    if [[ ! -e "$RUNS/$name/result.json" ]]; then
-        tail -n 3 "$RUNS/$name.out"
-        exit 255 # xargs starts no more
-    fi
-    rm "$RUNS/$name.out"
-    tail -n 2 "$RUNS/$name/log.txt" | head -n 1
+        --log_interval 50 --eval_interval 300 --save_interval 100 "$@"
 }
-export -f run
 
-cells "$@" | xargs -r -P "${JOBS:-1}" -I {} bash -c 'run $1' _ {}
+cells "$@" | run_cells
 keep_output "$ROOT/results/tables/window.md" "$PYTHON" -m rmt.tables runs "$RUNS" --without_speed
 "$PYTHON" -m rmt.figures curves "$RUNS" --out "$ROOT/results/figures/window.png"

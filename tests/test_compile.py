@@ -9,11 +9,12 @@ from rmt import train
 from rmt.decoding import generate
 from rmt.mem_transformer import Layer, MemTransformerLM
 from rmt.recurrence import Unrolled
+from rmt.word_weights import gradients_in_place
 
 
 def compiled(model: MemTransformerLM) -> MemTransformerLM:
     torch.compiler.reset()
-    model.compile(dynamic=False, backend="aot_eager")
+    model.compile(backend="aot_eager")
     return model
 
 
@@ -29,30 +30,59 @@ def test_losses_and_gradients_are_the_same(name):
         torch.testing.assert_close(fused, plain, rtol=1e-10, atol=1e-12)
 
 
-def test_layers_are_compiled_once_for_all_of_a_shape():
-    """And decoding, where every token has a length of its own, is not."""
-    model, shapes = tiny_model("rmt"), set()
-    torch.compiler.reset()
+def test_and_in_training_with_checkpoints_and_bf16():
+    segments, gradients = tiny_segments([6, 6, 6], n_streams=3), []
+    for model in (tiny_model("rmt"), compiled(tiny_model("rmt"))):
+        model.float().train()
+        with gradients_in_place(), torch.autocast("cpu", torch.bfloat16):
+            nll, _ = Unrolled(model, checkpoint_segments=True)(segments)
+            nll.mean().backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    plain, fused = gradients
+    assert (fused - plain).norm() < 0.02 * plain.norm()
+
+
+def recorded(model: MemTransformerLM) -> list[tuple]:
+    """Compile the model; the shapes of what is compiled are added to the list as that happens."""
+    shapes = []
 
     def backend(graph, inputs):
-        shapes.add(tuple(tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor)))
+        shapes.append(tuple(tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor)))
         return graph.forward
 
-    model.compile(dynamic=False, backend=backend)
-    with torch.no_grad():
-        (tokens, targets), *_ = tiny_segments([6])
-        model(tokens, targets)
-        model.advance(tokens)
-        n_compiled = len(shapes)
-        assert n_compiled > 0
-        generate(model, tokens, 5, tgt_len=6)
+    torch.compiler.reset()
+    model.compile(backend=backend)
+    return shapes
+
+
+@torch.no_grad()
+def test_every_length_of_a_filling_cache_is_compiled():
+    """More than PyTorch's default limit, after which it would silently stop."""
+    model, state = tiny_model("trxl", mem_len=40), None
+    shapes = recorded(model)
+    for tokens, targets in tiny_segments([4] * 12):
+        _, state = model(tokens, targets, state)
+    assert len(shapes) == len(set(shapes)) == 11, "contexts of 0, 4, ... 40"
+
+
+@torch.no_grad()
+def test_layers_are_compiled_once_for_all_of_a_shape():
+    """And decoding, where every token has a length of its own, is not."""
+    model = tiny_model("rmt")
+    shapes = recorded(model)
+    (tokens, targets), *_ = tiny_segments([6])
+    model(tokens, targets)
+    model.advance(tokens)
+    n_compiled = len(shapes)
+    assert n_compiled == len(set(shapes)) > 0
+    generate(model, tokens, 5, tgt_len=6)
     assert len(shapes) == n_compiled
 
 
 def test_the_flag_compiles(tiny, tmp_path, monkeypatch):
     calls, real = [], Layer.compile
     monkeypatch.setattr(
-        Layer, "compile", lambda layer, **options: calls.append(real(layer, backend="eager"))
+        Layer, "compile", lambda layer, **_: calls.append(real(layer, backend="eager"))
     )
     flags = [*tiny, "--model", "rmt", "--mem_len", 2, "--max_step", 1, "--work_dir", tmp_path]
     assert run(train.main, *flags).status == 0

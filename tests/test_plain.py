@@ -94,6 +94,10 @@ def test_with_dropout_too(name, mode):
 def test_the_plain_model_computes_everything():
     """Otherwise the benchmark compares the model with itself."""
     model = plain_twin(tiny_model("rmt"), "rmt")
+    with gradients_in_place():
+        nll, _ = model(*tiny_segments([6])[0])
+        (gradient,) = torch.autograd.grad(nll.sum(), model.embedding.weight)
+    assert gradient.any(), "autograd sees it, inside the context, too"
     rows, predictions = [], []
     model.layers[-1].register_forward_hook(lambda _m, inputs, _out: rows.append(inputs[0].shape[1]))
     model.softmax.register_forward_hook(lambda _m, inputs, _out: predictions.append(inputs[0]))

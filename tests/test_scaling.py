@@ -7,16 +7,47 @@ import pytest
 
 from programs import assert_one_sentence, run
 from rmt import scaling
+from rmt.errors import UsageError
+from rmt.hardware import peak_memory
+from rmt.measure import made_up_text
 
 
 def test_training_and_evaluation_report_their_cost():
-    for found, amount in (
-        (scaling.train_segments(3), 3 * 8 * 64),
-        (scaling.evaluate_tokens(1300), 1300),
+    for function, n_ids, amount in (
+        (scaling.train_steps, 8 * (3 * 64 + 1), 3 * 8 * 64),
+        (scaling.evaluate_tokens, 1300, 1300),
     ):
+        found = function(made_up_text(scaling.SMALL, scaling.STREAMS, n_ids))
         assert found["amount"] == amount
         assert found["seconds"] > 0
-        assert found["peak_memory_bytes"] > 2**20
+        assert found["peak_memory_bytes"] == pytest.approx(peak_memory(scaling.CPU), rel=0.5)
+
+
+def test_streams_of_several_lengths_are_measured(monkeypatch):
+    plans = []
+    monkeypatch.setattr(
+        scaling,
+        "in_new_process",
+        lambda function, text: plans.append((function, len(text.corpus.splits["train"]))) or {},
+    )
+    assert scaling.stream(0.05) == [{}] * 5
+    assert plans[:2] == [(scaling.train_steps, 8 * (n * 64 + 1)) for n in (3, 30)]
+    assert plans[2:] == [(scaling.evaluate_tokens, n) for n in (2_000, 20_000, 200_000)]
+
+
+def test_processes_take_turns(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        scaling,
+        "train_in_processes",
+        lambda n, n_steps, cores, tiny: calls.append((n, n_steps, len(cores) > 1, tiny)) or {},
+    )
+    monkeypatch.setattr(scaling.os, "sched_getaffinity", lambda _: {0, 1})
+    assert scaling.ranks(0.4) == [{}] * 4
+    assert calls == [(n, 4, True, True) for n in (1, 2, 1, 2)]
+    monkeypatch.setattr(scaling.os, "sched_getaffinity", lambda _: {0})
+    with pytest.raises(UsageError, match="needs two cores"):
+        scaling.ranks(1.0)
 
 
 def test_every_word_is_written_and_encoded(tmp_path, monkeypatch):

@@ -58,6 +58,19 @@ def test_gradients_of_several_passes_add_up_until_they_are_dropped():
     assert torch.equal(gradients[2], gradients[0])
 
 
+def test_the_memory_of_a_gradient_is_used_again_where_it_fits():
+    weight, bias = words(), torch.zeros(N_WORDS).double()
+    gradients = []
+    for dtype in (torch.float64, torch.float64, torch.float32):
+        weight.grad, weight.data = None, weight.data.to(dtype)
+        with gradients_in_place():
+            loss(weight, bias.to(dtype), torch.tensor([3]), [4, 7]).backward()
+        assert weight.grad.dtype == dtype
+        gradients.append(weight.grad)
+    assert gradients[1] is gradients[0]
+    assert gradients[2] is not gradients[0]
+
+
 def test_it_is_the_same_through_activation_checkpoints():
     weight, twin, bias = words(), words(), torch.zeros(N_WORDS).double()
     inputs = (bias, torch.tensor([0, 10, 7]), [2, 9])

@@ -53,7 +53,8 @@ class AdaptiveSoftmax(nn.Module):
         column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
         nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
         # How many rows each cluster has is all that the host must know: it waits for a GPU once.
-        sizes = cluster_N.bincount(minlength=self.n_clusters + 1).tolist()
+        clusters = torch.arange(self.n_clusters + 1, device=cluster_N.device)
+        sizes = (cluster_N[:, None] == clusters).sum(0).tolist()
         _, *rows_of_tails = cluster_N.argsort(stable=True).split(sizes)
         for i, (rows, (words, bias)) in enumerate(zip(rows_of_tails, tails, strict=True), start=1):
             if len(rows):

@@ -22,7 +22,7 @@ import torch
 from rmt.cli import Parser, pick
 from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfig, check_together
 from rmt.data.tasks import make_task
-from rmt.errors import UsageError, run_program
+from rmt.errors import ProcessKilled, UsageError, run_program
 from rmt.experiments import MODEL_SIZES
 from rmt.hardware import ALLOCATORS, machine
 from rmt.measure import Case, in_new_process, measure
@@ -82,11 +82,11 @@ def _case(name: str, options: dict) -> Case:
 
 
 def measured(case: Case) -> dict:
-    """measure(case) in a new process. Raises UsageError if that was killed."""
+    """measure(case) in a new process. Raises ProcessKilled if that was."""
     try:
         return in_new_process(measure, case)
-    except UsageError as error:
-        raise UsageError(
+    except ProcessKilled as error:
+        raise ProcessKilled(
             f"{label(case)}: {error}; try a smaller --batch_size or --checkpoint_segments"
         ) from None
 
@@ -125,7 +125,13 @@ def table(results: Sequence[dict]) -> str:
 
 
 def split_table(results: Sequence[dict]) -> str:
-    """Where the time goes, in Markdown: a row for each measurement, a column for each part."""
+    """Where the time goes, in Markdown: a row for each measurement, a column for each part.
+
+    Empty without any; compiled models have none.
+    """
+    results = [found for found in results if "split" in found]
+    if not results:
+        return ""
     parts = list(dict.fromkeys(part for found in results for part in found["split"]))
     rows = [
         [found["name"], found["model"]["model"], _schedule(found["train"])]

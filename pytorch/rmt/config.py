@@ -248,6 +248,8 @@ class TrainConfig:
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
                 "choose a batch_chunk that divides it"
             )
+        if self.compile and self.varlen:
+            raise UsageError("--compile needs segments of one length: leave --varlen out")
         if self.precision == "fp16" and not self.cuda:
             raise UsageError("precision fp16 needs --cuda; on a CPU use bf16")
         if self.scheduler == "dev_perf" and not self.decay_rate < 1:

@@ -12,6 +12,10 @@ class UsageError(ValueError):
     """
 
 
+class ProcessKilled(UsageError):
+    """A process that was started for a measurement did not live to its end."""
+
+
 def run_program(main: Callable[[list[str]], int | None]) -> None:
     """Call main(argv) and end the process: 2 with one sentence on a UsageError, 130 on Ctrl-C.
 

@@ -1,7 +1,7 @@
 """How long Tables 2 to 4 would take on some GPUs: python -m rmt.expected
 
-All of it is estimated: the counted operations of a run, at an assumed share of what the vendor's
-data sheet says of dense bf16 products. A run that was measured would be in results/bench.
+All of it is estimated: the counted operations of a run, in layers and softmax, at an assumed share
+of what the vendor's data sheet says of dense bf16 products. What was measured is in results/bench.
 """
 
 from rmt.cli import Parser
@@ -12,7 +12,7 @@ from rmt.tables import markdown
 
 # Operations per second (V100: fp16), from NVIDIA's data sheets, without sparsity.
 GPUS = {"V100": 125e12, "A100": 312e12, "RTX 4090": 165e12, "H100, H200": 989e12}
-UTILIZATION = 0.2  # small matrices; the share that rmt.bench calls "of matrix rate"
+UTILIZATION = 0.2  # a guess for matrices as small as these
 
 
 def run_flops(row: Row) -> float:

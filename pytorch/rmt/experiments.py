@@ -9,6 +9,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from rmt.cli import pick
 from rmt.config import WRITE_MEMORY, ModelConfig, TrainConfig
 from rmt.data.corpora import WT103_CUTOFFS
 from rmt.errors import UsageError
@@ -27,7 +28,7 @@ MODEL_SIZES = {
 }
 TRAINING = {
     "wt103": {"max_step": 200_000, "batch_size": {50: 128, 150: 60}, "adaptive": True},
-    "enwik8": {"max_step": 400_000, "batch_size": {128: 64, 512: 22}},
+    "enwik8": {"max_step": 400_000, "batch_size": {128: 64, 512: 22}, "eval_tgt_len": 128},
 }
 COMMON = {
     **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.00025, "scheduler": "cosine"},
@@ -62,20 +63,19 @@ class Row:
 
     @property
     def model_config(self) -> ModelConfig:
-        chances = {name: COMMON[name] for name in ("dropout", "dropatt")}
-        sizes = MODEL_SIZES[self.dataset] | chances
-        return ModelConfig(model=self.model, mem_len=self.memory, **sizes)
+        settings = MODEL_SIZES[self.dataset] | pick(ModelConfig, COMMON)
+        return ModelConfig(model=self.model, mem_len=self.memory, **settings)
 
     @property
     def train_config(self) -> TrainConfig:
         own = TRAINING[self.dataset]
-        settings = {name: COMMON[name] for name in ("optim", "lr", "scheduler", "warmup_step")}
+        settings = pick(TrainConfig, COMMON) | own
+        settings["batch_size"] = own["batch_size"][self.segment_len]
         return TrainConfig(
             dataset=self.dataset,
             tgt_len=self.segment_len,
             bptt_unrolls=self.bptt_unrolls,
-            **settings | own | {"batch_size": own["batch_size"][self.segment_len]},
-            clip=COMMON["clip"],
+            **settings,
         )
 
 

@@ -15,7 +15,7 @@ from rmt.config import ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import Corpus
 from rmt.data.tasks import TaskData, make_task
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import UsageError
+from rmt.errors import ProcessKilled
 from rmt.flops import matrix_rate, step_flops, word_frequencies
 from rmt.hardware import peak_memory, wait_for
 from rmt.mem_transformer import MemTransformerLM
@@ -92,8 +92,9 @@ def measure(case: Case) -> dict:
         "units": seconds * fp32_rate / flops,
         "utilization": flops / seconds / own_rate,
         "peak_memory_bytes": memory,
-        "split": time_split(trainer.model, step, device),
     }
+    if not case.train.compile:  # its marks would make the layers be compiled anew
+        result["split"] = time_split(trainer.model, step, device)
     if plain:
         ratios = [slow / fast for slow, fast in zip(plain_times, times, strict=True)]
         result["plain"] = {
@@ -106,13 +107,13 @@ def measure(case: Case) -> dict:
 
 
 def in_new_process(function: Callable[..., dict], *arguments) -> dict:
-    """function(*arguments) in a process of its own. Raises UsageError if that was killed."""
+    """function(*arguments) in a process of its own. Raises ProcessKilled if that was."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
-            raise UsageError(
+            raise ProcessKilled(
                 "the process that measures was killed: most likely it ran out of memory"
             ) from None
 
@@ -124,7 +125,7 @@ def _trainer(case: Case, model_class: type, device: torch.device) -> Trainer:
     torch.manual_seed(case.train.seed)
     model = model_class(case.model).to(device)
     if case.train.compile and model_class is MemTransformerLM:
-        model.compile(dynamic=False)
+        model.compile()
     return Trainer(model, case.model, case.train, _workload(case), device)
 
 

@@ -14,6 +14,8 @@ in attention.py.
 
 import copy
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +26,7 @@ from rmt.adaptive_softmax import AdaptiveSoftmax
 from rmt.attention import RelativeAttention, distance_embeddings, masked_keys
 from rmt.config import ModelConfig
 from rmt.dropout import Dropout
+from rmt.errors import UsageError
 from rmt.word_weights import WordEmbedding
 
 
@@ -158,13 +161,21 @@ class MemTransformerLM(nn.Module):
         return log_probs.unflatten(0, tokens_BT.shape), state
 
     def compile(self, **options) -> None:
-        """torch.compile every layer: they are alike, so that this is done once for all of them.
+        """Let torch.compile fuse the layers: they are alike, so that one serves for all of a shape.
 
-        options are those of torch.compile. The softmax and what is between the layers stays as it
-        is, and so does decoding, whose lengths change with every token.
+        options are those of torch.compile. Keys and values, the softmax and what is between the
+        layers stay as they are, and so does decoding, whose lengths change with every token.
+        Raises UsageError where there is no C++ compiler.
         """
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise UsageError(
+                f"--compile needs a C++ compiler, but there is no {compiler}: install one"
+            )
+        # A cache that fills, replayed segments and evaluation all have shapes of their own.
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         for layer in self.layers:
-            layer.compile(**options)
+            layer.compile(**{"dynamic": False} | options)
 
     def with_lengths(self, **changes) -> "MemTransformerLM":
         """The same weights (shared, not copied) with other cache, clamp_len or same_length.

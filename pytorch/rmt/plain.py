@@ -1,8 +1,9 @@
 """The same model computed as the paper's published code does: the yardstick of rmt.bench and tests.
 
 It predicts at every segment, also where only the next state is wanted, computes every row of the
-last layer, reads as the formula of attention_weights says, one step after the other, and uses
-PyTorch's own dropout. Losses, states and gradients are those of the model.
+last layer, reads as the formula of attention_weights says, one step after the other, leaves the sum
+of the word weights' gradients to autograd, and uses PyTorch's own dropout. Losses, states and
+gradients are those of the model.
 """
 
 from torch import Tensor, nn
@@ -38,6 +39,11 @@ class PlainModel(MemTransformerLM):
     def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
         """The next state, after a prediction of every token that is thrown away."""
         return self(tokens_BT, tokens_BT, state)[1]
+
+    def word_weights(self) -> tuple[Tensor, Tensor | None]:
+        """A view of the weights, whose gradient autograd adds up."""
+        weight, projection = super().word_weights()
+        return weight.view_as(weight), projection
 
     def n_rows_read(self, n_tokens: int, predict: bool) -> int:
         """All."""

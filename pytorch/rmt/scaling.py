@@ -6,7 +6,8 @@
     ranks     two processes, a core each, against one process on one core: tokens per second in
               training the enwik8 base RMT, with as many streams per process
 
-Every measurement has a process of its own. --share makes all of them smaller.
+Every measurement has a process of its own. --share makes all of them smaller, to try them: the
+model of ranks, too.
 """
 
 import argparse
@@ -37,12 +38,14 @@ from rmt.progress import Progress
 from rmt.run_folder import environment, write_text
 from rmt.tables import markdown
 from rmt.trainer import Trainer
+from rmt.workloads import LanguageModelling
 
 CPU = torch.device("cpu")
-SMALL = {
+SMALL = ModelConfig(
     **{"model": "rmt", "n_token": 204, "mem_len": 10},
     **{"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 512},
-}
+)
+STREAMS = TrainConfig(dataset="enwik8", tgt_len=64, batch_size=8, bptt_unrolls=1)
 N_WORDS = 100_000_000  # about as many as WikiText-103 has
 N_TYPES = 267_735
 
@@ -53,34 +56,31 @@ N_TYPES = 267_735
 def stream(share: float) -> list[dict]:
     """Training on a few segments and on many, evaluation on a few tokens and on many."""
     few, tokens = max(1, round(60 * share)), max(2_000, round(10_000 * share))
-    plans = [(train_segments, few), (train_segments, 10 * few)]
+    n_streams, tgt_len = STREAMS.batch_size, STREAMS.tgt_len
+    plans = [(train_steps, n_streams * (n * tgt_len + 1)) for n in (few, 10 * few)]
     plans += [(evaluate_tokens, n * tokens) for n in (1, 10, 100)]
-    return [in_new_process(function, amount) for function, amount in plans]
+    # The texts are made here, for that takes memory, too.
+    return [in_new_process(run, made_up_text(SMALL, STREAMS, n)) for run, n in plans]
 
 
-def train_segments(n_segments: int) -> dict:
-    """A step for each segment of streams of this length, with gradient through the memory."""
+def train_steps(text: LanguageModelling) -> dict:
+    """A step for each segment of the text, with gradient through the memory."""
     torch.manual_seed(0)
-    model_config = ModelConfig(**SMALL)
-    config = TrainConfig(dataset="enwik8", tgt_len=64, batch_size=8, bptt_unrolls=1)
-    n_tokens = config.batch_size * config.tgt_len * n_segments
-    workload = made_up_text(model_config, config, n_tokens + config.batch_size)
-    trainer = Trainer(MemTransformerLM(model_config), model_config, config, workload, CPU)
-    progress = Progress(n_segments, "", shown=False)
+    trainer = Trainer(MemTransformerLM(SMALL), SMALL, STREAMS, text, CPU)
+    n_steps = len(text.corpus.splits["train"]) // STREAMS.batch_size // STREAMS.tgt_len
+    progress = Progress(n_steps, "", shown=False)
     started = time.perf_counter()
-    for _ in range(n_segments):
+    for _ in range(n_steps):
         trainer.train_step(progress)
-    return _cost("training", n_tokens, "tokens", time.perf_counter() - started)
+    return _cost("training", trainer.tokens, "tokens", time.perf_counter() - started)
 
 
-def evaluate_tokens(n_tokens: int) -> dict:
+def evaluate_tokens(text: LanguageModelling) -> dict:
     torch.manual_seed(0)
-    model_config = ModelConfig(**SMALL)
-    config = TrainConfig(dataset="enwik8", tgt_len=64)
-    workload = made_up_text(model_config, config, n_tokens)
+    model, ids = MemTransformerLM(SMALL), text.corpus.splits["train"]
     started = time.perf_counter()
-    evaluate(MemTransformerLM(model_config), workload.corpus.splits["train"], workload.protocol)
-    return _cost("evaluating", n_tokens, "tokens", time.perf_counter() - started)
+    evaluate(model, ids, text.protocol)
+    return _cost("evaluating", len(ids), "tokens", time.perf_counter() - started)
 
 
 # --- encoding ------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def _write_words(folder: Path, n_words: int) -> None:
 
 def ranks(share: float) -> list[dict]:
     """One and two processes, twice each, in turn; a core for each process."""
-    n_steps = max(2, round(12 * share))
+    n_steps = 2 * max(1, round(6 * share))
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise UsageError("ranks needs two cores, but this process may use one")

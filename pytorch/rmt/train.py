@@ -5,7 +5,6 @@ test split, kept in the run folder's result.json.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -45,7 +44,6 @@ def main(argv: list[str]) -> None:
     try:
         device = distributed.start(config.cuda)
         check_processes(config)
-        check_compiler(config)
         model_config, workload = load(config, task, options)
         workload.check()
         work_dir = None if config.debug else choose_work_dir(model_config, config, task)
@@ -54,7 +52,7 @@ def main(argv: list[str]) -> None:
         torch.manual_seed(config.seed)
         model = MemTransformerLM(model_config).to(device)
         if config.compile:
-            model.compile(dynamic=False)
+            model.compile()
         # The weights are the same in all processes; their dropout masks are not.
         torch.manual_seed(config.seed + distributed.rank())
         trainer = Trainer(model, model_config, config, workload, device)
@@ -138,13 +136,6 @@ def check_processes(config: TrainConfig) -> None:
             f"the {share} streams of each process do not divide into {config.batch_chunk} chunks: "
             "choose another batch_chunk"
         )
-
-
-def check_compiler(config: TrainConfig) -> None:
-    """Raise UsageError if torch.compile has no C++ compiler to call."""
-    compiler = os.environ.get("CXX", "g++")
-    if config.compile and shutil.which(compiler) is None:
-        raise UsageError(f"--compile needs a C++ compiler, but there is no {compiler}: install one")
 
 
 def train(

@@ -186,10 +186,10 @@ class Trainer:
         return loss, True
 
     def _clip(self, loss: Tensor) -> tuple[float, float]:
-        """Limit the gradient's norm; return the loss and what the norm was.
+        """Limit the gradient's norm; return the loss and what the norm was, as numbers.
 
-        The only place in a step where the host waits for a GPU: whether the step counts is known
-        before it is taken.
+        Here the host waits for a GPU, so that it knows whether a step counts before it is taken.
+        Elsewhere in a step only the adaptive softmax and the scale of fp16 make it wait.
         """
         parameters = [weight for weight in self.model.parameters() if weight.grad is not None]
         total = nn.utils.get_total_norm([weight.grad for weight in parameters])

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 _IN_PLACE = ContextVar("in place", default=False)
+_GRADIENTS = WeakTensorKeyDictionary()  # the last gradient of every weight
 
 # Under autocast, making bf16 weights of fp32 ones takes longer than what it saves where so few rows
 # are multiplied (measured on the CPUs that have bf16).
@@ -26,9 +28,10 @@ FEW_ROWS = 32
 
 @contextmanager
 def gradients_in_place() -> Iterator[None]:
-    """For training by backward(), which must be inside, too: torch.autograd.grad would see none.
+    """For training by backward(), which must be inside, too.
 
-    weight.grad is complete when the backward pass is; autograd is told of no other gradient.
+    weight.grad is complete when the backward pass is; torch.autograd.grad and hooks on the weight
+    see nothing of it. Its memory is used again: copy a gradient that is to outlive the next one.
     """
     token = _IN_PLACE.set(True)
     try:
@@ -54,7 +57,11 @@ class WordEmbedding(nn.Embedding):
 
 @dataclass(frozen=True)
 class Words:
-    """Consecutive rows of the word weights; whole: all rows, where their gradient goes there."""
+    """Consecutive rows of the word weights.
+
+    whole: the parameter to whose .grad their gradient is added, from row `first` on; None where
+    autograd does it.
+    """
 
     weight: Tensor
     whole: Tensor | None = None
@@ -90,9 +97,9 @@ def _in_place(weight: Tensor) -> bool:
 def _gradient(weight: Tensor) -> Tensor:
     """weight.grad, which starts as zeros in the memory that it had before, for pages are dear."""
     if weight.grad is None:
-        kept = getattr(weight, "kept_gradient", None)
-        weight.grad = torch.zeros_like(weight) if kept is None else kept.zero_()
-        weight.kept_gradient = weight.grad
+        last = _GRADIENTS.get(weight)
+        same = last is not None and (last.shape, last.dtype) == (weight.shape, weight.dtype)
+        weight.grad = _GRADIENTS[weight] = last.zero_() if same else torch.zeros_like(weight)
     return weight.grad
 
 
