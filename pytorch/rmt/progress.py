@@ -36,7 +36,8 @@ class Progress:
                 self._bar.set_postfix_str(note, refresh=False)
         elif self.shown and time.monotonic() - self._last_line > self.seconds_between_lines:
             self._last_line = time.monotonic()
-            self.print(" | ".join(filter(None, [f"{self._position()}", self.note])))
+            line = " | ".join(filter(None, [f"{self._position()}", self.note]))
+            print(line, file=sys.stderr, flush=True)
 
     def print(self, line: str) -> None:
         """Print a line without breaking the bar."""
