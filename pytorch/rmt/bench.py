@@ -10,7 +10,6 @@ Any option of rmt.train overrides the named sizes, e.g. --batch_size 2 --checkpo
 """
 
 import argparse
-import datetime
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,9 @@ from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfi
 from rmt.data.tasks import make_task
 from rmt.errors import ProcessKilled, UsageError, run_program
 from rmt.experiments import MODEL_SIZES
-from rmt.hardware import ALLOCATORS, machine
-from rmt.measure import Case, in_new_process, measure
+from rmt.measure import Case, in_new_process, measure, new_report
 from rmt.progress import Progress
-from rmt.run_folder import environment, write_text
+from rmt.run_folder import write_text
 from rmt.tables import markdown
 from rmt.workloads import in_segments
 
@@ -146,16 +144,9 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     names, out = options.pop("names"), options.pop("out")
     planned = list(cases(names, options))
-    # For the processes that measure: the run scripts' settings, and no talk of the profiler.
-    for name, value in (ALLOCATORS | {"KINETO_LOG_LEVEL": "99"}).items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
     device = torch.device("cuda" if options.get("cuda") else "cpu")
-    report = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(device),
-        **environment(),
-        "results": [],
-    }
+    report = new_report(device)
     with Progress(len(planned), "measuring", unit="case") as progress:
         for case in planned:
             progress.update(0, note=label(case))

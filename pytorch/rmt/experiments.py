@@ -5,15 +5,13 @@ Sources: Bulatov et al. 2022, Tables 2 to 4 and appendix A, and the Transformer-
 that they name (Dai et al. 2019).
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from rmt.cli import pick
 from rmt.config import WRITE_MEMORY, ModelConfig, TrainConfig
 from rmt.data.corpora import WT103_CUTOFFS
-from rmt.errors import UsageError
-from rmt.paths import project_root
+from rmt.published import read_published
 
 # Vocabularies are those of the full texts; enwik8's is without newlines, as published.
 MODEL_SIZES = {
@@ -80,20 +78,8 @@ class Row:
 
 
 def rows(table: int, folder: Path | None = None) -> list[Row]:
-    """The rows of Table 2, 3 or 4, in the paper's order; folder is results/paper unless given.
-
-    Raises UsageError where the file is missing or damaged.
-    """
-    path = (folder or project_root() / "results" / "paper") / f"table{table}.csv"
-    try:
-        with path.open(newline="") as file:
-            return [_row(table, line) for line in csv.DictReader(file)]
-    except OSError as error:
-        raise UsageError(
-            f"the published numbers can't be read ({error}): run this in the project's folder"
-        ) from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({error!r})") from None
+    """The rows of Table 2, 3 or 4, in the paper's order; folder and errors as read_published."""
+    return read_published(f"table{table}.csv", lambda line: _row(table, line), folder)
 
 
 def _row(table: int, line: dict[str, str]) -> Row:

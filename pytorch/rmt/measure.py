@@ -1,6 +1,8 @@
 """One case of the benchmark: training steps of a model on made-up data, measured."""
 
+import datetime
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,12 +19,13 @@ from rmt.data.tasks import TaskData, make_task
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import ProcessKilled
 from rmt.flops import matrix_rate, step_flops, word_frequencies
-from rmt.hardware import peak_memory, wait_for
+from rmt.hardware import ALLOCATORS, machine, peak_memory, wait_for
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import in_train_protocol
 from rmt.plain import PlainModel
 from rmt.precision import DTYPES
 from rmt.progress import Progress
+from rmt.run_folder import environment
 from rmt.time_split import part, time_split
 from rmt.trainer import Trainer
 from rmt.workloads import AlgorithmicTask, LanguageModelling, Workload
@@ -116,6 +119,14 @@ def in_new_process(function: Callable[..., dict], *arguments) -> dict:
             raise ProcessKilled(
                 "the process that measures was killed: most likely it ran out of memory"
             ) from None
+
+
+def new_report(device: torch.device) -> dict:
+    """What stands around the results of a measurement, which is made with the ALLOCATORS."""
+    for name, value in ALLOCATORS.items():  # for the processes that measure
+        os.environ.setdefault(name, value)
+    today = datetime.date.today().isoformat()
+    return {"date": today, "machine": machine(device), **environment(), "results": []}
 
 
 # --- what is trained -----------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the attention, [B, H, K, d] each."""
+        """Keys and values of the attention, [H, B, K, d] each."""
         return self.attention.keys_values(
             self.attention_norm(context_BKD) if self.pre_lnorm else context_BKD
         )

@@ -1,11 +1,15 @@
 """Published accuracies on the algorithmic tasks, from the files in results/paper."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rmt.errors import UsageError
 from rmt.paths import project_root
+
+Row = TypeVar("Row")
 
 RUN_FILES = ("figure4_runs.csv", "figure5_7_runs.csv")  # means over the authors' published runs
 TABLE_FILE = "table1.csv"  # as printed in the paper
@@ -39,25 +43,28 @@ class Cell:
 
 
 def published_cells(folder: Path | None = None) -> list[Cell]:
-    """All published cells; folder is results/paper unless given.
+    """All published cells; folder and errors as for read_published."""
+    cells = [cell for name in RUN_FILES for cell in read_published(name, _run_cell, folder)]
+    return cells + read_published(TABLE_FILE, _table_cell, folder)
 
-    Raises UsageError where a file is missing or not as expected.
+
+def read_published(
+    name: str, convert: Callable[[dict[str, str]], Row], folder: Path | None = None
+) -> list[Row]:
+    """The lines of a CSV file, converted one by one; folder is results/paper unless given.
+
+    Raises UsageError where the file is missing or not as convert expects.
     """
-    folder = folder or project_root() / "results" / "paper"
+    path = (folder or project_root() / "results" / "paper") / name
     try:
-        cells = [_run_cell(row) for name in RUN_FILES for row in _rows(folder / name)]
-        return cells + [_table_cell(row) for row in _rows(folder / TABLE_FILE)]
+        with path.open(newline="") as file:
+            return [convert(line) for line in csv.DictReader(file)]
     except OSError as error:
         raise UsageError(
             f"the published numbers can't be read ({error}): run this in the project's folder"
         ) from None
-    except (KeyError, ValueError) as error:
-        raise UsageError(f"the published numbers in {folder} are damaged ({error!r})") from None
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error!r})") from None
 
 
 def _run_cell(row: dict[str, str]) -> Cell:

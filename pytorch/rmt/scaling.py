@@ -11,7 +11,6 @@ model of ranks, too.
 """
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -30,12 +29,12 @@ from rmt.config import ModelConfig, TrainConfig
 from rmt.data.corpora import load_corpus
 from rmt.errors import UsageError, run_program
 from rmt.flops import word_frequencies
-from rmt.hardware import ALLOCATORS, machine, peak_memory
-from rmt.measure import in_new_process, made_up_text
+from rmt.hardware import peak_memory
+from rmt.measure import in_new_process, made_up_text, new_report
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import evaluate
 from rmt.progress import Progress
-from rmt.run_folder import environment, write_text
+from rmt.run_folder import write_text
 from rmt.tables import markdown
 from rmt.trainer import Trainer
 from rmt.workloads import LanguageModelling
@@ -206,10 +205,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse(argv)
     if not 0 < options["share"] <= 1:
         raise UsageError(f"share must be above 0 and at most 1, but it is {options['share']}")
-    for name, value in ALLOCATORS.items():
-        os.environ.setdefault(name, value)
-    report = {"date": datetime.date.today().isoformat(), "machine": machine(CPU), **environment()}
-    report["results"] = []
+    report = new_report(CPU)
     for name in options["names"]:
         print(f"measuring {name}", file=sys.stderr)
         report["results"] += MEASUREMENTS[name](options["share"])
