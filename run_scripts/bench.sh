@@ -53,8 +53,7 @@ speed() {
     fi
 }
 window() {
-    bench replay enwik8 --bptt 0 1 3
-    bench window enwik8 --bptt 1 3 --bptt_mode window
+    bench window enwik8 --bptt 1 3 --bptt_mode window --against replay
 }
 memory() {
     bench depth enwik8 --bptt 0 1 2 4 8 --steps 2

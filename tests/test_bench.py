@@ -161,9 +161,27 @@ def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
     assert {"attention", "optimizer", "data"} <= {*found["split"]}
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_window_is_measured_against_replay(tmp_path, monkeypatch):
+    """In tokens per second: a step has three segments instead of one."""
+    durations = iter([6.0, 4.0, 6.0, 5.0, 6.0, 6.0])
+    monkeypatch.setattr(measure, "_timed", lambda step, device: next(durations))
+    argv = ["enwik8", "--bptt", "2", "--tgt_len", "7", "--bptt_mode", "window", "--steps", "3"]
+    outcome = run(
+        bench.main, *argv, *TINY, *("--against", "replay", "--out", tmp_path / "speed.json")
+    )
+    assert outcome.status == 0, outcome.err
+    assert "| times replay's tokens/s |" in outcome.out
+    (found,) = json.loads((tmp_path / "speed.json").read_text())["results"]
+    assert found["replay"]["seconds_per_step"] == 5
+    assert found["replay"]["ratio"] == pytest.approx(3 * 5 / 6)
+    assert found["replay"]["highest_ratio"] == pytest.approx(3)
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
+        ("enwik8 --against replay", "--against replay compares --bptt_mode window with it"),
         ("wt104", "invalid choice: 'wt104'"),
         ("enwik8 --model rmt", "say --models here, not --model"),
         ("enwik8 --dataset copy", "say SIZES here, not --dataset"),

@@ -38,6 +38,7 @@ NAMED = {
         **{"n": 24, "segments": 6, "batch_size": 32, "mem_len": 12, "bptt_unrolls": -1},
     },
 }
+AGAINST = ("plain", "replay")
 COMMON = {"dropout": 0.1, "seed": 1}
 # Options of rmt.train of which a measurement takes several.
 INSTEAD = {
@@ -76,7 +77,9 @@ def _case(name: str, options: dict) -> Case:
         options = options | {"n_token": len(make_task(train.dataset, task).symbols)}
     model = ModelConfig(**pick(ModelConfig, options))
     check_together(model, train)
-    return Case(name, model, train, task, options["steps"], options["against"] == "plain")
+    if options["against"] == "replay" and train.bptt_mode != "window":
+        raise UsageError("--against replay compares --bptt_mode window with it: say both")
+    return Case(name, model, train, task, options["steps"], options["against"])
 
 
 def measured(case: Case) -> dict:
@@ -105,8 +108,9 @@ def table(results: Sequence[dict]) -> str:
     """The measurements in Markdown, a row each."""
     head = ["sizes", "model", "gradient", "precision", "ms/step", "spread", "tokens/s"]
     head += ["units", "of matrix rate", "peak memory"]
-    with_plain = any("plain" in result for result in results)
-    head += ["plain ms/step", "plain / this"] if with_plain else []
+    others = [other for other in AGAINST if any(other in result for result in results)]
+    for other in others:
+        head += [f"{other} ms/step", f"times {other}'s tokens/s"]
     rows = []
     for found in results:
         train, ms = found["train"], 1000 * found["seconds_per_step"]
@@ -114,10 +118,9 @@ def table(results: Sequence[dict]) -> str:
         row += [f"{ms:,.1f}", f"{1000 * found['fastest']:,.1f} to {1000 * found['slowest']:,.1f}"]
         row += [f"{found['tokens_per_s']:,.0f}", f"{found['units']:.2f}"]
         row += [f"{found['utilization']:.0%}", f"{found['peak_memory_bytes'] / 2**30:.2f} GiB"]
-        if with_plain:
-            plain = found.get("plain")
-            row += [f"{1000 * plain['seconds_per_step']:,.1f}"] if plain else [""]
-            row += [f"{plain['ratio']:.2f}"] if plain else [""]
+        for other in (found.get(name) for name in others):
+            row += [f"{1000 * other['seconds_per_step']:,.1f}"] if other else [""]
+            row += [f"{other['ratio']:.2f}"] if other else [""]
         rows.append(row)
     return markdown(head, rows, n_words=4)
 
@@ -171,7 +174,9 @@ def parse(argv: list[str]) -> dict:
     parser.add_argument("--precisions", choices=precisions, default=["bf16"], **several)
     parser.add_argument("--steps", type=int, default=10, help="steps timed (default: 10)")
     parser.add_argument(
-        "--against", choices=["plain"], help="alternate with the plain model in fp32 (rmt/plain.py)"
+        "--against",
+        choices=AGAINST,
+        help="alternate with the plain model in fp32 (rmt/plain.py), or window with replay",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the measurements")
     parser.add_options(ModelConfig)

@@ -33,21 +33,24 @@ from rmt.workloads import AlgorithmicTask, LanguageModelling, Workload
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured. task: the samples of an algorithmic task; steps: how many are timed."""
+    """What is measured. task: the samples of an algorithmic task; steps: how many are timed.
+
+    against: "plain", the plain model in fp32; "replay", the same with bptt_mode replay; or None.
+    """
 
     name: str
     model: ModelConfig
     train: TrainConfig
     task: TaskConfig | None = None
     steps: int = 10
-    against_plain: bool = False
+    against: str | None = None
 
 
 def measure(case: Case) -> dict:
     """Time training steps in this process, which should be new: peak memory is the process's.
 
-    Against the plain model in fp32, its steps alternate with those of the case. Times are in
-    seconds, memory in bytes, rates in operations per second.
+    Against another case, its steps alternate with those of this one. Times are in seconds, memory
+    in bytes, rates in operations per second.
     """
     device = torch.device("cuda" if case.train.cuda else "cpu")
     trainer = _trainer(case, MemTransformerLM, device)
@@ -62,14 +65,15 @@ def measure(case: Case) -> dict:
     memory = peak_memory(device)
 
     rates = {dtype: [matrix_rate(dtype, device)] for dtype in _dtypes(case)}
-    plain = _stepper(_trainer(_in_fp32(case), PlainModel, device)) if case.against_plain else None
-    for _ in range(_n_warmup(case) if plain else 0):
-        plain()
-    times, plain_times = [], []
+    other = _trainer(*_other(case), device) if case.against else None
+    other_step = _stepper(other) if other else None
+    for _ in range(_n_warmup(case) if other else 0):
+        other_step()
+    times, other_times = [], []
     for _ in range(case.steps):
         times.append(_timed(step, device))
-        if plain:
-            plain_times.append(_timed(plain, device))
+        if other:
+            other_times.append(_timed(other_step, device))
     for dtype, found in rates.items():
         found.append(matrix_rate(dtype, device))
     fp32_rate, own_rate = (statistics.mean(rates[dtype]) for dtype in _dtypes(case))
@@ -98,10 +102,11 @@ def measure(case: Case) -> dict:
     }
     if not case.train.compile:  # its marks would make the layers be compiled anew
         result["split"] = time_split(trainer.model, step, device)
-    if plain:
-        ratios = [slow / fast for slow, fast in zip(plain_times, times, strict=True)]
-        result["plain"] = {
-            "seconds_per_step": statistics.median(plain_times),
+    if other:
+        per_step = n_segments / other.chunks[0].segments_per_step  # tokens, in terms of the other's
+        ratios = [per_step * b / a for a, b in zip(times, other_times, strict=True)]
+        result[case.against] = {
+            "seconds_per_step": statistics.median(other_times),
             "ratio": statistics.median(ratios),
             "lowest_ratio": min(ratios),
             "highest_ratio": max(ratios),
@@ -164,8 +169,11 @@ def zipf_ids(random: np.random.Generator, n_token: int, n_ids: int) -> np.ndarra
     return random.choice(n_token, n_ids, p=word_frequencies(n_token)).astype(np.int32)
 
 
-def _in_fp32(case: Case) -> Case:
-    return replace(case, train=replace(case.train, precision="fp32"))
+def _other(case: Case) -> tuple[Case, type]:
+    """What a case is measured against."""
+    if case.against == "plain":
+        return replace(case, train=replace(case.train, precision="fp32")), PlainModel
+    return replace(case, train=replace(case.train, bptt_mode="replay")), MemTransformerLM
 
 
 def _dtypes(case: Case) -> tuple[torch.dtype, torch.dtype]:
