@@ -25,6 +25,7 @@ from rmt import checkpoint, distributed, run_folder, train
 from rmt import eval as evaluation
 from rmt.config import ModelConfig, TrainConfig, check_together
 from rmt.errors import UsageError
+from rmt.trainer import Trainer
 
 
 @pytest.fixture
@@ -371,6 +372,38 @@ def test_as_processes(tiny, work_dir):
     outcome = run_process("rmt.train", *flags, "--model", "baseline", "--data", work_dir)
     assert "there is no wt103 data" in assert_one_sentence(outcome)
     assert not work_dir.parent.exists()
+
+
+# Too little memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        ),
+        MemoryError(),
+    ],
+    ids=["GPU", "CPU", "Python"],
+)
+def test_out_of_memory_says_what_helps(tiny, work_dir, monkeypatch, error):
+    def train_step(trainer, progress):
+        raise error
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    sentence = assert_one_sentence(run(train.main, *tiny, *RMT, "--work_dir", work_dir))
+    assert "out of memory: take the batch in parts (--batch_chunk)" in sentence
+
+
+def test_other_errors_of_pytorch_are_not_hidden(tiny, monkeypatch):
+    def train_step(trainer, progress):
+        raise RuntimeError("shapes")
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run(train.main, *tiny, *RMT, "--debug")
 
 
 # A full disk

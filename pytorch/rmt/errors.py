@@ -17,7 +17,8 @@ class ProcessKilled(UsageError):
 
 
 def run_program(main: Callable[[list[str]], int | None]) -> None:
-    """Call main(argv) and end the process: 2 with one sentence on a UsageError, 130 on Ctrl-C.
+    """Call main(argv) and end the process: 2 with one sentence on a UsageError or where memory is
+    short, 130 on Ctrl-C.
 
     Of several processes that fail alike only the first one speaks.
     """
@@ -36,7 +37,24 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
             raise
         print(f"error: {error.filename} can't be used ({error.strerror})", file=sys.stderr)
         status = 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            "error: out of memory: take the batch in parts (--batch_chunk), recompute segments "
+            "(--checkpoint_segments) or choose a smaller --batch_size",
+            file=sys.stderr,
+        )
+        status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, or of the machine; PyTorch says the latter in a RuntimeError's text alone."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
+        error
+    )
