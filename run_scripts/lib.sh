@@ -225,9 +225,9 @@ keep_output() {
     cat "$file"
 }
 
-# restart_flag FOLDER: print --restart if an interrupted run is there.
+# restart_flag FOLDER: print --restart if an interrupted run is there that has saved.
 restart_flag() {
-    [[ ! -e "$1/last" ]] || echo --restart
+    ! compgen -G "$1/checkpoints/step-*" >/dev/null || echo --restart
 }
 
 # start_processes FLAGS...: one process of rmt.train per GPU, or NPROC of them.

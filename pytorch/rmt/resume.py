@@ -32,7 +32,8 @@ def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -
         parts += ["window"] if config.bptt_mode == "window" else []
         work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
     try:
-        occupied = (work_dir / "checkpoints").is_dir() or (work_dir / "result.json").exists()
+        # A process that was killed in its first save has left no checkpoint to continue from.
+        occupied = (work_dir / "result.json").exists() or any(work_dir.glob("checkpoints/step-*"))
     except OSError as error:  # such as a name too long
         raise UsageError(
             f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"

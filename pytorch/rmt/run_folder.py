@@ -8,6 +8,7 @@ result.json     written at the end
 """
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -18,6 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rmt.errors import UsageError
+
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -31,6 +34,12 @@ class RunFolder:
         if path:
             try:
                 path.mkdir(parents=True, exist_ok=True)
+                self._lock = (path / LOCK).open("w")
+                if not _take(self._lock):
+                    raise UsageError(
+                        f"another process is writing the run in {path}: wait until it ends, or "
+                        "choose another --work_dir"
+                    )
                 self._log = (path / "log.txt").open("a")
                 self._metrics = (path / "metrics.jsonl").open("a")
             except OSError as error:
@@ -95,6 +104,7 @@ class RunFolder:
         if self.path:
             self._log.close()
             self._metrics.close()
+            self._lock.close()
         if self._curves is not None:
             self._curves.close()
 
@@ -106,6 +116,26 @@ class RunFolder:
             raise UsageError(
                 f"{file.name} can't be written ({error.strerror}): free some space and --restart"
             ) from error
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process is writing a run folder."""
+    try:
+        with (path / LOCK).open("r") as lock:
+            return not _take(lock)
+    except OSError:
+        return False
+
+
+def _take(lock: io.TextIOBase) -> bool:
+    """Whether the lock was free, or the file system knows none. Closing the file releases it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _events_name() -> str:
