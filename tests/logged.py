@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rmt.config import ModelConfig, TaskConfig
 from rmt.data.tasks import make_task
+from rmt.logged_runs import LoggedRun
+from rmt.scales import Plan
 
 
 def write_task_run(
@@ -55,3 +57,24 @@ def _rates(dataset: str, accuracy: float) -> dict[str, float]:
     if dataset != "quadratic":
         free["sequence_accuracy"] = answers
     return free | {f"forced_{name}": min(1.0, value + 0.05) for name, value in free.items()}
+
+
+def run_of(own: Plan, seed: int = 1, score: float = 2.0, **changes: object) -> LoggedRun:
+    """A run of a plan, or nearly."""
+    config, task = own.configurations
+    parts = {"model": asdict(own.model), "train": config.recorded() | {"seed": seed}}
+    parts["task"] = task.belonging_to(config.dataset)
+    for name, value in changes.items():
+        (owner,) = (part for part in parts.values() if name in part)
+        owner[name] = value
+    result = {"n_token": own.n_token or 50, "corpus": "abc"}
+    result |= {"test_acc" if config.is_task else "test_bpc": score}
+    model = ModelConfig.from_record(parts["model"])
+    return LoggedRun(
+        Path("results/runs/mini", f"{own.name}-seed{seed}"),
+        model,
+        parts["train"],
+        parts["task"],
+        result,
+        [],
+    )

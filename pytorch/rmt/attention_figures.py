@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from rmt.attention_maps import KINDS, REGIONS, Pattern, SegmentMaps
 from rmt.drawing import plt, save_figure
-from rmt.tables import markdown
+from rmt.markdown import markdown
 
 PATTERN_COLOURS = {
     "write": "#CC3311",

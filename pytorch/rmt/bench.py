@@ -23,10 +23,10 @@ from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfi
 from rmt.data.tasks import make_task
 from rmt.errors import ProcessKilled, UsageError, run_program
 from rmt.experiments import MODEL_SIZES
+from rmt.markdown import markdown
 from rmt.measure import Case, in_new_process, measure, new_report
 from rmt.progress import Progress
 from rmt.run_folder import write_text
-from rmt.tables import markdown
 from rmt.workloads import in_segments
 
 # The paper's models and segments; batches small enough for a desktop computer.

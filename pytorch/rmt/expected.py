@@ -5,26 +5,31 @@ of what the vendor's data sheet says of dense bf16 products. What was measured i
 """
 
 from rmt.cli import Parser
+from rmt.config import ModelConfig, TrainConfig
 from rmt.errors import UsageError, run_program
 from rmt.experiments import TABLES, Row, rows
 from rmt.flops import softmax_flops, step_flops
-from rmt.tables import markdown
+from rmt.markdown import markdown
 
 # Operations per second (V100: fp16), from NVIDIA's data sheets, without sparsity.
 GPUS = {"V100": 125e12, "A100": 312e12, "RTX 4090": 165e12, "H100, H200": 989e12}
 UTILIZATION = 0.2  # a guess for matrices as small as these
 
 
-def run_flops(row: Row) -> float:
-    """Operations of training: the layers of every segment computed, predictions of the new one."""
-    model, train = row.model_config, row.train_config
-    layers = step_flops(model, train, row.bptt_unrolls + 1)
-    predictions = 3 * softmax_flops(model, train.batch_size * train.tgt_len)
+def run_flops(model: ModelConfig, train: TrainConfig) -> float:
+    """Operations of training: the layers of every segment computed, predictions of the new ones.
+
+    Of a task, of as many steps as there can be and of every segment of a sample.
+    """
+    n_new = train.segments if train.is_task else 1
+    n_replayed = 0 if train.is_task else train.bptt_unrolls
+    layers = step_flops(model, train, n_replayed + n_new)
+    predictions = 3 * softmax_flops(model, n_new * train.batch_size * train.tgt_len)
     return train.max_step * (layers + predictions)
 
 
-def hours(row: Row, gpu: str, utilization: float) -> float:
-    return run_flops(row) / GPUS[gpu] / utilization / 3600
+def hours(flops: float, gpu: str, utilization: float = UTILIZATION) -> float:
+    return flops / GPUS[gpu] / utilization / 3600
 
 
 def table(utilization: float) -> str:
@@ -32,18 +37,19 @@ def table(utilization: float) -> str:
     by_configuration: dict[tuple, list[Row]] = {}
     for number in TABLES:
         for row in rows(number):
-            settings = (row.dataset, row.segment_len, row.model, row.memory, row.bptt_unrolls)
+            settings = (row.dataset, row.segment_len, row.model, *row.flags.values())
             by_configuration.setdefault(settings, []).append(row)
     head = ["dataset", "model", "tables", "segment", "memory", "BPTT", "10^18 operations"]
     head += [f"hours on {gpu}" for gpu in GPUS]
     lines = []
     for same in by_configuration.values():
-        row, numbers = same[0], sorted({row.table for row in same})
+        row, names = same[0], sorted({row.table for row in same})
+        flops = run_flops(row.model_config, row.train_config)
         depth = str(row.bptt_unrolls) if "bptt_unrolls" in row.flags else ""
         lines.append(
-            [row.dataset, row.model, ", ".join(map(str, numbers))]
-            + [str(row.segment_len), str(row.memory), depth, f"{run_flops(row) / 1e18:.1f}"]
-            + [f"{hours(row, gpu, utilization):.1f}" for gpu in GPUS]
+            [row.dataset, row.model, ", ".join(name.removeprefix("table") for name in names)]
+            + [str(row.segment_len), str(row.memory), depth, f"{flops / 1e18:.1f}"]
+            + [f"{hours(flops, gpu, utilization):.1f}" for gpu in GPUS]
         )
     return markdown(head, lines, n_words=3)
 

@@ -1,6 +1,7 @@
-"""The paper's language-model experiments as data: sizes, schedules, and the rows of Tables 2 to 4.
+"""The paper's experiments as data: sizes, schedules, and the rows of Tables 2 to 4.
 
-The run scripts hold the same settings, each to be read alone; a test compares them.
+The points of Figures 4, 5 and 7 and the rows of Table 1 are cells (published.py). The run scripts
+hold the same settings, each to be read alone; a test compares them.
 Sources: Bulatov et al. 2022, Tables 2 to 4 and appendix A, and the Transformer-XL configurations
 that they name (Dai et al. 2019).
 """
@@ -32,18 +33,36 @@ COMMON = {
     **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.00025, "scheduler": "cosine"},
     **{"warmup_step": 0, "clip": 0.25},
 }
-TABLES = {2: "wt103", 3: "enwik8", 4: "wt103"}
+TASK_SIZES = {
+    "copy": {"n_layer": 4, "n_head": 4, "d_head": 64, "d_model": 128, "d_inner": 256},
+    "reverse": {"n_layer": 4, "n_head": 4, "d_head": 64, "d_model": 128, "d_inner": 256},
+    "retrieval": {"n_layer": 6, "n_head": 4, "d_head": 32, "d_model": 64, "d_inner": 128},
+    "quadratic": {"n_layer": 6, "n_head": 6, "d_head": 64, "d_model": 128, "d_inner": 256},
+}
+COMMON_TASK = {
+    **{"dropout": 0.1, "optim": "adam", "lr": 0.0001, "clip": 0.25, "batch_size": 32},
+    **{"scheduler": "dev_perf", "decay_rate": 0.5, "lr_min": 0.000001, "patience": 10},
+    **{"eval_interval": 5000, "eval_batch_size": 500, "max_eval_steps": 2, "save_interval": 5000},
+}
+TASK_TRAINING = {
+    "copy": COMMON_TASK | {"max_step": 900_000},
+    "reverse": COMMON_TASK | {"max_step": 850_000},
+    "retrieval": COMMON_TASK | {"max_step": 1_000_000},
+    "quadratic": COMMON_TASK | {"max_step": 1_000_000, "eval_batch_size": 200, "max_eval_steps": 5},
+}
+# headline is the final paper's best model, which has no table of its own.
+TABLES = {"table2": "wt103", "table3": "enwik8", "table4": "wt103", "headline": "wt103"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a table: what was trained, and the published perplexity or bits per character.
 
-    name: as printed. memory: memory tokens, or cached states of trxl. std: over the paper's runs,
-    None where it gives none.
+    name: as printed. memory: memory tokens, or cached states of trxl. cache: those of trxl_rmt.
+    std: over the paper's runs, None where it gives none.
     """
 
-    table: int
+    table: str
     name: str
     dataset: str
     model: str
@@ -52,17 +71,21 @@ class Row:
     bptt_unrolls: int
     score: float
     std: float | None
+    cache: int = 0
 
     @property
     def flags(self) -> dict:
         """What to give to the run script of the dataset and the model."""
         flags = {"tgt_len": self.segment_len, "mem_len": self.memory}
-        return flags | ({"bptt_unrolls": self.bptt_unrolls} if self.model in WRITE_MEMORY else {})
+        if self.model in WRITE_MEMORY:
+            flags["bptt_unrolls"] = self.bptt_unrolls
+        return flags | ({"cache_len": self.cache} if self.cache else {})
 
     @property
     def model_config(self) -> ModelConfig:
         settings = MODEL_SIZES[self.dataset] | pick(ModelConfig, COMMON)
-        return ModelConfig(model=self.model, mem_len=self.memory, **settings)
+        lengths = {"mem_len": self.memory, "cache_len": self.cache}
+        return ModelConfig(model=self.model, **lengths, **settings)
 
     @property
     def train_config(self) -> TrainConfig:
@@ -77,12 +100,12 @@ class Row:
         )
 
 
-def rows(table: int, folder: Path | None = None) -> list[Row]:
-    """The rows of Table 2, 3 or 4, in the paper's order; folder and errors as read_published."""
-    return read_published(f"table{table}.csv", lambda line: _row(table, line), folder)
+def rows(table: str, folder: Path | None = None) -> list[Row]:
+    """The rows of one of TABLES, in the paper's order; folder and errors as read_published."""
+    return read_published(f"{table}.csv", lambda line: _row(table, line), folder)
 
 
-def _row(table: int, line: dict[str, str]) -> Row:
+def _row(table: str, line: dict[str, str]) -> Row:
     dataset = TABLES[table]
     return Row(
         table=table,
@@ -94,4 +117,5 @@ def _row(table: int, line: dict[str, str]) -> Row:
         bptt_unrolls=int(line["bptt_unrolls"] or 0),
         score=float(line["ppl" if dataset == "wt103" else "bpc"]),
         std=float(line["std"]) if line["std"] else None,
+        cache=int(line.get("cache") or 0),
     )

@@ -33,6 +33,10 @@ class LoggedRun:
         return bool(self.task)
 
     @property
+    def seed(self) -> int:
+        return self.train["seed"]
+
+    @property
     def word_level(self) -> bool:
         return "test_ppl" in self.result
 
@@ -164,6 +168,19 @@ def read_runs(paths: list[Path]) -> list[LoggedRun]:
     return [_read(folder) for folder in folders]
 
 
+def finished_runs(root: Path) -> list[LoggedRun]:
+    """All finished runs in the folders of runs in root, in the order of their paths.
+
+    Raises UsageError where one is damaged.
+    """
+    return [_read(result.parent) for result in sorted(root.glob("*/*/result.json"))]
+
+
+def finished_run(folder: Path) -> LoggedRun | None:
+    """The run in a folder if it is finished; UsageError where it is damaged."""
+    return _read(folder) if (folder / "result.json").exists() else None
+
+
 def refuse_tasks(runs: list[LoggedRun], instead: str) -> None:
     """Raise UsageError, which names what to do instead, if a run is on an algorithmic task."""
     for run in runs:
@@ -197,7 +214,7 @@ def _check(run: LoggedRun) -> None:
     """Raise KeyError or TypeError unless the files hold what every table and figure reads."""
     if not all(isinstance(entry, dict) for entry in (run.result, *run.metrics)):
         raise TypeError("not the objects that a run writes")
-    needed = ["bptt_unrolls", "bptt_mode", *(["dataset"] if run.is_task else [])]
+    needed = ["bptt_unrolls", "bptt_mode", "seed", *(["dataset"] if run.is_task else [])]
     for name in needed:
         run.train[name]
     for name in ["segments", "tgt_len", "steps"] if run.is_task else ["corpus", "tokens"]:

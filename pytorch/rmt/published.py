@@ -1,8 +1,8 @@
 """Published accuracies on the algorithmic tasks, from the files in results/paper."""
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ class Cell:
     segment_len: in tokens; None where it is not said.
     accuracy: the paper's measure, from 0 to 1; of quadratic the share of solved equations.
     std: over runs; None where it is not said. runs: how many; None where it is not said.
+    training: the authors' batch_size, lr and max_step, the largest where their runs differ; empty
+    for cells of ours and where it is not said.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Cell:
     accuracy: float
     std: float | None
     runs: int | None
+    training: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[str, str, int, int]:
@@ -44,8 +47,17 @@ class Cell:
 
 def published_cells(folder: Path | None = None) -> list[Cell]:
     """All published cells; folder and errors as for read_published."""
-    cells = [cell for name in RUN_FILES for cell in read_published(name, _run_cell, folder)]
-    return cells + read_published(TABLE_FILE, _table_cell, folder)
+    return figure_cells(folder) + table_cells(folder)
+
+
+def figure_cells(folder: Path | None = None) -> list[Cell]:
+    """The points of Figures 4, 5(a), 5(b) and 7."""
+    return [cell for name in RUN_FILES for cell in read_published(name, _run_cell, folder)]
+
+
+def table_cells(folder: Path | None = None) -> list[Cell]:
+    """The rows of Table 1."""
+    return read_published(TABLE_FILE, _table_cell, folder)
 
 
 def read_published(
@@ -70,7 +82,10 @@ def read_published(
 def _run_cell(row: dict[str, str]) -> Cell:
     numbers = [int(row[name]) for name in ("memory", "segments", "segment_len")]
     accuracy, std = float(row["accuracy_mean"]), float(row["accuracy_std"])
-    return Cell(row["task"], row["model"], *numbers, accuracy, std, int(row["runs"]))
+    training = {"lr": float(row["lr"])}
+    for name in ("batch_size", "max_step"):
+        training[name] = max(map(int, row[name].split("/")))
+    return Cell(row["task"], row["model"], *numbers, accuracy, std, int(row["runs"]), training)
 
 
 def _table_cell(row: dict[str, str]) -> Cell:

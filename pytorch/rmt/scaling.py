@@ -30,12 +30,12 @@ from rmt.data.corpora import load_corpus
 from rmt.errors import UsageError, run_program
 from rmt.flops import word_frequencies
 from rmt.hardware import peak_memory
+from rmt.markdown import markdown
 from rmt.measure import in_new_process, made_up_text, new_report
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import evaluate
 from rmt.progress import Progress
 from rmt.run_folder import write_text
-from rmt.tables import markdown
 from rmt.trainer import Trainer
 from rmt.workloads import LanguageModelling
 

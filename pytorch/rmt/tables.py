@@ -1,4 +1,6 @@
-"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks FOLDER...
+"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks FOLDER... | paper
+
+paper: the paper's tables and claims with what has run, written to results/tables.
 
 runs: runs on text, a row per configuration: the test score's mean over seeds (and its standard
 deviation, from two seeds on), what a segment hands to the next, the speed and the size.
@@ -7,22 +9,24 @@ tasks: runs on the algorithmic tasks, a row per configuration, with the authors'
 """
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from rmt.cli import Parser
 from rmt.config import MODELS, TASKS
 from rmt.data.tasks import headline
 from rmt.errors import UsageError, run_program
-from rmt.logged_runs import LoggedRun, differences, read_runs, refuse_tasks, refuse_text
+from rmt.logged_runs import (
+    LoggedRun,
+    differences,
+    finished_runs,
+    read_runs,
+    refuse_tasks,
+    refuse_text,
+)
+from rmt.markdown import markdown, mean_and_spread
+from rmt.paper_results import write_tables
+from rmt.paths import project_root
 from rmt.published import Cell, published_cells
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
-    """A table; the first n_words columns are words, the others are numbers, on the right."""
-    rules = ["---"] * n_words + ["---:"] * (len(head) - n_words)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows)) + "\n"
-
 
 # --- runs on text --------------------------------------------------------------------------------
 
@@ -57,21 +61,13 @@ def _row(runs: list[LoggedRun], added: str) -> list[str]:
     speed = statistics.median(run.result["tokens_per_s"] for run in runs)
     return [
         runs[0].label + added,
-        _mean_and_spread([run.score for run in runs], digits),
+        mean_and_spread([run.score for run in runs], digits),
         str(len(runs)),
         f"{runs[0].model.n_carried:,}",
         f"{runs[0].result['tokens']:,}",
         f"{runs[0].result['n_all_param']:,}",
         f"{speed:,.0f}",
     ]
-
-
-def _mean_and_spread(scores: list[float], digits: int) -> str:
-    """Mean and, from two scores on, sample standard deviation."""
-    text = f"{statistics.mean(scores):.{digits}f}"
-    if len(scores) > 1:
-        text += f" ± {statistics.stdev(scores):.{digits}f}"
-    return text
 
 
 # --- runs on the algorithmic tasks ---------------------------------------------------------------
@@ -113,7 +109,7 @@ def _task_row(runs: list[LoggedRun], added: str, authors: Cell | None) -> dict[s
         "model": first.variant + added,
         "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
         "memory": str(model.mem_len) + (f", cache {model.cache_len}" if model.cache_len else ""),
-        "ours": _mean_and_spread([run.score for run in runs], 3),
+        "ours": mean_and_spread([run.score for run in runs], 3),
         "whole answers": f"{statistics.mean(whole):.3f}",
         "teacher-forced": f"{statistics.mean(forced):.3f}",
         "seeds": str(len(runs)),
@@ -135,14 +131,20 @@ def _published(cell: Cell | None) -> str:
 
 def main(argv: list[str]) -> None:
     parser = Parser(prog="python -m rmt.tables", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "table", choices=["runs", "tasks"], help="runs: those on text; tasks: those on tasks"
-    )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--without_speed", action="store_true", help="for runs that shared their machine"
-    )
+    tables = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
+    for name, of in (("runs", "runs on text"), ("tasks", "runs on tasks")):
+        one = tables.add_parser(name, help=of)
+        one.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+        one.add_argument(
+            "--without_speed", action="store_true", help="for runs that shared their machine"
+        )
+    paper = tables.add_parser("paper", help="write the paper's tables to results/tables")
+    paper.add_argument("--results", type=Path, default=project_root() / "results")
     options = parser.parse(argv)
+    if options["table"] == "paper":
+        results = options["results"]
+        print(*write_tables(finished_runs(results / "runs"), results), sep="\n")
+        return
     runs, with_speed = read_runs(options["folders"]), not options["without_speed"]
     if options["table"] == "runs":
         print(runs_table(runs, with_speed), end="")

@@ -5,8 +5,7 @@ filled and joined by solid lines, the published ones hollow and joined by dashed
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, groupby
 from pathlib import Path
 
@@ -15,68 +14,15 @@ from matplotlib.lines import Line2D
 from rmt.data.tasks import headline
 from rmt.drawing import COLOURS, MARKERS, plt, save_figure
 from rmt.logged_runs import LoggedRun, differences, refuse_text
+from rmt.panels import PAPER_FIGURES, Panel
 from rmt.published import Cell, published_cells
 
 MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
-COPY_120 = {(3, 60), (6, 30), (9, 40)}  # segments and memory of Figure 5(a)
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
 MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
 PUBLISHED = {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}
 THIN = {"linewidth": 0.8, "linestyle": "--"}
 CHANCE = {"copy": 1 / 8, "reverse": 1 / 8, "retrieval": 1 / 10}  # one of 8 digits, or of 10
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel: the cells that belong to it and where they go along the x axis."""
-
-    title: str
-    tasks: tuple[str, ...]
-    belongs: Callable[[Cell], bool]
-    x: Callable[[Cell], int] = lambda cell: cell.segments
-    xlabel: str = "number of segments"
-
-    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
-        return [cell for cell in cells if cell.task in self.tasks and self.belongs(cell)]
-
-
-def _memory_is_segment(cell: Cell) -> bool:
-    return cell.memory in (0, cell.segment_len)
-
-
-def _memory_is_half_a_segment(cell: Cell) -> bool:
-    return not cell.memory or 2 * cell.memory == cell.segment_len
-
-
-def _tokens(cell: Cell) -> int:
-    return cell.segments * cell.segment_len
-
-
-FIGURE_4 = (
-    Panel("copy, n 24", ("copy",), _memory_is_segment),
-    Panel("reverse, n 24", ("reverse",), _memory_is_segment),
-    Panel("retrieval, 4 pairs", ("retrieval",), _memory_is_segment),
-)
-FIGURE_5 = (
-    Panel(
-        "(a) copy, n 120",
-        ("copy120",),
-        lambda cell: not cell.memory or (cell.segments, cell.memory) in COPY_120,
-    ),
-    Panel(
-        "(b) copy, segment 120, memory 60",
-        ("copy120", "copy240", "copy360"),
-        lambda cell: cell.segment_len == 120 and cell.memory in (0, 60),
-        _tokens,
-        "tokens in a sample (three times n)",
-    ),
-)
-FIGURE_7 = (
-    Panel("(a) copy, n 24, memory half a segment", ("copy",), _memory_is_half_a_segment),
-    Panel("(b) reverse, n 24, memory half a segment", ("reverse",), _memory_is_half_a_segment),
-    Panel("(c) reverse, n 120, memory 60", ("reverse120",), lambda cell: cell.memory in (0, 60)),
-)
-PAPER_FIGURES = {"figure4": FIGURE_4, "figure5": FIGURE_5, "figure7": FIGURE_7}
 
 
 # --- the paper's figures -------------------------------------------------------------------------

@@ -34,10 +34,7 @@ Data = TypeVar("Data")
 
 def main(argv: list[str]) -> None:
     options = parse(argv)
-    config = TrainConfig(**pick(TrainConfig, options))
-    task = TaskConfig.of(config.dataset, pick(TaskConfig, options))
-    if config.is_task:
-        config = in_segments(config, task)
+    config, task = configurations(options)
     # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
     n_token = 1 + max([0, *options.get("cutoffs", [])])
     check_together(ModelConfig(n_token=n_token, **pick(ModelConfig, options)), config)
@@ -81,6 +78,13 @@ def parse(argv: list[str]) -> dict:
         # As the published code; Figure 4 of the paper says otherwise (docs/differences.md).
         options.setdefault("bptt_unrolls", -1)
     return options | recipe_for(options)
+
+
+def configurations(options: dict) -> tuple[TrainConfig, TaskConfig]:
+    """What parse returned as objects, with the segment length of a task's samples."""
+    config = TrainConfig(**pick(TrainConfig, options))
+    task = TaskConfig.of(config.dataset, pick(TaskConfig, options))
+    return (in_segments(config, task) if config.is_task else config), task
 
 
 def load(

@@ -1,0 +1,274 @@
+"""The paper's claims against our runs: python -m rmt.claims
+
+Every claim is a set of comparisons of rows of tables or points of figures. An effect is a
+difference of means over seeds, or of such differences, with the 95 % confidence interval that the
+spread between seeds of all its runs together gives (one standard deviation for all, Student's t).
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmt.cli import Parser
+from rmt.errors import run_program
+from rmt.experiments import Row, rows
+from rmt.logged_runs import LoggedRun, finished_runs
+from rmt.markdown import markdown
+from rmt.paths import project_root
+from rmt.published import Cell, figure_cells, table_cells
+from rmt.scales import fitting_runs, plan
+
+# 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
+STUDENT = {
+    **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262},
+    **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
+}
+MARGIN = 0.01  # what counts as the same: a hundredth of the second score (tasks: of an accuracy)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A weighted sum of scores, and what the paper says of it.
+
+    what: in words. terms: weights with the experiments. expected: "lower" or "higher" than 0, or
+    "same" (0 within the margin), or "not higher" (by more than the margin).
+    """
+
+    what: str
+    terms: Sequence[tuple[int, Row | Cell]]
+    expected: str
+
+    @property
+    def published(self) -> float:
+        return sum(weight * _published(experiment) for weight, experiment in self.terms)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect at mini scale, its confidence interval (infinite without spread) and verdict."""
+
+    mean: float
+    half_width: float
+    seeds: Sequence[int]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the paper's claims. where: in the paper."""
+
+    text: str
+    where: str
+    comparisons: Sequence[Comparison]
+
+
+# --- the claims ----------------------------------------------------------------------------------
+
+
+def claims() -> list[Claim]:
+    """Those that scores decide, in the order of the ledger in results/README.md."""
+    return [
+        Claim(
+            "RMT beats Transformer-XL on copy and reverse as segments grow in number",
+            "Figure 4",
+            [_rmt_and_trxl(*place, "higher") for place in COPY_AND_REVERSE],
+        ),
+        Claim(
+            "On associative retrieval the two are on par",
+            "Figure 4",
+            [_rmt_and_trxl("retrieval", 2, 5, "same"), _rmt_and_trxl("retrieval", 5, 2, "same")],
+        ),
+        Claim(
+            "RMT solves 0.99 of the quadratic equations, Transformer-XL 0.93",
+            "Table 1",
+            [_rmt_and_trxl("quadratic", 6, 30, "higher")],
+        ),
+        Claim(
+            "Memory tokens that are not passed on (MT) are hardly better than none",
+            "Tables 2 and 4",
+            [_versus("MT 10 - baseline, segment 150", _mt(10), _baseline(150), "same")],
+        ),
+        Claim(
+            "One memory vector does what Transformer-XL does with a cache of 10",
+            "section 4.3, Table 4",
+            [_versus("RMT 1, BPTT-1 - cache 10", _rmt(1, 1), _trxl(10), "not higher")],
+        ),
+        Claim(
+            "The depth of BPTT matters more than the size of the memory",
+            "section 4.3, Table 4",
+            [
+                _versus("BPTT-3 - BPTT-0, memory 10", _rmt(10, 3), _rmt(10, 0), "lower"),
+                Comparison(
+                    "that, less memory 25 - memory 5 at BPTT-1",
+                    [(1, _rmt(10, 3)), (-1, _rmt(10, 0)), (-1, _rmt(25, 1)), (1, _rmt(5, 1))],
+                    "lower",
+                ),
+            ],
+        ),
+        Claim(
+            "RMT gains nothing from memory 5 to 50",
+            "section 4.3, Figure 5(d)",
+            [_versus("memory 50 - memory 5, BPTT-1", _rmt(50, 1), _rmt(5, 1), "same")],
+        ),
+        Claim(
+            "A larger visible context lowers perplexity",
+            "Figure 5(c)",
+            [
+                _versus("cache 100 - cache 10", _trxl(100), _trxl(10), "lower"),
+                _versus("RMT 10, BPTT-3 - BPTT-1", _rmt(10, 3), _rmt(10, 1), "lower"),
+                _versus("baseline, segment 150 - 50", _baseline(150), _baseline(50), "lower"),
+            ],
+        ),
+        Claim(
+            "Transformer-XL with memory is better than either",
+            "final version, abstract",
+            [
+                _versus("both - cache 150", rows("headline")[0], _trxl(150, 150), "lower"),
+                _versus("both - RMT 10, BPTT-3", rows("headline")[0], _rmt(10, 3, 150), "lower"),
+            ],
+        ),
+    ]
+
+
+COPY_AND_REVERSE = [("copy", 6, 12), ("copy", 9, 8), ("reverse", 4, 12), ("reverse", 6, 8)]
+
+
+def _rmt_and_trxl(task: str, segments: int, memory: int, expected: str) -> Comparison:
+    """RMT less Transformer-XL in one setting of a figure or of Table 1."""
+    cells = {cell.place: cell for cell in figure_cells() + table_cells()}
+    one, other = (cells[task, model, memory, segments] for model in ("rmt", "trxl"))
+    return _versus(f"{task}, {segments} segments: RMT - Tr-XL", one, other, expected)
+
+
+def _rmt(memory: int, depth: int, segment_len: int = 50) -> Row:
+    return _row(segment_len, "rmt", memory, depth)
+
+
+def _trxl(memory: int, segment_len: int = 50) -> Row:
+    return _row(segment_len, "trxl", memory)
+
+
+def _mt(memory: int) -> Row:
+    return _row(150, "mt", memory)
+
+
+def _baseline(segment_len: int) -> Row:
+    return _row(segment_len, "baseline")
+
+
+def _versus(what: str, one: Row | Cell, other: Row | Cell, expected: str) -> Comparison:
+    return Comparison(what, [(1, one), (-1, other)], expected)
+
+
+def _row(segment_len: int, model: str, memory: int = 0, depth: int = 0) -> Row:
+    """The last such row of Table 4: where there are two, the authors' own run."""
+    wanted = segment_len, model, memory, depth
+    *_, row = (
+        row
+        for row in rows("table4")
+        if (row.segment_len, row.model, row.memory, row.bptt_unrolls) == wanted
+    )
+    return row
+
+
+def _published(experiment: Row | Cell) -> float:
+    return experiment.accuracy if isinstance(experiment, Cell) else experiment.score
+
+
+# --- what our runs say ---------------------------------------------------------------------------
+
+
+def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
+    """The effect in runs at mini scale; None where one of the experiments has not run."""
+    groups = [
+        (weight, [run.score for run in fitting_runs(plan(experiment, "mini"), runs)])
+        for weight, experiment in comparison.terms
+    ]
+    if not all(scores for _, scores in groups):
+        return None
+    mean = sum(weight * statistics.mean(scores) for weight, scores in groups)
+    half_width = _half_width(groups)
+    is_accuracy = isinstance(comparison.terms[0][1], Cell)
+    margin = MARGIN * (1.0 if is_accuracy else statistics.mean(groups[1][1]))
+    verdict = _verdict(comparison.expected, mean, half_width, margin)
+    return Effect(mean, half_width, [len(scores) for _, scores in groups], verdict)
+
+
+def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
+    """Of the 95 % confidence interval; all groups are taken to have one variance."""
+    freedom = sum(len(scores) - 1 for _, scores in groups)
+    if not freedom:
+        return math.inf
+    squares = sum((x - statistics.mean(scores)) ** 2 for _, scores in groups for x in scores)
+    error = sum(weight**2 / len(scores) for weight, scores in groups) * squares / freedom
+    # Between entries of the table the one for fewer degrees, which is the larger.
+    return STUDENT[max(n for n in STUDENT if n <= freedom)] * math.sqrt(error)
+
+
+def _verdict(expected: str, mean: float, half_width: float, margin: float) -> str:
+    """yes, no (the interval excludes it) or unclear."""
+    if expected == "higher":
+        return _verdict("lower", -mean, half_width, margin)
+    low, high = mean - half_width, mean + half_width
+    holds, fails = {
+        "lower": (high < 0, low > 0),
+        "same": (-margin < low and high < margin, high < -margin or low > margin),
+        "not higher": (high < margin, low > margin),
+    }[expected]
+    return "yes" if holds else "no" if fails else "unclear"
+
+
+def verdict_of(effects: Sequence[Effect | None]) -> str:
+    """Of a claim, from those of its comparisons."""
+    found = {found.verdict for found in effects if found}
+    if not found:
+        return "not run"
+    if found == {"yes"} and None not in effects:
+        return "reproduced at mini scale"
+    if "yes" not in found:
+        return "not seen" if "no" in found else "undecided"
+    return "in part"
+
+
+def table(runs: Sequence[LoggedRun]) -> str:
+    """The ledger of claims in Markdown, a line per comparison."""
+    head = ["claim", "in the paper", "comparison", "expected", "paper", "ours, 95 % interval"]
+    head += ["seeds", "holds", "verdict"]
+    lines = []
+    for claim in claims():
+        effects = [effect(comparison, runs) for comparison in claim.comparisons]
+        first = [f"{claim.text}", claim.where]
+        for i, (comparison, found) in enumerate(zip(claim.comparisons, effects, strict=True)):
+            digits = 3 if isinstance(comparison.terms[0][1], Cell) else 2
+            line = first if i == 0 else ["", ""]
+            line = [*line, comparison.what, comparison.expected]
+            line += [f"{comparison.published:+.{digits}f}", *_described(found, digits)]
+            lines.append([*line, f"**{verdict_of(effects)}**" if i == 0 else ""])
+    return markdown(head, lines, n_words=4)
+
+
+def _described(found: Effect | None, digits: int) -> list[str]:
+    if found is None:
+        return ["not run", "", ""]
+    text = f"{found.mean:+.{digits}f}"
+    if math.isfinite(found.half_width):
+        text += f" ± {found.half_width:.{digits}f}"
+    seeds = found.seeds
+    return [
+        text,
+        str(seeds[0]) if len({*seeds}) == 1 else ", ".join(map(str, seeds)),
+        found.verdict,
+    ]
+
+
+def main(argv: list[str]) -> None:
+    parser = Parser(prog="python -m rmt.claims", description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=project_root() / "results")
+    options = parser.parse(argv)
+    print(table(finished_runs(options["results"] / "runs")), end="")
+
+
+if __name__ == "__main__":
+    run_program(main)

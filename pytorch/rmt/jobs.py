@@ -1,0 +1,189 @@
+"""Training runs side by side, each a process of rmt.train with a run folder of its own.
+
+Whatever happens to this process, nothing that was finished is lost and nothing is done twice: what
+is left to do is read from the run folders, and a run whose process ended early goes on from its
+last checkpoint.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rmt.hardware import ALLOCATORS
+from rmt.interruption import Interruption
+from rmt.progress import Progress
+from rmt.run_folder import in_use
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    argv: options of rmt.train but where it is kept. steps: how many it has at most. cost: of all of
+    them, in any unit that the jobs share.
+    """
+
+    folder: Path
+    argv: tuple[str, ...]
+    steps: int
+    cost: float
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def output(self) -> Path:
+        """What the run prints; removed where it succeeds."""
+        return self.folder.with_name(f"{self.name}.out")
+
+    @property
+    def command(self) -> list[str]:
+        """All options of rmt.train; the run goes on from its checkpoint if there is one."""
+        restart = ["--restart"] if any(self.folder.glob("checkpoints/step-*")) else []
+        return [*self.argv, "--work_dir", str(self.folder), *restart]
+
+    def share_done(self) -> float:
+        """How much of the training is done, from 0 to 1, as the log says."""
+        try:
+            *_, last = (self.folder / "metrics.jsonl").read_text().splitlines()
+            return min(1.0, json.loads(last)["step"] / self.steps)
+        except (OSError, ValueError, KeyError):  # nothing yet, or a line that is being written
+            return 0.0
+
+
+@dataclass
+class Outcome:
+    """What became of the jobs, by name; failed says why, in one line. Others were interrupted."""
+
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_jobs(
+    jobs: Sequence[Job], n_parallel: int, is_finished: Callable[[Job], bool], n_gpus: int = 0
+) -> Outcome:
+    """Run jobs, n_parallel at a time, in their order; one that fails doesn't stop the others.
+
+    is_finished says of a job's folder whether its run is there. A job whose folder another process
+    is writing waits until that ends. Processes take turns among the GPUs. On Ctrl-C or SIGTERM the
+    running ones save and end; they also do if this process is killed.
+    """
+    waiting, outcome = deque(jobs), Outcome()
+    running: dict[int, tuple[Job, subprocess.Popen]] = {}
+    with (
+        Interruption() as interruption,
+        Progress(100, "reproducing", unit="%", smoothing=0) as progress,
+    ):
+        shares = _Shares(jobs, progress)
+        while running or (waiting and not interruption.requested):
+            if interruption.requested:
+                for _, process in running.values():
+                    process.terminate()
+            else:
+                _fill(running, waiting, n_parallel, is_finished, outcome, n_gpus)
+            time.sleep(POLL_SECONDS)
+            for slot, (job, process) in list(running.items()):
+                status = process.poll()
+                if status is None:
+                    continue
+                del running[slot]
+                if is_finished(job) or not interruption.requested:
+                    line = _settle(job, status, is_finished(job), outcome)
+                    progress.print(f"{job.name}: {line}")
+            shares.show([job for job, _ in running.values()], outcome)
+    return outcome
+
+
+def _fill(running, waiting, n_parallel, is_finished, outcome, n_gpus) -> None:
+    """Start waiting jobs until n_parallel are running."""
+    for _ in range(len(waiting)):
+        slot = next((slot for slot in range(n_parallel) if slot not in running), None)
+        if slot is None:
+            return
+        job = waiting.popleft()
+        if in_use(job.folder):
+            waiting.append(job)
+        elif is_finished(job):  # by another process that has the same to do
+            outcome.finished.append(job.name)
+        else:
+            running[slot] = job, _start(job, n_parallel, slot, n_gpus)
+
+
+def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Popen:
+    environment = ALLOCATORS | os.environ
+    source = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, source))
+    if n_gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % n_gpus]
+    elif n_parallel > 1:
+        n_cores = len(os.sched_getaffinity(0))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, n_cores // n_parallel)))
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with job.output.open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rmt.train", *job.command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+
+
+def _end_with_parent() -> None:
+    """Have this process get SIGTERM, on which it saves, when the one that started it dies."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _settle(job: Job, status: int, finished: bool, outcome: Outcome) -> str:
+    """Note how a job ended; returns a line that says it."""
+    lines = job.output.read_text(errors="replace").splitlines()
+    if finished:
+        outcome.finished.append(job.name)
+        job.output.unlink()
+        scores = [line.strip("| ") for line in lines if "End of training" in line]
+        return scores[-1] if scores else "finished"
+    if status == 0:  # somebody else told it to end early, and it saved
+        reason = "interrupted and saved"
+    else:
+        reason = lines[-1].removeprefix("error: ") if lines else f"ended with status {status}"
+    outcome.failed[job.name] = reason
+    return f"failed, all it said is in {job.output}: {reason}"
+
+
+class _Shares:
+    """Shows how much of the jobs' cost is done, in percent."""
+
+    def __init__(self, jobs: Sequence[Job], progress: Progress):
+        self.shares = {job.name: 0.0 for job in jobs}
+        self.costs = {job.name: job.cost for job in jobs}
+        self.already = {job.name: job.share_done() for job in jobs}
+        self.progress = progress
+
+    def show(self, running: Sequence[Job], outcome: Outcome) -> None:
+        settled = {*outcome.finished, *outcome.failed}
+        self.shares |= dict.fromkeys(settled, 1.0)
+        self.shares |= {job.name: job.share_done() for job in running}
+        # What was done before this process began would make the time left look shorter.
+        done = left = 0.0
+        for name, cost in self.costs.items():
+            already = self.already[name]
+            done += cost * max(0.0, self.shares[name] - already)
+            left += cost * (1 - already)
+        percent = int(100 * done / left) if left else 100
+        note = f"{len(settled)} of {len(self.costs)} runs done"
+        note += f", {len(outcome.failed)} failed" if outcome.failed else ""
+        self.progress.update(max(0, percent - self.progress.count), note=note)

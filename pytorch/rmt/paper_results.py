@@ -1,0 +1,194 @@
+"""Logged runs as the paper's Tables 1 to 4: each row with the published score and ours.
+
+All of it comes from files under results/, so that making it again gives the same bytes.
+"""
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rmt import claims
+from rmt.experiments import TABLES, Row, rows
+from rmt.logged_runs import LoggedRun
+from rmt.markdown import markdown, mean_and_spread
+from rmt.panels import PAPER_FIGURES
+from rmt.published import Cell, figure_cells, table_cells
+from rmt.run_folder import write_text
+from rmt.scales import Plan, describe_mini, fitting_runs, plan
+
+Experiment = Row | Cell
+
+PAPER_TABLES = ("table1", *TABLES)
+TARGETS = (*PAPER_TABLES, *PAPER_FIGURES)
+NOT_RUN = "not run"
+
+
+def experiments(target: str) -> list[Experiment]:
+    """The rows of a table, or the points of a figure, in the paper's order."""
+    if target in TABLES:
+        return rows(target)
+    if target == "table1":
+        return table_cells()
+    cells = figure_cells()
+    return [cell for panel in PAPER_FIGURES[target] for cell in panel.cells(cells)]
+
+
+def plans_for(targets: Sequence[str], scale: str, with_data: bool = True) -> list[Plan]:
+    """What has to be trained for these targets, each once."""
+    found = {}
+    for target in targets:
+        for experiment in experiments(target):
+            own = plan(experiment, scale, with_data)
+            found.setdefault(own.name, own)
+    return list(found.values())
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def paper_table(name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool = True) -> str:
+    """A table of PAPER_TABLES in Markdown with a line on what mini scale is; links are relative to
+    folder."""
+    if name == "table1":
+        return _accuracies(runs, folder)
+    return _scores_of_text(name, runs, folder, with_data)
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """Our runs of one row at one scale."""
+
+    runs: Sequence[LoggedRun]
+    digits: int
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(run.score for run in self.runs)
+
+    @property
+    def score(self) -> str:
+        scores = [run.score for run in self.runs]
+        return mean_and_spread(scores, self.digits) if scores else NOT_RUN
+
+    @property
+    def seeds(self) -> str:
+        return str(len(self.runs)) if self.runs else ""
+
+    def difference(self, published: float) -> str:
+        return f"{self.mean - published:+.{self.digits}f}" if self.runs else ""
+
+    def links(self, folder: Path) -> str:
+        return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in self.runs)
+
+
+def _accuracies(runs: Sequence[LoggedRun], folder: Path) -> str:
+    head = ["model", "memory", "segments", "paper", "ours", "difference", "seeds"]
+    head += ["fast recipe", "difference", "seeds", "logs"]
+    lines = []
+    for cell in table_cells():
+        full, fast = (
+            _Ours(fitting_runs(plan(cell, scale), runs), 3) for scale in ("paper", "mini")
+        )
+        line = [
+            cell.model,
+            str(cell.memory),
+            str(cell.segments),
+            _published(cell.accuracy, cell.std),
+        ]
+        line += [full.score, full.difference(cell.accuracy), full.seeds]
+        line += [fast.score, fast.difference(cell.accuracy), fast.seeds]
+        lines.append([*line, f"{full.links(folder)} {fast.links(folder)}".strip()])
+    return (
+        "Share of solved equations, free running. ours: with the paper's settings; fast recipe: "
+        f"with those of pytorch/rmt/recipes.py.\n\n{markdown(head, lines)}"
+    )
+
+
+def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool) -> str:
+    digits, metric = (3, "bpc") if TABLES[name] == "enwik8" else (2, "ppl")
+    head = ["model", "memory", "segment", f"paper {metric}", "ours", "difference", "seeds"]
+    head += ["mini", "seeds", "place in paper", "place in mini", "logs"]
+    ours = []
+    for row in rows(name):
+        full = fitting_runs(plan(row, "paper"), runs)
+        mini = fitting_runs(plan(row, "mini", with_data), runs)
+        ours.append((row, _Ours(full, digits), _Ours(mini, 3 if not with_data else digits)))
+    places = _places([(row, mini) for row, _, mini in ours if mini.runs])
+    lines = []
+    for row, full, mini in ours:
+        memory = str(row.memory) + (f", cache {row.cache}" if row.cache else "")
+        line = [row.name, memory, str(row.segment_len), _published(row.score, row.std, digits)]
+        line += [full.score, full.difference(row.score), full.seeds, mini.score, mini.seeds]
+        line += places.get(row, ["", ""])
+        lines.append([*line, f"{full.links(folder)} {mini.links(folder)}".strip()])
+    return f"{describe_mini(TABLES[name], with_data)}\n\n{markdown(head, lines)}" + _agreement(
+        places
+    )
+
+
+def _published(score: float, std: float | None, digits: int | None = None) -> str:
+    """As many digits as were printed, where the table has its own."""
+    form = f".{digits}f" if digits else "g"
+    return f"{score:{form}}" + (f" ± {std:{form}}" if std is not None else "")
+
+
+def _places(ours: Sequence[tuple[Row, _Ours]]) -> dict[Row, list[str]]:
+    """Each row's place in the paper and here among those of the same segment, from the lowest
+    score on. Rows that are one configuration count once, with what the authors got."""
+    places = {}
+    for length in {row.segment_len for row, _ in ours}:
+        same = {}
+        for row, mini in ours:
+            if row.segment_len == length:
+                same[row.model, *row.flags.values()] = row, mini.mean  # the later row is theirs
+        kept = list(same.values())
+        for key, column in (("paper", 0), ("mini", 1)):
+            order = sorted(kept, key=lambda pair: pair[0].score if key == "paper" else pair[1])
+            for place, (row, _) in enumerate(order, start=1):
+                places.setdefault(row, ["", ""])[column] = str(place)
+    return places
+
+
+def _agreement(places: dict[Row, list[str]]) -> str:
+    """A line on how far the two orders agree, for every segment length with enough rows."""
+    lines = []
+    for length in sorted({row.segment_len for row in places}):
+        pairs = [list(map(int, both)) for row, both in places.items() if row.segment_len == length]
+        if len(pairs) > 3:
+            paper, mini = np.array(pairs, float).T
+            agreement = np.corrcoef(paper, mini)[0, 1]  # of places: Spearman's
+            lines.append(f"segment {length}: {agreement:.2f} ({len(pairs)} rows)")
+    return f"\nRank correlation of paper and mini, {'; '.join(lines)}.\n" if lines else ""
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
+    """Write the paper's tables with what has run, and the claims, into results/tables."""
+    folder = results / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
+    texts["claims"] = claims.table(runs)
+    for name, text in texts.items():
+        write_text(folder / f"{name}.md", text)
+    return [folder / f"{name}.md" for name in texts]
+
+
+def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
+    """Draw the paper's figures with what has run into results/figures."""
+    # Imported late: tables need no matplotlib.
+    from rmt.task_figures import draw_paper_figure
+    from rmt.text_figures import draw_figure_5cd
+
+    folder = results / "figures"
+    for name in PAPER_FIGURES:
+        plans = plans_for([name], "paper") + plans_for([name], "mini")
+        fitting = [run for own in plans for run in fitting_runs(own, runs)]
+        draw_paper_figure(name, fitting, folder / f"{name}.png")
+    draw_figure_5cd(runs, folder / "figure5cd.png")
+    return [folder / f"{name}.png" for name in (*PAPER_FIGURES, "figure5cd")]

@@ -1,0 +1,220 @@
+"""The paper's experiments as training runs at one of two scales.
+
+paper   exactly the paper's settings, for GPUs.
+mini    the same comparisons on two CPU cores, defined here and nowhere else: of text a small model,
+        short segments and few tokens; of the algorithmic tasks the paper's samples and models with
+        the fast recipe (recipes.py). Its numbers are not comparable with published ones, but for
+        the tasks' accuracies.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+
+from rmt import train
+from rmt.cli import pick
+from rmt.config import TASKS, ModelConfig, TaskConfig, TrainConfig
+from rmt.errors import UsageError
+from rmt.experiments import COMMON, MODEL_SIZES, TASK_SIZES, TASK_TRAINING, TRAINING, Row
+from rmt.logged_runs import LoggedRun
+from rmt.published import Cell
+
+SCALES = ("paper", "mini")
+
+# --- mini scale ----------------------------------------------------------------------------------
+
+MINI_SIZES = {"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 512}
+MINI_SEGMENT = {50: 16, 128: 32, 150: 48, 512: 128}  # by the paper's
+MINI_TOKENS_PER_STEP = 2048
+MINI_TRAINING = {
+    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.001, "scheduler": "cosine"},
+    **{"warmup_step": 120, "clip": 0.25, "max_step": 1200, "precision": "bf16"},
+    **{"eval_interval": 300, "log_interval": 50, "save_interval": 100},
+}
+MINI_TEXTS = {
+    "wt103": "wt103-mini (0.4 M words of WikiText-103's valid and test articles)",
+    "enwik8": "the first 4,000,000 bytes of enwik8",
+}
+MINI_VOCABULARY = {"wt103": {"n_token": 26_118, "cutoffs": (20_000,)}}
+ROUGHLY = {"n_token": 200}
+# Where the text of a dataset is not at hand, --scale mini is of the reference inside Python.
+WITHOUT_DATA = "pydoc"
+
+
+# Where the copies are long, smaller batches and evaluations, which run freely over the answers.
+MINI_LONG = {"batch_size": 32, "eval_interval": 200, "max_eval_steps": 1}
+LONG, LONGEST = 120, 360  # symbols
+
+# --- plans ---------------------------------------------------------------------------------------
+
+# Options that say where and how a run is made, not what it computes, and what the data tells.
+HOW = (
+    "data encoded_dir seed cuda multi_gpu compile batch_chunk checkpoint_segments log_interval "
+    "save_interval recipe segments n_token cutoffs"
+).split()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: options of rmt.train but the seed and where it is kept.
+
+    name: of its run folders, before the seed; experiments with the same settings share one.
+    n_token: the vocabulary that the text must have, in words; None where any will do.
+    vocabulary: n_token and cutoffs for estimates of time.
+    """
+
+    name: str
+    flags: Mapping[str, object]
+    n_token: int | None = None
+    vocabulary: Mapping[str, object] = field(default_factory=lambda: ROUGHLY)
+
+    def argv(self, seed: int) -> list[str]:
+        """The command line of rmt.train, without --work_dir."""
+        words = []
+        for name, value in {**self.flags, "seed": seed}.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        return words
+
+    @cached_property
+    def options(self) -> dict:
+        """The flags as rmt.train completes them."""
+        return train.parse(self.argv(seed=0))
+
+    @cached_property
+    def configurations(self) -> tuple[TrainConfig, TaskConfig]:
+        return train.configurations(self.options)
+
+    @cached_property
+    def model(self) -> ModelConfig:
+        """With the vocabulary as it is assumed to be."""
+        return ModelConfig(**self.vocabulary, **pick(ModelConfig, self.options))
+
+    @property
+    def dataset(self) -> str:
+        return self.flags["dataset"]
+
+    @property
+    def is_task(self) -> bool:
+        return self.dataset in TASKS
+
+    @cached_property
+    def settings(self) -> dict:
+        """All that a run's scores depend on, but the seed and the data."""
+        config, task = self.configurations
+        own = asdict(self.model) | config.recorded() | task.belonging_to(config.dataset)
+        return {name: value for name, value in own.items() if name not in HOW}
+
+    def differences(self, config: dict) -> str:
+        """Which settings of a run's config.json are others; empty if none.
+
+        Options that are newer than the file had their defaults.
+        """
+        logged = {**config["model"], **config["train"], **config.get("task", {})}
+        names = [k for k, v in self.settings.items() if logged.get(k, DEFAULTS.get(k)) != v]
+        return ", ".join(names)
+
+    def fits(self, run: LoggedRun) -> bool:
+        """Whether a run is one of this plan."""
+        if self.n_token not in (None, run.result.get("n_token")):
+            return False
+        parts = {"model": asdict(run.model), "train": run.train, "task": run.task}
+        return not self.differences(parts)
+
+
+DEFAULTS = {
+    option.name: option.default
+    for config_class in (ModelConfig, TrainConfig, TaskConfig)
+    for option in fields(config_class)
+}
+
+
+def plan(experiment: Row | Cell, scale: str, with_data: bool = True) -> Plan:
+    """How an experiment is done at a scale of SCALES.
+
+    with_data: whether the text of the dataset, or of its small version, is at hand; if not, mini
+    is of pydoc.
+    """
+    if isinstance(experiment, Cell):
+        return _of_cell(experiment, scale)
+    return _of_row(experiment, scale, with_data)
+
+
+def fitting_runs(own: Plan, runs: Sequence[LoggedRun]) -> list[LoggedRun]:
+    """Those of the runs that are the plan's, one of each seed, in the order of their seeds.
+
+    Raises UsageError where they are of different texts.
+    """
+    by_seed = {run.seed: run for run in reversed(runs) if own.fits(run)}
+    found = [by_seed[seed] for seed in sorted(by_seed)]
+    texts = {run.result["corpus"]: run.path for run in found if not run.is_task}
+    if len(texts) > 1:
+        first, second, *_ = texts.values()
+        raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
+    return found
+
+
+def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
+    shared = {"model": row.model, **row.flags}
+    parts = [row.dataset, str(row.segment_len), f"{row.model}{row.memory or ''}"]
+    parts += [f"cache{row.cache}"] if row.cache else []
+    parts += [f"bptt{row.bptt_unrolls}"] if "bptt_unrolls" in row.flags else []
+    if scale == "paper":
+        sizes = dict(MODEL_SIZES[row.dataset])
+        # Cutoffs are not an option of the run scripts either, but --adaptive is.
+        vocabulary = {k: sizes.pop(k) for k in ("n_token", "cutoffs") if k in sizes}
+        training = COMMON | TRAINING[row.dataset]
+        training["batch_size"] = training["batch_size"][row.segment_len]
+        flags = {"dataset": row.dataset, **sizes, **training, **shared}
+        return Plan("-".join(parts), flags, vocabulary["n_token"], vocabulary)
+    shared["tgt_len"] = MINI_SEGMENT[row.segment_len]
+    dataset = {"dataset": row.dataset} | ({"adaptive": True} if row.dataset == "wt103" else {})
+    if not with_data:
+        dataset, parts[0] = {"dataset": WITHOUT_DATA}, f"{WITHOUT_DATA}-as-{row.dataset}"
+    batch_size = {"batch_size": MINI_TOKENS_PER_STEP // shared["tgt_len"]}
+    flags = {**dataset, **MINI_SIZES, **MINI_TRAINING, **batch_size, **shared}
+    return Plan("-".join(parts), flags, vocabulary=MINI_VOCABULARY.get(dataset["dataset"], ROUGHLY))
+
+
+def _of_cell(cell: Cell, scale: str) -> Plan:
+    task, size = re.fullmatch(r"([a-z]+)(\d*)", cell.task).groups()
+    flags = {"dataset": task, "model": cell.model, "segments": cell.segments}
+    flags |= {"mem_len": cell.memory} if cell.memory else {}
+    flags |= {"n": int(size)} if size else {}
+    flags |= TASK_SIZES[task]
+    if scale == "paper":
+        flags |= TASK_TRAINING[task] | cell.training
+    else:
+        flags |= {"recipe": "fast"} | _mini_exceptions(
+            task, cell.model, cell.segments, int(size or 0)
+        )
+    plan = Plan(cell.task, flags)
+    config, _ = plan.configurations
+    cut = f"{cell.segments}x{config.tgt_len}"
+    return replace(plan, name=f"{cell.task}-{cut}-{cell.model}{cell.memory or ''}")
+
+
+def _mini_exceptions(task: str, model: str, segments: int, n: int) -> dict:
+    """What differs from the fast recipe."""
+    flags = MINI_LONG if n >= LONG else {}
+    flags = flags | ({"max_step": 1500, "test_samples": 2000} if n >= LONGEST else {})
+    if task in ("copy", "reverse"):
+        if model == "trxl":
+            # The lessons keep it from ever looking further back than in the first of them.
+            return flags | {"curriculum": 0, "init": "xavier"}
+        if model in ("baseline", "mt") and segments > 1:
+            # Nothing reaches their answers; a thousand steps show it.
+            return flags | {"max_step": 1000}
+    return flags
+
+
+def describe_mini(dataset: str, with_data: bool = True) -> str:
+    """A sentence that says what mini numbers of a table are, to stand above it."""
+    text = MINI_TEXTS[dataset] if with_data else "the reference inside Python, in characters"
+    segments = ", ".join(f"{ours} for {papers}" for papers, ours in MINI_SEGMENT.items())
+    return (
+        f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
+        f"{segments} tokens, {MINI_TRAINING['max_step']:,} steps of about "
+        f"{MINI_TOKENS_PER_STEP:,} tokens, on {text}. **Not comparable with the paper's numbers, "
+        "only with each other.**"
+    )

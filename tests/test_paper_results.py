@@ -1,0 +1,127 @@
+"""The paper's tables and figures from logged runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from logged import run_of
+from programs import ROOT
+from rmt.experiments import rows
+from rmt.logged_runs import finished_runs
+from rmt.paper_results import (
+    PAPER_TABLES,
+    experiments,
+    paper_table,
+    write_figures,
+    write_tables,
+)
+from rmt.scales import plan
+from rmt.text_figures import visible_context
+
+RESULTS = ROOT / "results"
+TABLES = Path("results/tables")
+
+
+def lines_of(name: str, runs) -> list[list[str]]:
+    """The rows of a table below its head."""
+    table = paper_table(name, runs, TABLES)
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[2:]]
+
+
+def row_named(lines: list[list[str]], *first: str) -> list[str]:
+    (found,) = (line for line in lines if tuple(line[: len(first)]) == first)
+    return found
+
+
+@pytest.mark.parametrize("name", PAPER_TABLES)
+def test_every_published_row_is_there_without_runs(name):
+    lines = lines_of(name, [])
+    assert (
+        len(lines) == {"table1": 3, "table2": 15, "table3": 15, "table4": 43, "headline": 1}[name]
+    )
+    for line, experiment in zip(lines, experiments(name), strict=True):
+        score = experiment.accuracy if name == "table1" else experiment.score
+        assert float(line[3].split(" ")[0]) == score
+        assert line.count("not run") == 2
+
+
+def test_scores_stand_in_their_scales_column_with_spread_difference_and_logs():
+    (row,) = (r for r in rows("table3") if (r.model, r.memory, r.bptt_unrolls) == ("rmt", 10, 1))
+    full, mini = plan(row, "paper"), plan(row, "mini")
+    runs = [
+        run_of(mini, 2, 2.6),
+        run_of(full, 1, 1.25),
+        run_of(mini, 1, 2.5),
+        run_of(mini, 3, lr=9.0),
+    ]
+    line = row_named(lines_of("table3", runs), "RMT BPTT-1", "10")
+    assert line[3:9] == ["1.240 ± 0.006", "1.250", "+0.010", "1", "2.550 ± 0.071", "2"]
+    assert line[-1] == (
+        f"[1](../runs/mini/{full.name}-seed1) "
+        f"[1](../runs/mini/{mini.name}-seed1) [2](../runs/mini/{mini.name}-seed2)"
+    )
+
+
+def test_places_are_among_rows_of_one_segment_length():
+    """Of the rows that have run at mini scale; two rows of one configuration count once."""
+    chosen = [row for row in rows("table2") if row.model == "trxl"]
+    scores = {(150, 150): 9.0, (75, 150): 7.0, (25, 150): 8.0, (100, 50): 1.0, (50, 50): 2.0}
+    runs = []
+    for row in chosen:
+        own = plan(row, "mini")
+        if (row.memory, row.segment_len) in scores and own.name not in {
+            r.path.name[:-6] for r in runs
+        }:
+            runs.append(run_of(own, score=scores[row.memory, row.segment_len]))
+    lines = lines_of("table2", [replace(run, result=run.result | {"n_token": 9}) for run in runs])
+    places = {(line[0], line[1], line[2]): line[9:11] for line in lines}
+    assert places["Tr-XL (PAPER)", "150", "150"] == ["", ""]
+    assert places["Tr-XL (OURS)", "150", "150"] == ["1", "3"]
+    assert places["Tr-XL", "75", "150"] == ["2", "1"]
+    assert places["Tr-XL", "25", "150"] == ["3", "2"]
+    assert places["Tr-XL", "100", "50"] == ["1", "1"]
+    assert places["BASELINE", "0", "50"] == ["", ""]
+
+
+def test_the_rank_correlation_is_spearmans():
+    chosen = [row for row in rows("table3") if row.model == "trxl" and row.segment_len == 128]
+    runs = [
+        run_of(plan(row, "mini"), score=score) for row, score in zip(chosen, range(6), strict=True)
+    ]
+    table = paper_table("table3", runs, TABLES)
+    assert "Rank correlation of paper and mini, segment 128: 1.00 (6 rows)." in table
+    swapped = [
+        replace(run, result=run.result | {"test_bpc": s})
+        for run, s in zip(runs, (1, 0, 2, 3, 4, 5), strict=True)
+    ]
+    # 1 - 6 * (1 + 1) / (6 * 35)
+    assert "segment 128: 0.94 (6 rows)" in paper_table("table3", swapped, TABLES)
+
+
+def test_what_rmt_sees_grows_with_its_depth_and_what_trxl_sees_with_its_cache():
+    found = {row.model: visible_context(row) for row in rows("table2")}
+    assert found == {"baseline": 50, "mt": 150, "trxl": 60, "rmt": 200}
+
+
+def test_everything_is_written_alike_twice(tmp_path):
+    runs = [run_of(plan(row, "mini"), score=30 - i) for i, row in enumerate(rows("table4")[-20:])]
+    first, second = (
+        write_tables(runs, tmp_path / name) + write_figures(runs, tmp_path / name)
+        for name in ("one", "two")
+    )
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert {path.name for path in first} == {
+        *(f"{name}.md" for name in (*PAPER_TABLES, "claims")),
+        *("figure4.png", "figure5.png", "figure5cd.png", "figure7.png"),
+    }
+
+
+@pytest.mark.parametrize("write", [write_tables, write_figures])
+def test_what_is_committed_is_what_the_committed_logs_give(tmp_path, write):
+    """Made anew in a folder beside the logs, to which the tables link."""
+    (tmp_path / "runs").symlink_to(RESULTS / "runs")
+    for made in write(finished_runs(tmp_path / "runs"), tmp_path):
+        kept = RESULTS / made.relative_to(tmp_path)
+        assert kept.read_bytes() == made.read_bytes(), f"{kept} is not what the logs give"

@@ -1,0 +1,323 @@
+"""The runner: plans that are the rows, runs that count, and what killing it does to them."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from logged import run_of
+from programs import ROOT, Outcome, assert_one_sentence, process_settings, records, run
+from rmt import reproduce, scales, train
+from rmt.paper_results import TARGETS, experiments, plans_for
+from rmt.run_folder import RunFolder, in_use
+from rmt.scales import SCALES, plan
+
+ALL = [(target, scale) for target in TARGETS for scale in SCALES]
+
+# Plans
+
+
+@pytest.mark.parametrize(("target", "scale"), ALL)
+def test_every_row_has_a_plan_that_rmt_train_takes(target, scale):
+    """And plans of one name are one configuration, so that no run serves two."""
+    settings = {}
+    for experiment in experiments(target):
+        own = plan(experiment, scale)
+        assert own.settings["model"] == experiment.model
+        assert own.settings["mem_len"] == experiment.memory
+        assert settings.setdefault(own.name, own.settings) == own.settings
+    assert len(settings) == len(plans_for([target], scale))
+
+
+def test_plans_of_different_targets_share_runs_where_they_are_the_same():
+    """A name means the same in every target, and every configuration has one name."""
+    for scale in SCALES:
+        plans = [own for target in TARGETS for own in plans_for([target], scale)]
+        by_name = {own.name: own.settings for own in plans}
+        assert all(by_name[own.name] == own.settings for own in plans)
+        distinct = {json.dumps(own, sort_keys=True) for own in by_name.values()}
+        assert len(distinct) == len(by_name)
+
+
+@pytest.mark.parametrize("target", ["table2", "table3", "table4", "headline"])
+def test_paper_scale_is_the_registrys_configuration(target):
+    for row in experiments(target):
+        own = plan(row, "paper")
+        config, _ = own.configurations
+        assert own.model == row.model_config
+        assert replace(config, seed=1111) == row.train_config
+
+
+def test_the_tasks_at_paper_scale_are_what_their_scripts_train():
+    """With the batch size, learning rate and number of steps of the authors' runs."""
+    for cell in experiments("figure5"):
+        own = plan(cell, "paper")
+        assert own.settings | cell.training == own.settings
+    script = (ROOT / "run_scripts" / "run_copy.sh").read_text()
+    (cell,) = (c for c in experiments("figure4") if c.place == ("copy", "rmt", 12, 6))
+    own = plan(cell, "paper")
+    assert own.settings["tgt_len"] == 12
+    words = " ".join(own.argv(seed=1)).split(" --")
+    options = {name: value for name, value in (w.lstrip("-").split() for w in words)}
+    for name in ("n_layer", "d_inner", "dropout", "patience", "max_step", "eval_interval"):
+        assert f"--{name} {options[name]}" in script
+
+
+def test_without_data_mini_is_of_pydoc():
+    for own in plans_for(["table3"], "mini", with_data=False):
+        assert own.dataset == "pydoc"
+        assert own.name.startswith("pydoc-as-enwik8-")
+
+
+# Which runs count
+
+
+def a_plan(scale: str = "mini") -> scales.Plan:
+    (row,) = (
+        r for r in experiments("table3") if (r.model, r.memory, r.bptt_unrolls) == ("rmt", 10, 1)
+    )
+    return plan(row, scale)
+
+
+def test_a_run_counts_whatever_machine_it_was_made_on():
+    own = a_plan()
+    assert own.fits(run_of(own))
+    elsewhere = {"data": "x", "cuda": True, "batch_chunk": 4, "log_interval": 7, "n_token": 99}
+    assert own.fits(run_of(own, **elsewhere))
+    older = run_of(own)
+    del older.train["curriculum"], older.train["compile"]
+    assert own.fits(older)
+
+
+@pytest.mark.parametrize(
+    "change",
+    "lr=0.002 mem_len=11 bptt_mode=window max_step=7 dropout=0.5 dataset=text8 eval_interval=100 "
+    "precision=fp32 keep_newlines=".split(),
+)
+def test_a_run_with_another_configuration_does_not_count(change):
+    own = a_plan()
+    name, value = change.split("=")
+    value = type(own.settings[name])(value or True)
+    assert own.settings[name] != value
+    found = run_of(own, **{name: value})
+    assert not own.fits(found)
+    parts = {"model": asdict(found.model), "train": found.train, "task": found.task}
+    assert own.differences(parts) == name
+
+
+def test_a_small_text_is_not_the_papers():
+    own = a_plan("paper")
+    assert own.fits(run_of(own))
+    assert not own.fits(replace(run_of(own), result={"n_token": 199, "corpus": "abc"}))
+
+
+def test_texts_are_not_mixed():
+    own = a_plan()
+    first, second = run_of(own), run_of(own)
+    second = replace(second, train=second.train | {"seed": 2}, result={"corpus": "other"})
+    with pytest.raises(reproduce.UsageError, match="different texts"):
+        scales.fitting_runs(own, [first, second])
+
+
+# The runner, with plans that take seconds
+
+SMALL = """
+import sys
+from rmt import errors, reproduce, scales
+scales.MINI_SIZES = dict(n_layer=1, n_head=1, d_head=4, d_model=8, d_inner=8)
+scales.MINI_SEGMENT = {50: 8, 128: 8, 150: 8, 512: 8}
+scales.MINI_TOKENS_PER_STEP = 64
+scales.MINI_TRAINING = dict(max_step=%(steps)d, eval_interval=%(steps)d, max_eval_steps=2)
+scales.MINI_TRAINING |= dict(lr=0.01, log_interval=1, save_interval=5, encoded_dir=%(encoded_dir)r)
+sys.argv = ["reproduce", *%(flags)r]
+errors.run_program(reproduce.main)
+"""
+RMT, TRXL = "pydoc-as-enwik8-128-rmt5-bptt1", "pydoc-as-enwik8-128-trxl10"
+
+
+class Runner:
+    """The program on two rows of Table 3, in a results folder of its own."""
+
+    def __init__(self, results: Path, encoded_dir: Path):
+        self.results, self.encoded_dir = results, str(encoded_dir)
+
+    def folder(self, name: str, seed: int) -> Path:
+        return self.results / "runs" / "mini" / f"{name}-seed{seed}"
+
+    def start(self, *flags: object, steps: int = 10) -> subprocess.Popen:
+        flags = [
+            "table3",
+            "--scale",
+            "mini",
+            "--rows",
+            RMT,
+            TRXL,
+            "--results",
+            self.results,
+            *flags,
+        ]
+        values = {"steps": steps, "encoded_dir": self.encoded_dir, "flags": [*map(str, flags)]}
+        return subprocess.Popen([sys.executable, "-c", SMALL % values], **process_settings())
+
+    def run(self, *flags: object, steps: int = 10) -> Outcome:
+        process = self.start(*flags, steps=steps)
+        out, err = process.communicate(timeout=300)
+        return Outcome(process.returncode, out, err)
+
+    def wait_for(self, process: subprocess.Popen, step: int, *folders: Path) -> None:
+        """Until every one of the runs has logged the step."""
+        deadline = time.monotonic() + 120
+        while not all(_run_of(folder, step) for folder in folders):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def _run_of(folder: Path, step: int) -> bool:
+    metrics = folder / "metrics.jsonl"
+    return metrics.exists() and f'"step": {step},' in metrics.read_text()
+
+
+@pytest.fixture
+def runner(tmp_path, encoded_dir):
+    return Runner(tmp_path, encoded_dir)
+
+
+def test_what_is_missing_is_run_and_nothing_twice(runner):
+    first = runner.run("--seeds", 2, "--jobs", 2)
+    assert first.status == 0, first
+    assert "0 of 4 runs are there, 4 left to do" in first.out
+    results = {path: path.read_bytes() for path in runner.results.glob("runs/mini/*/result.json")}
+    assert len(results) == 4
+    assert not [*runner.results.glob("runs/mini/*.out")]
+    row = next(line for line in first.out.splitlines() if line.startswith("| RMT BPTT-1 | 5 |"))
+    assert f"[1](../runs/mini/{RMT}-seed1) [2](../runs/mini/{RMT}-seed2)" in row
+    assert (runner.results / "tables" / "table3.md").exists()
+
+    shutil.rmtree(runner.folder(TRXL, 2))
+    (runner.results / "tables" / "table3.md").unlink()
+    second = runner.run("--seeds", 2)
+    assert "3 of 4 runs are there, 1 left to do" in second.out
+    assert f"{TRXL}-seed2: End of training" in second.out
+    same = {path: path.read_bytes() for path in results if path.parent.name != f"{TRXL}-seed2"}
+    assert same.items() <= results.items()
+    third = runner.run("--seeds", 2)
+    assert "4 of 4 runs are there, 0 left to do" in third.out
+    assert third.out.splitlines()[1:] == [
+        line for line in second.out.splitlines()[1:] if "End of training" not in line
+    ]
+
+
+def test_a_run_that_fails_is_reported_and_stops_no_other(runner):
+    damaged = runner.folder(RMT, 1) / "checkpoints" / "step-00000005"
+    damaged.mkdir(parents=True)
+    outcome = runner.run("--seeds", 1)
+    assert outcome.status == 1
+    assert f"failed: {RMT}-seed1: every checkpoint in" in outcome.out.splitlines()[-1]
+    assert (runner.folder(TRXL, 1) / "result.json").exists()
+    assert "is damaged" in runner.folder(RMT, 1).with_name(f"{RMT}-seed1.out").read_text()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_killing_the_runner_loses_and_repeats_nothing(runner, n_jobs):
+    steps, folders = 300, [runner.folder(name, 1) for name in (RMT, TRXL)]
+    for step in (1, 100, 200):
+        process = runner.start("--seeds", 1, "--jobs", n_jobs, steps=steps)
+        runner.wait_for(process, step, *folders[:n_jobs])
+        process.kill()
+        process.communicate()
+    assert runner.run("--seeds", 1, "--jobs", n_jobs, steps=steps).status == 0
+    for folder in folders:
+        trained = [entry["step"] for entry in records(folder, "train")]
+        assert trained == list(range(1, steps + 1))
+    assert "continuing after step" in (folders[0] / "log.txt").read_text()
+
+
+def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(runner):
+    folders = [runner.folder(name, 1) for name in (RMT, TRXL)]
+    process = runner.start("--seeds", 1, "--jobs", 2, steps=100_000)
+    runner.wait_for(process, 3, *folders)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: 2 runs are left, and the same command goes on with them" in out
+    for folder in folders:
+        assert (folder / "last").exists()
+        assert not in_use(folder)
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("table5 --scale mini", "invalid choice: 'table5'"),
+        ("table3", "required: --scale"),
+        ("table3 --scale mini --seeds 0", "seeds must be at least 1"),
+        ("table3 --scale mini --jobs 0", "jobs must be at least 1"),
+        ("table3 --scale mini --share 3/2", "share must be I/N with I from 1 to N"),
+        ("table3 --scale mini --share x", "share must be I/N with I from 1 to N"),
+        ("table3 --scale mini --rows *rmt99*", "no row is named *rmt99*; there are "),
+        ("table2 table3 --scale mini --data x", "--data can't be enwik8 and wt103"),
+        ("table3 --scale mini --data nowhere", "nowhere"),
+    ],
+)
+def test_wrong_use_is_one_sentence(tmp_path, flags, expected):
+    outcome = run(reproduce.main, *flags.split(), "--results", tmp_path)
+    assert expected in assert_one_sentence(outcome)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_run_in_the_folder_is_left_alone(tmp_path):
+    (own,) = (p for p in plans_for(["figure4"], "mini") if p.name == "copy-6x12-rmt12")
+    folder = tmp_path / "runs" / "mini" / f"{own.name}-seed1"
+    folder.mkdir(parents=True)
+    config, task = own.configurations
+    parts = {"model": asdict(own.model), "train": config.recorded() | {"lr": 0.5}}
+    (folder / "config.json").write_text(json.dumps(parts | {"task": task.belonging_to("copy")}))
+    flags = ["figure4", "--scale", "mini", "--rows", own.name, "--results", tmp_path, "--dry_run"]
+    expected = f"{folder} holds another run (lr differs): move it away"
+    assert expected in assert_one_sentence(run(reproduce.main, *flags))
+
+
+def test_a_dry_run_prints_commands_and_hours_and_writes_nothing(tmp_path):
+    flags = "table1 --scale paper --seeds 2 --dry_run --results".split()
+    outcome = run(reproduce.main, *flags, tmp_path)
+    assert outcome.status == 0
+    commands = [line for line in outcome.out.splitlines() if line.startswith("python -m rmt.train")]
+    assert len(commands) == 6
+    for line in commands:
+        train.parse(line.split()[3:])
+    assert "| one A100 | " in outcome.out
+    assert not [*tmp_path.iterdir()]
+
+
+def test_shares_are_all_the_runs_once(tmp_path):
+    def planned(*flags: str) -> list[str]:
+        flags = ("figure4", "--scale", "mini", "--dry_run", *flags, "--results", tmp_path)
+        return [
+            line for line in run(reproduce.main, *flags).out.splitlines() if "rmt.train" in line
+        ]
+
+    shares = [line for i in range(1, 5) for line in planned("--share", f"{i}/4")]
+    assert sorted(shares) == sorted(planned())
+
+
+# The lock
+
+
+def test_one_process_writes_a_run_folder(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert in_use(tmp_path)
+    with pytest.raises(reproduce.UsageError, match="another process is writing the run in"):
+        RunFolder(tmp_path)
+    folder.close()
+    assert not in_use(tmp_path)
+    RunFolder(tmp_path).close()
