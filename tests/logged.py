@@ -71,7 +71,7 @@ def run_of(own: Plan, seed: int = 1, score: float = 2.0, **changes: object) -> L
     result |= {"test_acc" if config.is_task else "test_bpc": score}
     model = ModelConfig.from_record(parts["model"])
     return LoggedRun(
-        Path("results/runs/mini", f"{own.name}-seed{seed}"),
+        Path("results/runs", own.folder_name(seed)),
         model,
         parts["train"],
         parts["task"],

@@ -7,8 +7,10 @@ import pytest
 
 from logged import run_of
 from programs import ROOT
+from rmt.errors import UsageError
 from rmt.experiments import rows
 from rmt.logged_runs import finished_runs
+from rmt.pages import PAGES, refresh, with_tables
 from rmt.paper_results import (
     PAPER_TABLES,
     experiments,
@@ -59,8 +61,9 @@ def test_scores_stand_in_their_scales_column_with_spread_difference_and_logs():
     line = row_named(lines_of("table3", runs), "RMT BPTT-1", "10")
     assert line[3:9] == ["1.240 ± 0.006", "1.250", "+0.010", "1", "2.550 ± 0.071", "2"]
     assert line[-1] == (
-        f"[1](../runs/mini/{full.name}-seed1) "
-        f"[1](../runs/mini/{mini.name}-seed1) [2](../runs/mini/{mini.name}-seed2)"
+        f"[1](../runs/paper-enwik8/{full.name}-seed1) "
+        f"[1](../runs/mini-enwik8/{mini.name}-seed1) "
+        f"[2](../runs/mini-enwik8/{mini.name}-seed2)"
     )
 
 
@@ -113,7 +116,7 @@ def test_everything_is_written_alike_twice(tmp_path):
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert {path.name for path in first} == {
-        *(f"{name}.md" for name in (*PAPER_TABLES, "claims")),
+        *(f"{name}.md" for name in (*PAPER_TABLES, "claims", "tasks")),
         *("figure4.png", "figure5.png", "figure5cd.png", "figure7.png"),
     }
 
@@ -125,3 +128,28 @@ def test_what_is_committed_is_what_the_committed_logs_give(tmp_path, write):
     for made in write(finished_runs(tmp_path / "runs"), tmp_path):
         kept = RESULTS / made.relative_to(tmp_path)
         assert kept.read_bytes() == made.read_bytes(), f"{kept} is not what the logs give"
+
+
+# Pages
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_pages_show_the_tables_as_they_are(name):
+    page = ROOT / name
+    assert with_tables(page, RESULTS / "tables") == page.read_text(), "run `rmt.tables pages`"
+
+
+def test_tables_are_put_into_their_places_with_the_pages_links(tmp_path):
+    tables = tmp_path / "results" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "a.md").write_text("| [1](../runs/mini/x) |\n")
+    place = "before\n<!-- table a -->\nold\n<!-- end -->\nafter\n"
+    for page, link in (("README.md", "results/runs/mini/x"), ("results/README.md", "runs/mini/x")):
+        (tmp_path / page).write_text(place)
+        new = f"before\n<!-- table a -->\n| [1]({link}) |\n<!-- end -->\nafter\n"
+        assert with_tables(tmp_path / page, tables) == new
+    assert len(refresh(tmp_path)) == 2
+    assert refresh(tmp_path) == []
+    (tables / "a.md").unlink()
+    with pytest.raises(UsageError, match=r"has a place for .*a.md, which can't be read"):
+        refresh(tmp_path)

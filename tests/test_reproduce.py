@@ -133,8 +133,9 @@ from rmt import errors, reproduce, scales
 scales.MINI_SIZES = dict(n_layer=1, n_head=1, d_head=4, d_model=8, d_inner=8)
 scales.MINI_SEGMENT = {50: 8, 128: 8, 150: 8, 512: 8}
 scales.MINI_TOKENS_PER_STEP = 64
-scales.MINI_TRAINING = dict(max_step=%(steps)d, eval_interval=%(steps)d, max_eval_steps=2)
-scales.MINI_TRAINING |= dict(lr=0.01, log_interval=1, save_interval=5, encoded_dir=%(encoded_dir)r)
+scales.MINI_STEPS = dict(enwik8=%(steps)d)
+scales.MINI_TRAINING = dict(lr=0.01, log_interval=1, save_interval=5, max_eval_steps=2)
+scales.MINI_TRAINING["encoded_dir"] = %(encoded_dir)r
 sys.argv = ["reproduce", *%(flags)r]
 errors.run_program(reproduce.main)
 """
@@ -148,9 +149,9 @@ class Runner:
         self.results, self.encoded_dir = results, str(encoded_dir)
 
     def folder(self, name: str, seed: int) -> Path:
-        return self.results / "runs" / "mini" / f"{name}-seed{seed}"
+        return self.results / "runs" / "mini-pydoc" / f"{name}-seed{seed}"
 
-    def start(self, *flags: object, steps: int = 10) -> subprocess.Popen:
+    def start(self, *flags: object, steps: int = 16) -> subprocess.Popen:
         flags = [
             "table3",
             "--scale",
@@ -165,7 +166,7 @@ class Runner:
         values = {"steps": steps, "encoded_dir": self.encoded_dir, "flags": [*map(str, flags)]}
         return subprocess.Popen([sys.executable, "-c", SMALL % values], **process_settings())
 
-    def run(self, *flags: object, steps: int = 10) -> Outcome:
+    def run(self, *flags: object, steps: int = 16) -> Outcome:
         process = self.start(*flags, steps=steps)
         out, err = process.communicate(timeout=300)
         return Outcome(process.returncode, out, err)
@@ -193,11 +194,13 @@ def test_what_is_missing_is_run_and_nothing_twice(runner):
     first = runner.run("--seeds", 2, "--jobs", 2)
     assert first.status == 0, first
     assert "0 of 4 runs are there, 4 left to do" in first.out
-    results = {path: path.read_bytes() for path in runner.results.glob("runs/mini/*/result.json")}
+    results = {
+        path: path.read_bytes() for path in runner.results.glob("runs/mini-pydoc/*/result.json")
+    }
     assert len(results) == 4
-    assert not [*runner.results.glob("runs/mini/*.out")]
+    assert not [*runner.results.glob("runs/mini-pydoc/*.out")]
     row = next(line for line in first.out.splitlines() if line.startswith("| RMT BPTT-1 | 5 |"))
-    assert f"[1](../runs/mini/{RMT}-seed1) [2](../runs/mini/{RMT}-seed2)" in row
+    assert f"[1](../runs/mini-pydoc/{RMT}-seed1) [2](../runs/mini-pydoc/{RMT}-seed2)" in row
     assert (runner.results / "tables" / "table3.md").exists()
 
     shutil.rmtree(runner.folder(TRXL, 2))
@@ -277,7 +280,7 @@ def test_wrong_use_is_one_sentence(tmp_path, flags, expected):
 
 def test_another_run_in_the_folder_is_left_alone(tmp_path):
     (own,) = (p for p in plans_for(["figure4"], "mini") if p.name == "copy-6x12-rmt12")
-    folder = tmp_path / "runs" / "mini" / f"{own.name}-seed1"
+    folder = tmp_path / "runs" / own.folder_name(1)
     folder.mkdir(parents=True)
     config, task = own.configurations
     parts = {"model": asdict(own.model), "train": config.recorded() | {"lr": 0.5}}

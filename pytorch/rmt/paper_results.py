@@ -12,19 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from rmt import claims
+from rmt.config import TASKS
 from rmt.experiments import TABLES, Row, rows
 from rmt.logged_runs import LoggedRun
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
-from rmt.published import Cell, figure_cells, table_cells
+from rmt.published import Cell, figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
-from rmt.scales import Plan, describe_mini, fitting_runs, plan
+from rmt.run_tables import tasks_table
+from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
 
 Experiment = Row | Cell
 
 PAPER_TABLES = ("table1", *TABLES)
 TARGETS = (*PAPER_TABLES, *PAPER_FIGURES)
 NOT_RUN = "not run"
+# Where runs on tasks are; others in results/runs are looked into in other ways.
+CURVES = ("copy120", "copy360", "retrieval", "quadratic")
+TASK_FOLDERS = ("tasks-fast", *(f"{scale}-{task}" for scale in SCALES for task in TASKS))
 
 
 def experiments(target: str) -> list[Experiment]:
@@ -169,20 +174,26 @@ def _agreement(places: dict[Row, list[str]]) -> str:
 
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Write the paper's tables with what has run, and the claims, into results/tables."""
+    """Write the paper's tables with what has run, the claims, and a table of all runs on tasks."""
     folder = results / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts["claims"] = claims.table(runs)
+    on_tasks = _on_tasks(runs)
+    texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in texts]
 
 
+def _on_tasks(runs: Sequence[LoggedRun]) -> list[LoggedRun]:
+    return [run for run in runs if run.path.parent.name in TASK_FOLDERS]
+
+
 def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Draw the paper's figures with what has run into results/figures."""
+    """Draw the paper's figures with what has run, and the learning curves of CURVES."""
     # Imported late: tables need no matplotlib.
-    from rmt.task_figures import draw_paper_figure
+    from rmt.task_figures import draw_accuracy, draw_paper_figure
     from rmt.text_figures import draw_figure_5cd
 
     folder = results / "figures"
@@ -191,4 +202,9 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
         fitting = [run for own in plans for run in fitting_runs(own, runs)]
         draw_paper_figure(name, fitting, folder / f"{name}.png")
     draw_figure_5cd(runs, folder / "figure5cd.png")
-    return [folder / f"{name}.png" for name in (*PAPER_FIGURES, "figure5cd")]
+    names = [*PAPER_FIGURES, "figure5cd"]
+    for task in CURVES:
+        if found := [run for run in _on_tasks(runs) if run.published_task == task]:
+            names.append(f"curves-{task}")
+            draw_accuracy(found, folder / f"{names[-1]}.png")
+    return [folder / f"{name}.png" for name in names]

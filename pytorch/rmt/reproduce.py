@@ -34,9 +34,9 @@ from rmt.paths import project_root
 from rmt.scales import SCALES, Plan
 from rmt.workloads import load_text
 
-# Operations per second that a core does in training models as small as those of mini scale: a
-# guess from the logged runs.
-PER_CORE = 4e10
+# Operations per second of a core in training models as small as those of mini scale, by the logs of
+# such runs on a CPU that has bf16.
+PER_CORE = 7e10
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def main(argv: list[str]) -> int:
     texts = find_texts(plans, data)
 
     first, n_shares = options["share"]
-    folder = options["results"] / "runs" / scale
+    folder = options["results"] / "runs"
     planned = [
-        Planned(plan, seed, folder / f"{plan.name}-seed{seed}", texts.get(plan.dataset))
+        Planned(plan, seed, folder / plan.folder_name(seed), texts.get(plan.dataset))
         for seed in range(1, options["seeds"] + 1)
         for plan in plans
     ][first - 1 :: n_shares]
@@ -174,7 +174,8 @@ def dry_run(jobs: Sequence[Job], n_parallel: int) -> str:
     rows = [[where, f"{time:,.1f}"] for where, time in times]
     about = (
         f"\n{flops:.3g} operations. Estimated, at {UTILIZATION:.0%} of a GPU's peak in bf16 and "
-        f"{PER_CORE / 1e9:.0f} GFLOP/s of a core:\n\n"
+        f"{PER_CORE / 1e9:.0f} GFLOP/s of a core; models as small as those of mini scale and of the "
+        "tasks will not reach that on a GPU:\n\n"
     )
     return "".join(lines) + about + markdown(["on", "hours"], rows)
 

@@ -25,12 +25,12 @@ SCALES = ("paper", "mini")
 # --- mini scale ----------------------------------------------------------------------------------
 
 MINI_SIZES = {"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 512}
-MINI_SEGMENT = {50: 16, 128: 32, 150: 48, 512: 128}  # by the paper's
-MINI_TOKENS_PER_STEP = 2048
+MINI_SEGMENT = {50: 16, 128: 16, 150: 48, 512: 64}  # by the paper's
+MINI_TOKENS_PER_STEP = 512
+MINI_STEPS = {"enwik8": 4800, "wt103": 2400}
 MINI_TRAINING = {
-    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.001, "scheduler": "cosine"},
-    **{"warmup_step": 120, "clip": 0.25, "max_step": 1200, "precision": "bf16"},
-    **{"eval_interval": 300, "log_interval": 50, "save_interval": 100},
+    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.002, "scheduler": "cosine"},
+    **{"clip": 0.25, "precision": "bf16", "log_interval": 100, "save_interval": 300},
 }
 MINI_TEXTS = {
     "wt103": "wt103-mini (0.4 M words of WikiText-103's valid and test articles)",
@@ -59,11 +59,13 @@ HOW = (
 class Plan:
     """What to train: options of rmt.train but the seed and where it is kept.
 
-    name: of its run folders, before the seed; experiments with the same settings share one.
+    scale: one of SCALES. name: of its run folders, before the seed; experiments with the same
+    settings share one.
     n_token: the vocabulary that the text must have, in words; None where any will do.
     vocabulary: n_token and cutoffs for estimates of time.
     """
 
+    scale: str
     name: str
     flags: Mapping[str, object]
     n_token: int | None = None
@@ -89,6 +91,10 @@ class Plan:
     def model(self) -> ModelConfig:
         """With the vocabulary as it is assumed to be."""
         return ModelConfig(**self.vocabulary, **pick(ModelConfig, self.options))
+
+    def folder_name(self, seed: int) -> str:
+        """Where in results/runs its run is kept."""
+        return f"{self.scale}-{self.dataset}/{self.name}-seed{seed}"
 
     @property
     def dataset(self) -> str:
@@ -166,14 +172,18 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
         training = COMMON | TRAINING[row.dataset]
         training["batch_size"] = training["batch_size"][row.segment_len]
         flags = {"dataset": row.dataset, **sizes, **training, **shared}
-        return Plan("-".join(parts), flags, vocabulary["n_token"], vocabulary)
+        return Plan(scale, "-".join(parts), flags, vocabulary["n_token"], vocabulary)
     shared["tgt_len"] = MINI_SEGMENT[row.segment_len]
     dataset = {"dataset": row.dataset} | ({"adaptive": True} if row.dataset == "wt103" else {})
     if not with_data:
         dataset, parts[0] = {"dataset": WITHOUT_DATA}, f"{WITHOUT_DATA}-as-{row.dataset}"
-    batch_size = {"batch_size": MINI_TOKENS_PER_STEP // shared["tgt_len"]}
-    flags = {**dataset, **MINI_SIZES, **MINI_TRAINING, **batch_size, **shared}
-    return Plan("-".join(parts), flags, vocabulary=MINI_VOCABULARY.get(dataset["dataset"], ROUGHLY))
+    steps = MINI_STEPS[row.dataset]
+    schedule = {"max_step": steps, "warmup_step": steps // 12, "eval_interval": steps // 8}
+    schedule["batch_size"] = MINI_TOKENS_PER_STEP // shared["tgt_len"]
+    flags = {**dataset, **MINI_SIZES, **MINI_TRAINING, **schedule, **shared}
+    return Plan(
+        scale, "-".join(parts), flags, vocabulary=MINI_VOCABULARY.get(dataset["dataset"], ROUGHLY)
+    )
 
 
 def _of_cell(cell: Cell, scale: str) -> Plan:
@@ -188,7 +198,7 @@ def _of_cell(cell: Cell, scale: str) -> Plan:
         flags |= {"recipe": "fast"} | _mini_exceptions(
             task, cell.model, cell.segments, int(size or 0)
         )
-    plan = Plan(cell.task, flags)
+    plan = Plan(scale, cell.task, flags)
     config, _ = plan.configurations
     cut = f"{cell.segments}x{config.tgt_len}"
     return replace(plan, name=f"{cell.task}-{cut}-{cell.model}{cell.memory or ''}")
@@ -211,10 +221,10 @@ def _mini_exceptions(task: str, model: str, segments: int, n: int) -> dict:
 def describe_mini(dataset: str, with_data: bool = True) -> str:
     """A sentence that says what mini numbers of a table are, to stand above it."""
     text = MINI_TEXTS[dataset] if with_data else "the reference inside Python, in characters"
-    segments = ", ".join(f"{ours} for {papers}" for papers, ours in MINI_SEGMENT.items())
+    lengths = TRAINING[dataset]["batch_size"]
+    segments = " and ".join(f"{MINI_SEGMENT[papers]} for {papers}" for papers in lengths)
     return (
         f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
-        f"{segments} tokens, {MINI_TRAINING['max_step']:,} steps of about "
-        f"{MINI_TOKENS_PER_STEP:,} tokens, on {text}. **Not comparable with the paper's numbers, "
-        "only with each other.**"
+        f"{segments} tokens, {MINI_STEPS[dataset]:,} steps of about {MINI_TOKENS_PER_STEP:,} "
+        f"tokens, on {text}. **Not comparable with the paper's numbers, only with each other.**"
     )

@@ -1,0 +1,41 @@
+"""Tables inside pages: between <!-- table NAME --> and <!-- end --> is results/tables/NAME.md."""
+
+import os
+import re
+from pathlib import Path
+
+from rmt.errors import UsageError
+from rmt.run_folder import write_text
+
+PAGES = ("README.md", "results/README.md")
+PLACE = re.compile(r"<!-- table (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def with_tables(page: Path, tables: Path) -> str:
+    """The page's text with the tables as they are now; their links are made the page's."""
+
+    def table(place: re.Match) -> str:
+        name = place[1]
+        try:
+            text = (tables / f"{name}.md").read_text()
+        except OSError as error:
+            raise UsageError(
+                f"{page} has a place for {error.filename}, which can't be read: make it with "
+                "`python -m rmt.tables paper`"
+            ) from None
+        to_runs = os.path.relpath(tables.parent / "runs", page.parent)
+        text = text.replace("](../runs/", f"]({to_runs}/")
+        return f"<!-- table {name} -->\n{text}<!-- end -->"
+
+    return PLACE.sub(table, page.read_text())
+
+
+def refresh(root: Path) -> list[Path]:
+    """Put the tables into the project's pages; returns those that changed."""
+    changed = []
+    for page in (root / name for name in PAGES):
+        text = with_tables(page, root / "results" / "tables")
+        if text != page.read_text():
+            write_text(page, text)
+            changed.append(page)
+    return changed

@@ -1,0 +1,110 @@
+"""Tables of logged runs, a row per configuration."""
+
+import statistics
+
+from rmt.config import MODELS, TASKS
+from rmt.data.tasks import headline
+from rmt.errors import UsageError
+from rmt.logged_runs import LoggedRun, differences, refuse_tasks, refuse_text
+from rmt.markdown import markdown, mean_and_spread
+from rmt.published import Cell
+
+# --- runs on text --------------------------------------------------------------------------------
+
+
+def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
+    """Compare runs of one dataset; those that differ by their seed alone share a row.
+
+    Raises UsageError where runs were scored on different texts, or on tasks.
+    """
+    refuse_tasks(runs, "make its table with `rmt.tables tasks`")
+    if len({(run.result["corpus"], run.word_level) for run in runs}) > 1:
+        raise UsageError("these runs were scored on different texts: make a table of each")
+    metric = "test ppl" if runs[0].word_level else "test bpc"
+    head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
+    added = differences(runs, lambda run: run.label)
+    rows = [_row(same, added[same[0].configuration]) for same in _by_configuration(runs)]
+    if not with_speed:
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return markdown(head, rows)
+
+
+def _by_configuration(runs: list[LoggedRun]) -> list[list[LoggedRun]]:
+    """Runs that differ by their seed alone, together; in the order they were first seen in."""
+    groups = {}
+    for run in runs:
+        groups.setdefault(run.configuration, []).append(run)
+    return list(groups.values())
+
+
+def _row(runs: list[LoggedRun], added: str) -> list[str]:
+    digits = 2 if runs[0].word_level else 3
+    speed = statistics.median(run.result["tokens_per_s"] for run in runs)
+    return [
+        runs[0].label + added,
+        mean_and_spread([run.score for run in runs], digits),
+        str(len(runs)),
+        f"{runs[0].model.n_carried:,}",
+        f"{runs[0].result['tokens']:,}",
+        f"{runs[0].result['n_all_param']:,}",
+        f"{speed:,.0f}",
+    ]
+
+
+# --- runs on the algorithmic tasks ---------------------------------------------------------------
+
+
+def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool = True) -> str:
+    """Compare runs on tasks with each other and with published cells, from the easiest on.
+
+    ours and teacher-forced are accuracies, of quadratic the share of solved equations; ours, as
+    the paper's, is with the model's own output fed back. Raises UsageError for runs on text.
+    """
+    refuse_text(runs, "make its table with `rmt.tables runs`")
+    authors = {cell.place: cell for cell in published}
+    groups = _by_configuration(sorted(runs, key=_difficulty))
+    added = differences(runs, lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label))
+    rows = [
+        _task_row(same, added[same[0].configuration], authors.get(same[0].cell)) for same in groups
+    ]
+    head = [name for name in rows[0] if with_speed or name != "minutes"]
+    return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)
+
+
+def _difficulty(run: LoggedRun) -> tuple:
+    model = run.model
+    place = TASKS.index(run.dataset), run.size, run.result["segments"]
+    return *place, MODELS.index(model.model), model.mem_len, model.cache_len, run.variant
+
+
+def _task_row(runs: list[LoggedRun], added: str, authors: Cell | None) -> dict[str, str]:
+    first, model = runs[0], runs[0].model
+
+    def of_all(name: str) -> list[float]:
+        return [run.result[name] for run in runs]
+
+    whole = of_all("test_sequence_accuracy")
+    forced = of_all(f"test_forced_{headline(first.dataset)}")
+    return {
+        "task": first.setting,
+        "model": first.variant + added,
+        "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
+        "memory": str(model.mem_len) + (f", cache {model.cache_len}" if model.cache_len else ""),
+        "ours": mean_and_spread([run.score for run in runs], 3),
+        "whole answers": f"{statistics.mean(whole):.3f}",
+        "teacher-forced": f"{statistics.mean(forced):.3f}",
+        "seeds": str(len(runs)),
+        "steps": f"{statistics.median(of_all('steps')):,.0f}",
+        "minutes": f"{statistics.median(of_all('seconds')) / 60:.1f}",
+        "authors": _published(authors),
+    }
+
+
+def _published(cell: Cell | None) -> str:
+    """Mean, spread over runs and their number, in parentheses; as much of it as there is."""
+    if cell is None:
+        return ""
+    if cell.runs is None:  # of a table in the paper: with the digits it has there
+        return f"{cell.accuracy:g}" + (f" ± {cell.std:g}" if cell.std else "")
+    spread = f" ± {cell.std:.3f}" if cell.runs > 1 else ""
+    return f"{cell.accuracy:.3f}{spread} ({cell.runs})"

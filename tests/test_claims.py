@@ -1,0 +1,118 @@
+"""The paper's claims: which runs they compare, the intervals, and what follows from them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from logged import run_of
+from rmt import claims
+from rmt.claims import Comparison, Effect, effect, verdict_of
+from rmt.experiments import rows
+from rmt.published import Cell
+from rmt.scales import plan
+
+
+def test_the_published_effects_are_differences_of_the_tables():
+    found = {c.what: c.published for claim in claims.claims() for c in claim.comparisons}
+    assert found["RMT 1, BPTT-1 - cache 10"] == pytest.approx(28.71 - 28.98)
+    assert found["both - cache 150"] == pytest.approx(23.99 - 24.12), "the authors' own run"
+    assert found["that, less memory 25 - memory 5 at BPTT-1"] == pytest.approx(
+        (26.37 - 30.69) - (26.32 - 27.05)
+    )
+    assert found["copy, 9 segments: RMT - Tr-XL"] == pytest.approx(1 - 0.278)
+
+
+def test_every_claim_is_of_experiments_that_can_be_run():
+    for claim in claims.claims():
+        for comparison in claim.comparisons:
+            for _, experiment in comparison.terms:
+                assert plan(experiment, "mini").settings
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), claims.STUDENT.items())
+def test_students_quantiles(freedom, quantile):
+    """The density, integrated numerically, has 0.975 below each."""
+    t, step = np.linspace(0, quantile, 200_001, retstep=True)
+    density = (1 + t**2 / freedom) ** (-(freedom + 1) / 2)
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    scale = math.exp(log_scale) / math.sqrt(freedom * math.pi)
+    below = 0.5 + scale * step * (density.sum() - (density[0] + density[-1]) / 2)
+    assert below == pytest.approx(0.975, abs=2e-5)
+
+
+def comparison(expected: str = "lower") -> Comparison:
+    one, other = (r for r in rows("table4") if (r.model, r.memory) == ("trxl", 25))
+    return Comparison("one - other", [(1, one), (-1, other)], expected)
+
+
+def runs_with(of: Comparison, *scores: list[float]) -> list:
+    return [
+        run_of(plan(experiment, "mini"), seed, score)
+        for (_, experiment), own in zip(of.terms, scores, strict=True)
+        for seed, score in enumerate(own, start=1)
+    ]
+
+
+def test_the_interval_is_the_pooled_t_interval():
+    own = comparison()
+    first, second = [9.0, 10.0, 11.5], [12.0, 12.5]
+    found = effect(own, runs_with(own, first, second))
+    assert found.mean == pytest.approx(np.mean(first) - np.mean(second))
+    pooled = (2 * np.var(first, ddof=1) + np.var(second, ddof=1)) / 3
+    assert found.half_width == pytest.approx(3.182 * math.sqrt(pooled * (1 / 3 + 1 / 2)))
+    assert found.seeds == [3, 2]
+
+
+def test_without_spread_nothing_is_decided():
+    own = comparison()
+    assert effect(own, runs_with(own, [1.0], [])) is None
+    alone = effect(own, runs_with(own, [1.0], [2.0]))
+    assert (alone.mean, alone.half_width, alone.verdict) == (-1.0, math.inf, "unclear")
+
+
+@pytest.mark.parametrize(
+    ("expected", "first", "verdict"),
+    [
+        ("lower", [9.0, 9.01], "yes"),
+        ("lower", [11.0, 11.01], "no"),
+        ("lower", [9.0, 11.0], "unclear"),
+        ("higher", [11.0, 11.01], "yes"),
+        ("higher", [9.0, 9.01], "no"),
+        ("same", [10.0, 10.01], "yes"),
+        ("same", [9.0, 9.01], "no"),
+        ("same", [9.9, 9.91], "unclear"),
+        ("not higher", [9.0, 9.01], "yes"),
+        ("not higher", [10.0, 10.01], "yes"),
+        ("not higher", [11.0, 11.01], "no"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(expected, first, verdict):
+    own = comparison(expected)
+    assert effect(own, runs_with(own, first, [10.0, 10.01])).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["yes", "yes"], "reproduced at mini scale"),
+        (["yes", "unclear"], "in part"),
+        (["yes", "no"], "in part"),
+        (["yes", None], "in part"),
+        (["no", "unclear"], "not seen"),
+        (["unclear"], "undecided"),
+        ([None, None], "not run"),
+    ],
+)
+def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
+    effects = [verdict and Effect(0.0, 1.0, [2, 2], verdict) for verdict in verdicts]
+    assert verdict_of(effects) == expected
+
+
+def test_the_table_has_a_line_for_every_comparison():
+    found = claims.claims()
+    lines = claims.table([]).splitlines()[2:]
+    assert len(lines) == sum(len(claim.comparisons) for claim in found)
+    assert sum("**not run**" in line for line in lines) == len(found)
+    digits = {type(c.terms[0][1]) for claim in found for c in claim.comparisons}
+    assert Cell in digits
