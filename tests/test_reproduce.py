@@ -97,7 +97,7 @@ def test_a_run_counts_whatever_machine_it_was_made_on():
 
 @pytest.mark.parametrize(
     "change",
-    "lr=0.002 mem_len=11 bptt_mode=window max_step=7 dropout=0.5 dataset=text8 eval_interval=100 "
+    "lr=0.003 mem_len=11 bptt_mode=window max_step=7 dropout=0.5 dataset=text8 eval_interval=100 "
     "precision=fp32 keep_newlines=".split(),
 )
 def test_a_run_with_another_configuration_does_not_count(change):
@@ -133,7 +133,7 @@ from rmt import errors, reproduce, scales
 scales.MINI_SIZES = dict(n_layer=1, n_head=1, d_head=4, d_model=8, d_inner=8)
 scales.MINI_SEGMENT = {50: 8, 128: 8, 150: 8, 512: 8}
 scales.MINI_TOKENS_PER_STEP = 64
-scales.MINI_STEPS = dict(enwik8=%(steps)d)
+scales.MINI_STEPS = dict(enwik8=%(steps)d, wt103=%(steps)d)
 scales.MINI_TRAINING = dict(lr=0.01, log_interval=1, save_interval=5, max_eval_steps=2)
 scales.MINI_TRAINING["encoded_dir"] = %(encoded_dir)r
 sys.argv = ["reproduce", *%(flags)r]

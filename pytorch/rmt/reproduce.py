@@ -174,8 +174,8 @@ def dry_run(jobs: Sequence[Job], n_parallel: int) -> str:
     rows = [[where, f"{time:,.1f}"] for where, time in times]
     about = (
         f"\n{flops:.3g} operations. Estimated, at {UTILIZATION:.0%} of a GPU's peak in bf16 and "
-        f"{PER_CORE / 1e9:.0f} GFLOP/s of a core; models as small as those of mini scale and of the "
-        "tasks will not reach that on a GPU:\n\n"
+        f"{PER_CORE / 1e9:.0f} GFLOP/s of a core; models as small as those of mini scale and "
+        "of the tasks will not reach that on a GPU:\n\n"
     )
     return "".join(lines) + about + markdown(["on", "hours"], rows)
 
