@@ -129,6 +129,12 @@ def claims() -> list[Claim]:
                 _versus("both - RMT 10, BPTT-3", rows("headline")[0], _rmt(10, 3, 150), "lower"),
             ],
         ),
+        Claim(
+            "RMT compresses 12 tokens into 6 memory tokens, where Transformer-XL has to mix them "
+            "into 6 cached states",
+            "Figures 7 and 8",
+            [_rmt_and_trxl("reverse", 4, 6, "higher"), _rmt_and_trxl("copy", 6, 6, "higher")],
+        ),
     ]
 
 
