@@ -9,7 +9,7 @@ import pytest
 from logged import write_task_run
 from models import tiny_config
 from programs import ROOT, assert_one_sentence, run
-from rmt import figures, tables
+from rmt import figures, tables, text_figures
 from rmt.errors import UsageError
 from rmt.logged_runs import read_runs
 from rmt.published import published_cells
@@ -81,6 +81,23 @@ def test_curves_are_drawn_alike_twice(runs):
     first, second = ((runs / name).read_bytes() for name in ("one.png", "two.png"))
     assert first.startswith(b"\x89PNG")
     assert first == second
+
+
+def test_seeds_of_a_configuration_share_a_place_in_the_legend(runs, monkeypatch):
+    kept = []
+    monkeypatch.setattr(text_figures, "save_figure", lambda figure, out: kept.append(figure))
+    text_figures.draw_curves(read_runs([runs]), runs / "one.png")
+    (axis, validation) = kept[0].axes
+    labels = [text.get_text() for text in validation.get_legend().get_texts()]
+    assert labels == [
+        "baseline: test 2.000",
+        "rmt, memory 3, BPTT-2 (2 runs): test 1.500",
+        "trxl_rmt, memory 2, cache 9, BPTT-0: test 1.000",
+    ]
+    colours = [line.get_color() for line in axis.get_lines()]
+    assert len(colours) == 4
+    assert colours[1] == colours[2]
+    assert len({*colours}) == 3
 
 
 def test_runs_of_one_name_are_told_apart_by_what_differs(runs, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from rmt.drawing import COLOURS, MARKERS, plt, save_figure
 from rmt.errors import UsageError
 from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, refuse_tasks
+from rmt.logged_runs import LoggedRun, differences, refuse_tasks
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
@@ -18,9 +18,11 @@ DEPTHS = {0: "#f6c9a5", 1: "#f0a367", 2: "#e5803a", 3: "#D55E00", 4: "#8c3d00"}
 
 
 def draw_curves(runs: list[LoggedRun], out: Path) -> None:
-    """Training loss beside validation loss, a line per run; the test score is in the legend.
+    """Training loss beside validation loss, a line per run.
 
-    Raises UsageError for runs on algorithmic tasks, and for words and characters together.
+    Runs that differ by their seed alone look the same and share a place in the legend, which has
+    their mean test score. Raises UsageError for runs on algorithmic tasks, and for words and
+    characters together.
     """
     refuse_tasks(runs, "draw it with `rmt.figures accuracy`")
     if len({run.word_level for run in runs}) > 1:
@@ -28,13 +30,16 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     word_level = runs[0].word_level
     unit, convert = ("ppl", perplexity) if word_level else ("bpc", bits_per_character)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for run in runs:
-        label = f"{run.label}: test {run.score:.{2 if word_level else 3}f}"
-        for axis, kind in zip(axes, ("train", "valid"), strict=True):
-            points = [entry for entry in run.metrics if entry["kind"] == kind]
-            tokens = [entry["tokens"] / 1e6 for entry in points]
-            losses = [convert(entry["loss"]) for entry in points]
-            axis.plot(tokens, losses, label=label, marker="o" if kind == "valid" else "", ms=3)
+    for i, (label, same) in enumerate(_by_name(runs).items()):
+        style = {"color": f"C{i % 10}", "linestyle": "-" if i < 10 else "--"}
+        for run in same:
+            for axis, kind in zip(axes, ("train", "valid"), strict=True):
+                points = [entry for entry in run.metrics if entry["kind"] == kind]
+                tokens = [entry["tokens"] / 1e6 for entry in points]
+                losses = [convert(entry["loss"]) for entry in points]
+                marker = {"marker": "o" if kind == "valid" else "", "ms": 3}
+                shown = {"label": label if run is same[0] else None}
+                axis.plot(tokens, losses, **style, **marker, **shown)
     for axis, title in zip(axes, ("training (with dropout)", "validation"), strict=True):
         axis.set(title=title, xlabel="million tokens trained on")
         axis.grid(alpha=0.3)
@@ -47,6 +52,21 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.35))
     axes[1].legend(fontsize=8)
     save_figure(figure, out)
+
+
+def _by_name(runs: list[LoggedRun]) -> dict[str, list[LoggedRun]]:
+    """Runs of one configuration together, by what the legend says of them."""
+    added = differences(runs, lambda run: run.label)
+    groups: dict[str, list[LoggedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.label + added[run.configuration], []).append(run)
+    labelled = {}
+    for name, same in groups.items():
+        score = statistics.mean(run.score for run in same)
+        how_many = f" ({len(same)} runs)" if len(same) > 1 else ""
+        digits = 2 if same[0].word_level else 3
+        labelled[f"{name}{how_many}: test {score:.{digits}f}"] = same
+    return labelled
 
 
 # --- Figures 5(c) and (d) ------------------------------------------------------------------------
