@@ -87,14 +87,13 @@ def test_seeds_of_a_configuration_share_a_place_in_the_legend(runs, monkeypatch)
     kept = []
     monkeypatch.setattr(text_figures, "save_figure", lambda figure, out: kept.append(figure))
     text_figures.draw_curves(read_runs([runs]), runs / "one.png")
-    (axis, validation) = kept[0].axes
-    labels = [text.get_text() for text in validation.get_legend().get_texts()]
+    labels = [text.get_text() for text in kept[0].legends[0].get_texts()]
     assert labels == [
         "baseline: test 2.000",
         "rmt, memory 3, BPTT-2 (2 runs): test 1.500",
         "trxl_rmt, memory 2, cache 9, BPTT-0: test 1.000",
     ]
-    colours = [line.get_color() for line in axis.get_lines()]
+    colours = [line.get_color() for line in kept[0].axes[0].get_lines()]
     assert len(colours) == 4
     assert colours[1] == colours[2]
     assert len({*colours}) == 3

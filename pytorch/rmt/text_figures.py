@@ -50,7 +50,9 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     drawn = [y for axis in axes for line in axis.get_lines() for y in line.get_ydata()]
     lowest = min(drawn, default=1)
     axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.35))
-    axes[1].legend(fontsize=8)
+    handles, labels = axes[1].get_legend_handles_labels()
+    place = {"loc": "outside lower center", "ncols": 2, "fontsize": 8, "frameon": False}
+    figure.legend(handles, labels, **place)
     save_figure(figure, out)
 
 
