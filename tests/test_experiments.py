@@ -90,11 +90,11 @@ def test_clusters_count_as_often_as_they_are_met():
 def test_the_table_has_every_configuration_once():
     outcome = run(expected.main, "--utilization", "0.5")
     lines = outcome.out.splitlines()
-    assert lines[0] == "Estimated, at 50% of the GPU's peak:"
+    assert lines[0] == "Estimated, at 50% of the GPU's peak in bf16:"
     # Table 2 is part of Table 4; both tables have two rows of one Transformer-XL.
     assert len(lines) == 4 + 14 + 42 + 1
     row = next(row for row in rows("table2") if row.name == "RMT BPTT-3" and row.segment_len == 150)
     flops = expected.run_flops(row.model_config, row.train_config)
-    assert expected.hours(flops, "A100", 0.5) * 3600 * 312e12 * 0.5 == pytest.approx(flops)
-    assert f"| {expected.hours(flops, 'A100', 0.5):.1f} |" in outcome.out
+    assert expected.hours(flops, "A100", "bf16", 0.5) * 3600 * 312e12 * 0.5 == pytest.approx(flops)
+    assert f"| {expected.hours(flops, 'A100', 'bf16', 0.5):.1f} |" in outcome.out
     assert "must be above 0" in assert_one_sentence(run(expected.main, "--utilization", "0"))

@@ -65,3 +65,56 @@ def test_the_share_done_is_the_logs(tmp_path):
     assert job.share_done() == 0.25
     metrics.write_text('{"kind": "tr')
     assert job.share_done() == 0
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "run", (), 10, 1.0)
+
+
+def settled(job: Job, status: int, output: str = "", finished: bool = False) -> jobs.Outcome:
+    job.folder.parent.mkdir(exist_ok=True)
+    job.output.write_text(output)
+    outcome = jobs.Outcome()
+    jobs._settle(job, status, finished, outcome)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "reason"),
+    [
+        (2, "| step 1\nerror: lr must be positive\n", "lr must be positive"),
+        (1, "Traceback\nKeyError: 3\n", "KeyError: 3"),
+        (1, "", "ended with status 1"),
+        (-9, "| step 400\n", "killed by SIGKILL, most likely for lack of memory"),
+        (-15, "", "killed by SIGTERM"),
+        (0, "| interrupted after step 3\n", "interrupted and saved"),
+    ],
+)
+def test_why_a_run_failed(job, status, output, reason):
+    assert settled(job, status, output).failed == {"run": reason}
+    assert job.output.read_text() == output
+
+
+def test_a_run_that_is_another_than_asked_for_is_no_success(job):
+    job.folder.mkdir()
+    (job.folder / "result.json").write_text("{}")
+    (reason,) = settled(job, 0).failed.values()
+    assert "as another run than was asked for" in reason
+
+
+def test_what_a_finished_run_printed_is_not_kept(job):
+    assert settled(job, 0, "bpc 1\n", finished=True).finished == ["run"]
+    assert not job.output.exists()
+
+
+def test_a_job_waits_while_another_process_has_its_folder(job, start, monkeypatch):
+    """Also if that took it after the job was started, which then ended with an error."""
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
+    answers = iter([True, False, True, False])  # before starting, start, ended: in use, start
+    monkeypatch.setattr(jobs, "in_use", lambda folder: next(answers))
+    finished = iter([False, False, False, True])
+    outcome = jobs.run_jobs([job], 1, lambda job: next(finished))
+    assert outcome.finished == ["run"]
+    assert not outcome.failed
+    assert len(Started.all) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from logged import run_of
 from programs import ROOT
+from rmt import paper_results
 from rmt.errors import UsageError
 from rmt.experiments import rows
 from rmt.logged_runs import finished_runs
@@ -18,7 +19,7 @@ from rmt.paper_results import (
     write_figures,
     write_tables,
 )
-from rmt.scales import plan
+from rmt.scales import MINI_TEXTS, plan
 from rmt.text_figures import visible_context
 
 RESULTS = ROOT / "results"
@@ -94,13 +95,38 @@ def test_the_rank_correlation_is_spearmans():
         run_of(plan(row, "mini"), score=score) for row, score in zip(chosen, range(6), strict=True)
     ]
     table = paper_table("table3", runs, TABLES)
-    assert "Rank correlation of paper and mini, segment 128: 1.00 (6 rows)." in table
+    assert "Spearman's rank correlation of paper and mini, segment 128: 1.00 (6 rows)." in table
     swapped = [
         replace(run, result=run.result | {"test_bpc": s})
         for run, s in zip(runs, (1, 0, 2, 3, 4, 5), strict=True)
     ]
     # 1 - 6 * (1 + 1) / (6 * 35)
     assert "segment 128: 0.94 (6 rows)" in paper_table("table3", swapped, TABLES)
+
+
+def test_equal_scores_share_the_mean_of_their_places():
+    assert paper_results._ranks([3.0, 1.0, 3.0, 2.0]) == [3.5, 1.0, 3.5, 2.0]
+
+
+def test_rows_on_different_texts_are_not_compared():
+    chosen = [row for row in rows("table3") if row.model == "trxl" and row.segment_len == 128]
+    runs = [run_of(plan(row, "mini")) for row in chosen]
+    runs[2] = replace(runs[2], result=runs[2].result | {"corpus": "another"})
+    with pytest.raises(UsageError, match="are of different texts"):
+        paper_table("table3", runs, TABLES)
+
+
+def test_the_text_of_mini_is_named_as_what_it_is():
+    (row,) = (r for r in rows("table3") if (r.model, r.memory, r.bptt_unrolls) == ("rmt", 10, 1))
+    known = run_of(plan(row, "mini"))
+    text = next(text for text, name in MINI_TEXTS.items() if "enwik8" in name)
+    known = replace(known, result=known.result | {"corpus": text})
+    other = replace(known, result=known.result | {"corpus": "f" * 64})
+    for run, expected in (
+        (known, "on the first 4,000,000 bytes"),
+        (other, f"the text {'f' * 16}."),
+    ):
+        assert expected in paper_table("table3", [run], TABLES)
 
 
 def test_what_rmt_sees_grows_with_its_depth_and_what_trxl_sees_with_its_cache():

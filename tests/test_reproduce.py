@@ -122,7 +122,7 @@ def test_texts_are_not_mixed():
     first, second = run_of(own), run_of(own)
     second = replace(second, train=second.train | {"seed": 2}, result={"corpus": "other"})
     with pytest.raises(reproduce.UsageError, match="different texts"):
-        scales.fitting_runs(own, [first, second])
+        scales.common_text([first, second])
 
 
 # The runner, with plans that take seconds
@@ -201,10 +201,12 @@ def test_what_is_missing_is_run_and_nothing_twice(runner):
     assert not [*runner.results.glob("runs/mini-pydoc/*.out")]
     row = next(line for line in first.out.splitlines() if line.startswith("| RMT BPTT-1 | 5 |"))
     assert f"[1](../runs/mini-pydoc/{RMT}-seed1) [2](../runs/mini-pydoc/{RMT}-seed2)" in row
-    assert (runner.results / "tables" / "table3.md").exists()
+    kept = (runner.results / "tables" / "table3-pydoc.md").read_text()
+    assert row in kept
+    assert kept in first.out
+    assert RMT not in (runner.results / "tables" / "table3.md").read_text(), "it is of enwik8"
 
     shutil.rmtree(runner.folder(TRXL, 2))
-    (runner.results / "tables" / "table3.md").unlink()
     second = runner.run("--seeds", 2)
     assert "3 of 4 runs are there, 1 left to do" in second.out
     assert f"{TRXL}-seed2: End of training" in second.out
@@ -230,12 +232,17 @@ def test_a_run_that_fails_is_reported_and_stops_no_other(runner):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_killing_the_runner_loses_and_repeats_nothing(runner, n_jobs):
     steps, folders = 300, [runner.folder(name, 1) for name in (RMT, TRXL)]
-    for step in (1, 100, 200):
+    moments = [(1, folders[:n_jobs]), (150, folders[:n_jobs])]
+    moments += [(1, folders[1:])] if n_jobs == 1 else []  # when the first of them is finished
+    for step, watched in moments:
         process = runner.start("--seeds", 1, "--jobs", n_jobs, steps=steps)
-        runner.wait_for(process, step, *folders[:n_jobs])
+        runner.wait_for(process, step, *watched)
         process.kill()
         process.communicate()
+    finished = {path: path.stat() for path in runner.results.glob("runs/*/*/result.json")}
+    assert len(finished) == 1 or n_jobs == 2
     assert runner.run("--seeds", 1, "--jobs", n_jobs, steps=steps).status == 0
+    assert all(path.stat() == before for path, before in finished.items())
     for folder in folders:
         trained = [entry["step"] for entry in records(folder, "train")]
         assert trained == list(range(1, steps + 1))
@@ -290,6 +297,22 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path):
     assert expected in assert_one_sentence(run(reproduce.main, *flags))
 
 
+def test_a_configuration_that_is_none_is_named(tmp_path):
+    (own, *_) = plans_for(["figure4"], "mini")
+    folder = tmp_path / "runs" / own.folder_name(1)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    flags = ["figure4", "--scale", "mini", "--results", tmp_path, "--dry_run"]
+    sentence = assert_one_sentence(run(reproduce.main, *flags))
+    assert f"{folder / 'config.json'} can't be read" in sentence
+
+
+def test_the_papers_scale_needs_the_papers_text(tmp_path, text_file):
+    flags = ["table3", "--scale", "paper", "--data", text_file, "--results", tmp_path]
+    expected = "but the paper's has 204: get it with getdata.sh, or choose --scale mini"
+    assert expected in assert_one_sentence(run(reproduce.main, *flags))
+
+
 def test_a_dry_run_prints_commands_and_hours_and_writes_nothing(tmp_path):
     flags = "table1 --scale paper --seeds 2 --dry_run --results".split()
     outcome = run(reproduce.main, *flags, tmp_path)
@@ -299,6 +322,7 @@ def test_a_dry_run_prints_commands_and_hours_and_writes_nothing(tmp_path):
     for line in commands:
         train.parse(line.split()[3:])
     assert "| one A100 | " in outcome.out
+    assert "  quadratic-6x30-rmt30: 2 left\n" in outcome.out
     assert not [*tmp_path.iterdir()]
 
 

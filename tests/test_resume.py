@@ -224,6 +224,19 @@ def test_more_steps_go_on_from_the_last(tiny, tmp_path):
 # Processes and signals
 
 
+def test_settings_that_are_changed_on_the_way_are_recorded(tiny, tmp_path):
+    """In config.json, which otherwise says only how a run ended; also when it goes on once more."""
+    flags = [*tiny, *RMT, "--scheduler", "constant", "--work_dir", tmp_path / "run"]
+    changes = [[], ["--max_step", 6], ["--max_step", 8, "--lr", 0.02, "--log_interval", 2]]
+    changes.append(changes[-1])
+    for changed in changes:
+        restart = ["--restart"] if changed else []
+        assert run(train.main, *flags, *changed, *restart).status == 0
+        config = json.loads((tmp_path / "run" / "config.json").read_text())
+        expected = [name for name in ("lr", "max_step") if f"--{name}" in changed]
+        assert config.get("changed", []) == expected
+
+
 def start_training(*flags: object) -> subprocess.Popen:
     settings = process_settings() | {"stderr": subprocess.STDOUT}
     return subprocess.Popen(command("rmt.train", *flags), **settings)

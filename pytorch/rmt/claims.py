@@ -1,8 +1,8 @@
 """The paper's claims against our runs: python -m rmt.claims
 
 Every claim is a set of comparisons of rows of tables or points of figures. An effect is a
-difference of means over seeds, or of such differences, with the 95 % confidence interval that the
-spread between seeds of all its runs together gives (one standard deviation for all, Student's t).
+difference of means over seeds, or of such differences, with a 95 % confidence interval (Welch's:
+every experiment has a spread of its own; one with a single seed is given that of the others).
 """
 
 import math
@@ -18,14 +18,15 @@ from rmt.logged_runs import LoggedRun, finished_runs
 from rmt.markdown import markdown
 from rmt.paths import project_root
 from rmt.published import Cell, figure_cells, table_cells
-from rmt.scales import fitting_runs, plan
+from rmt.scales import common_text, fitting_runs, plan
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
 STUDENT = {
     **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262},
     **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
 }
-MARGIN = 0.01  # what counts as the same: a hundredth of the second score (tasks: of an accuracy)
+# What counts as the same: that part of the second score; of an accuracy, that much.
+MARGIN, ACCURACY_MARGIN = 0.02, 0.025
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def _rmt_and_trxl(task: str, segments: int, memory: int, expected: str) -> Compa
     """RMT less Transformer-XL in one setting of a figure or of Table 1."""
     cells = {cell.place: cell for cell in figure_cells() + table_cells()}
     one, other = (cells[task, model, memory, segments] for model in ("rmt", "trxl"))
-    return _versus(f"{task}, {segments} segments: RMT - Tr-XL", one, other, expected)
+    what = f"{task}, {segments} segments, memory {memory}: RMT - Tr-XL"
+    return _versus(what, one, other, expected)
 
 
 def _rmt(memory: int, depth: int, segment_len: int = 50) -> Row:
@@ -187,30 +189,54 @@ def _published(experiment: Row | Cell) -> float:
 
 
 def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
-    """The effect in runs at mini scale; None where one of the experiments has not run."""
-    groups = [
-        (weight, [run.score for run in fitting_runs(plan(experiment, "mini"), runs)])
-        for weight, experiment in comparison.terms
+    """The effect in runs at mini scale; None where one of the experiments has not run.
+
+    Raises UsageError for runs on different texts.
+    """
+    terms = [
+        (w, fitting_runs(plan(experiment, "mini"), runs)) for w, experiment in comparison.terms
     ]
+    common_text([run for _, found in terms for run in found if not run.is_task])
+    groups = [(weight, [run.score for run in found]) for weight, found in terms]
     if not all(scores for _, scores in groups):
         return None
     mean = sum(weight * statistics.mean(scores) for weight, scores in groups)
     half_width = _half_width(groups)
-    is_accuracy = isinstance(comparison.terms[0][1], Cell)
-    margin = MARGIN * (1.0 if is_accuracy else statistics.mean(groups[1][1]))
+    margin = _margin(comparison, statistics.mean(groups[1][1]))
     verdict = _verdict(comparison.expected, mean, half_width, margin)
     return Effect(mean, half_width, [len(scores) for _, scores in groups], verdict)
 
 
+def published_verdict(comparison: Comparison) -> str:
+    """What the paper's own scores, taken as certain, say of a comparison."""
+    margin = _margin(comparison, _published(comparison.terms[1][1]))
+    return _verdict(comparison.expected, comparison.published, 0.0, margin)
+
+
+def _margin(comparison: Comparison, second_score: float) -> float:
+    """What an effect may be and count as none."""
+    is_accuracy = isinstance(comparison.terms[0][1], Cell)
+    return ACCURACY_MARGIN if is_accuracy else MARGIN * second_score
+
+
 def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
-    """Of the 95 % confidence interval; all groups are taken to have one variance."""
-    freedom = sum(len(scores) - 1 for _, scores in groups)
-    if not freedom:
+    """Of the 95 % confidence interval: Welch's, with Satterthwaite's degrees of freedom."""
+    repeated = [scores for _, scores in groups if len(scores) > 1]
+    if not repeated:
         return math.inf
-    squares = sum((x - statistics.mean(scores)) ** 2 for _, scores in groups for x in scores)
-    error = sum(weight**2 / len(scores) for weight, scores in groups) * squares / freedom
+    freedom = sum(len(scores) - 1 for scores in repeated)
+    pooled = sum((len(scores) - 1) * statistics.variance(scores) for scores in repeated) / freedom
+    errors, by_freedom = [], []
+    for weight, scores in groups:
+        alone = len(scores) == 1
+        variance = pooled if alone else statistics.variance(scores)
+        errors.append(weight**2 * variance / len(scores))
+        by_freedom.append(errors[-1] ** 2 / (freedom if alone else len(scores) - 1))
+    if not sum(errors):
+        return 0.0
+    effective = sum(errors) ** 2 / sum(by_freedom)
     # Between entries of the table the one for fewer degrees, which is the larger.
-    return STUDENT[max(n for n in STUDENT if n <= freedom)] * math.sqrt(error)
+    return STUDENT[max(n for n in STUDENT if n <= effective + 1e-9)] * math.sqrt(sum(errors))
 
 
 def _verdict(expected: str, mean: float, half_width: float, margin: float) -> str:
@@ -228,14 +254,17 @@ def _verdict(expected: str, mean: float, half_width: float, margin: float) -> st
 
 def verdict_of(effects: Sequence[Effect | None]) -> str:
     """Of a claim, from those of its comparisons."""
-    found = {found.verdict for found in effects if found}
+    found = [found.verdict for found in effects if found]
     if not found:
         return "not run"
-    if found == {"yes"} and None not in effects:
+    n_holding = found.count("yes")
+    if n_holding == len(effects):
         return "reproduced at mini scale"
-    if "yes" not in found:
-        return "not seen" if "no" in found else "undecided"
-    return "in part"
+    if n_holding:
+        return f"in part ({n_holding} of {len(effects)})"
+    if len(found) < len(effects):
+        return "not decided yet"
+    return "not seen" if "no" in found else "undecided"
 
 
 def table(runs: Sequence[LoggedRun]) -> str:

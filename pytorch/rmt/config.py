@@ -20,6 +20,11 @@ DATASETS = TEXTS + TASKS
 TOKENIZERS = ("char", "word")
 
 
+# Options that say where and how a run is made, not what it computes, and what the data tells.
+NOT_SETTINGS = (
+    "seed data encoded_dir cuda multi_gpu compile batch_chunk checkpoint_segments log_interval "
+    "save_interval recipe segments n_token cutoffs debug"
+).split()
 TEXT_OPTIONS = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
 
 

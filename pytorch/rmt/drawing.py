@@ -1,5 +1,6 @@
 """What the figures share: a colour and a marker per model, and PNG files that repeat exactly."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +10,7 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 import matplotlib.pyplot as plt
 
 from rmt.errors import UsageError
+from rmt.run_folder import write_bytes
 
 # Colours that are told apart with any colour vision (Okabe and Ito 2008).
 COLOURS = {
@@ -27,7 +29,9 @@ def save_figure(figure, out: Path) -> None:
         if out.suffix != ".png":
             raise UsageError(f"figures are PNG files: end the name {out} in .png")
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=120, metadata={"Software": None})
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=120, metadata={"Software": None})
+        write_bytes(out, drawn.getvalue())
     except OSError as error:
         raise UsageError(f"{out} can't be written ({error.strerror})") from None
     finally:

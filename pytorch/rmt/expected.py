@@ -1,7 +1,7 @@
 """How long Tables 2 to 4 would take on some GPUs: python -m rmt.expected
 
 All of it is estimated: the counted operations of a run, in layers and softmax, at an assumed share
-of what the vendor's data sheet says of dense bf16 products. What was measured is in results/bench.
+of what the vendor's data sheet says of dense products. What was measured is in results/bench.
 """
 
 from rmt.cli import Parser
@@ -11,9 +11,14 @@ from rmt.experiments import TABLES, Row, rows
 from rmt.flops import softmax_flops, step_flops
 from rmt.markdown import markdown
 
-# Operations per second (V100: fp16), from NVIDIA's data sheets, without sparsity.
-GPUS = {"V100": 125e12, "A100": 312e12, "RTX 4090": 165e12, "H100, H200": 989e12}
-UTILIZATION = 0.2  # a guess for matrices as small as these
+# Operations per second, from NVIDIA's data sheets, without sparsity (V100: fp16 instead of bf16).
+GPUS = {
+    "V100": {"fp32": 15.7e12, "bf16": 125e12},
+    "A100": {"fp32": 19.5e12, "bf16": 312e12},
+    "RTX 4090": {"fp32": 82.6e12, "bf16": 165e12},
+    "H100, H200": {"fp32": 67e12, "bf16": 989e12},
+}
+UTILIZATION = {"fp32": 0.5, "bf16": 0.2}  # guesses for matrices as small as these
 
 
 def run_flops(model: ModelConfig, train: TrainConfig) -> float:
@@ -28,11 +33,12 @@ def run_flops(model: ModelConfig, train: TrainConfig) -> float:
     return train.max_step * (layers + predictions)
 
 
-def hours(flops: float, gpu: str, utilization: float = UTILIZATION) -> float:
-    return flops / GPUS[gpu] / utilization / 3600
+def hours(flops: float, gpu: str, precision: str, utilization: float | None = None) -> float:
+    """On one GPU; utilization: the share of its peak that is reached, UTILIZATION if None."""
+    return flops / GPUS[gpu][precision] / (utilization or UTILIZATION[precision]) / 3600
 
 
-def table(utilization: float) -> str:
+def table(precision: str, utilization: float) -> str:
     """Every configuration once, in Markdown."""
     by_configuration: dict[tuple, list[Row]] = {}
     for number in TABLES:
@@ -49,7 +55,7 @@ def table(utilization: float) -> str:
         lines.append(
             [row.dataset, row.model, ", ".join(name.removeprefix("table") for name in names)]
             + [str(row.segment_len), str(row.memory), depth, f"{flops / 1e18:.1f}"]
-            + [f"{hours(flops, gpu, utilization):.1f}" for gpu in GPUS]
+            + [f"{hours(flops, gpu, precision, utilization):.1f}" for gpu in GPUS]
         )
     return markdown(head, lines, n_words=3)
 
@@ -59,13 +65,19 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--utilization",
         type=float,
-        default=UTILIZATION,
-        help=f"the share of the GPU's peak that training reaches (default: {UTILIZATION})",
+        help="the share of the GPU's peak that training reaches (default: a guess)",
     )
-    utilization = parser.parse(argv)["utilization"]
+    parser.add_argument(
+        "--precision", choices=UTILIZATION, default="bf16", help="the paper's runs are fp32"
+    )
+    options = parser.parse(argv)
+    precision = options["precision"]
+    utilization = options["utilization"]
+    utilization = UTILIZATION[precision] if utilization is None else utilization
     if not 0 < utilization <= 1:
         raise UsageError(f"utilization must be above 0 and at most 1, but it is {utilization}")
-    print(f"Estimated, at {utilization:.0%} of the GPU's peak:\n\n{table(utilization)}", end="")
+    peak = f"{utilization:.0%} of the GPU's peak in {precision}"
+    print(f"Estimated, at {peak}:\n\n{table(precision, utilization)}", end="")
 
 
 if __name__ == "__main__":

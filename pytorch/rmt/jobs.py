@@ -23,6 +23,7 @@ from rmt.progress import Progress
 from rmt.run_folder import in_use
 
 POLL_SECONDS = 0.5
+BAR = "{desc} {percentage:.1f}%|{bar}| {elapsed}, {remaining} left{postfix}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def run_jobs(
     running: dict[int, tuple[Job, subprocess.Popen]] = {}
     with (
         Interruption() as interruption,
-        Progress(100, "reproducing", unit="%", smoothing=0) as progress,
+        Progress(100.0, "reproducing", unit="%", smoothing=0, bar_format=BAR) as progress,
     ):
         shares = _Shares(jobs, progress)
         while running or (waiting and not interruption.requested):
@@ -98,9 +99,11 @@ def run_jobs(
                 if status is None:
                     continue
                 del running[slot]
-                if is_finished(job) or not interruption.requested:
-                    line = _settle(job, status, is_finished(job), outcome)
-                    progress.print(f"{job.name}: {line}")
+                finished = is_finished(job)
+                if not finished and in_use(job.folder):
+                    waiting.append(job)  # another process was faster to take the folder
+                elif finished or not interruption.requested:
+                    progress.print(f"{job.name}: {_settle(job, status, finished, outcome)}")
             shares.show([job for job, _ in running.values()], outcome)
     return outcome
 
@@ -127,7 +130,7 @@ def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Pope
     if n_gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % n_gpus]
-    elif n_parallel > 1:
+    if n_parallel > 1:
         n_cores = len(os.sched_getaffinity(0))
         environment.setdefault("OMP_NUM_THREADS", str(max(1, n_cores // n_parallel)))
     job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -138,14 +141,20 @@ def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Pope
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_end_with(os.getpid()) if sys.platform == "linux" else None,
         )
 
 
-def _end_with_parent() -> None:
-    """Have this process get SIGTERM, on which it saves, when the one that started it dies."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+def _end_with(parent: int) -> Callable[[], None]:
+    """For a new process: get SIGTERM, on which a run saves, when the one that started it dies."""
+    prctl, pr_set_pdeathsig = ctypes.CDLL(None).prctl, 1
+
+    def end_with_parent() -> None:
+        prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() != parent:  # which has died already
+            os._exit(1)
+
+    return end_with_parent
 
 
 def _settle(job: Job, status: int, finished: bool, outcome: Outcome) -> str:
@@ -156,8 +165,13 @@ def _settle(job: Job, status: int, finished: bool, outcome: Outcome) -> str:
         job.output.unlink()
         scores = [line.strip("| ") for line in lines if "End of training" in line]
         return scores[-1] if scores else "finished"
-    if status == 0:  # somebody else told it to end early, and it saved
+    if (job.folder / "result.json").exists():
+        reason = "it ended, but as another run than was asked for"
+    elif status == 0:  # somebody else told it to end early, and it saved
         reason = "interrupted and saved"
+    elif status < 0:
+        reason = f"killed by {signal.Signals(-status).name}"
+        reason += ", most likely for lack of memory" if -status == signal.SIGKILL else ""
     else:
         reason = lines[-1].removeprefix("error: ") if lines else f"ended with status {status}"
     outcome.failed[job.name] = reason
@@ -183,7 +197,7 @@ class _Shares:
             already = self.already[name]
             done += cost * max(0.0, self.shares[name] - already)
             left += cost * (1 - already)
-        percent = int(100 * done / left) if left else 100
+        percent = 100 * done / left if left else 100.0
         note = f"{len(settled)} of {len(self.costs)} runs done"
         note += f", {len(outcome.failed)} failed" if outcome.failed else ""
-        self.progress.update(max(0, percent - self.progress.count), note=note)
+        self.progress.update(max(0.0, percent - self.progress.count), note=note)

@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rmt.config import ModelConfig
+from rmt.config import NOT_SETTINGS, ModelConfig
 from rmt.errors import UsageError
-
-# Options that say where and how a run was made, not what it computed.
-NOT_SETTINGS = ("seed", "encoded_dir", "compile")
 
 
 @dataclass(frozen=True)
 class LoggedRun:
     """One run folder: what config.json, result.json and metrics.jsonl say.
 
-    task: the options of an algorithmic task's samples; empty for a run on text.
+    task: the options of an algorithmic task's samples; empty for a run on text. changed: settings
+    that were others before the run was continued.
     """
 
     path: Path
@@ -26,6 +24,7 @@ class LoggedRun:
     task: dict
     result: dict
     metrics: list[dict]
+    changed: Sequence[str] = ()
 
     @property
     def is_task(self) -> bool:
@@ -201,7 +200,8 @@ def _read(folder: Path) -> LoggedRun:
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         model = ModelConfig.from_record(config["model"])
-        run = LoggedRun(folder, model, config["train"], config.get("task", {}), result, metrics)
+        task, changed = config.get("task", {}), config.get("changed", [])
+        run = LoggedRun(folder, model, config["train"], task, result, metrics, changed)
         _check(run)
         return run
     except FileNotFoundError as error:

@@ -13,19 +13,20 @@ import numpy as np
 
 from rmt import claims
 from rmt.config import TASKS
-from rmt.experiments import TABLES, Row, rows
+from rmt.experiments import SEGMENT_5CD, TABLES, Row, rows
 from rmt.logged_runs import LoggedRun
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
 from rmt.published import Cell, figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
 from rmt.run_tables import tasks_table
-from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
+from rmt.scales import SCALES, Plan, common_text, describe_mini, fitting_runs, plan
 
 Experiment = Row | Cell
 
 PAPER_TABLES = ("table1", *TABLES)
-TARGETS = (*PAPER_TABLES, *PAPER_FIGURES)
+FIGURE_5CD = "figure5cd"
+TARGETS = (*PAPER_TABLES, *PAPER_FIGURES, FIGURE_5CD)
 NOT_RUN = "not run"
 # Where runs on tasks are; others in results/runs are looked into in other ways.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
@@ -38,6 +39,8 @@ def experiments(target: str) -> list[Experiment]:
         return rows(target)
     if target == "table1":
         return table_cells()
+    if target == FIGURE_5CD:
+        return [row for row in rows("table4") if row.segment_len == SEGMENT_5CD]
     cells = figure_cells()
     return [cell for panel in PAPER_FIGURES[target] for cell in panel.cells(cells)]
 
@@ -121,18 +124,18 @@ def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_dat
     for row in rows(name):
         full = fitting_runs(plan(row, "paper"), runs)
         mini = fitting_runs(plan(row, "mini", with_data), runs)
-        ours.append((row, _Ours(full, digits), _Ours(mini, 3 if not with_data else digits)))
+        ours.append((row, _Ours(full, digits), _Ours(mini, digits if with_data else 3)))
+    common_text([run for _, full, _ in ours for run in full.runs])
+    text = common_text([run for _, _, mini in ours for run in mini.runs])
     places = _places([(row, mini) for row, _, mini in ours if mini.runs])
     lines = []
     for row, full, mini in ours:
         memory = str(row.memory) + (f", cache {row.cache}" if row.cache else "")
         line = [row.name, memory, str(row.segment_len), _published(row.score, row.std, digits)]
         line += [full.score, full.difference(row.score), full.seeds, mini.score, mini.seeds]
-        line += places.get(row, ["", ""])
+        line += [f"{place:g}" for place in places[row]] if row in places else ["", ""]
         lines.append([*line, f"{full.links(folder)} {mini.links(folder)}".strip()])
-    return f"{describe_mini(TABLES[name], with_data)}\n\n{markdown(head, lines)}" + _agreement(
-        places
-    )
+    return f"{describe_mini(TABLES[name], text)}\n\n{markdown(head, lines)}" + _agreement(places)
 
 
 def _published(score: float, std: float | None, digits: int | None = None) -> str:
@@ -141,33 +144,44 @@ def _published(score: float, std: float | None, digits: int | None = None) -> st
     return f"{score:{form}}" + (f" ± {std:{form}}" if std is not None else "")
 
 
-def _places(ours: Sequence[tuple[Row, _Ours]]) -> dict[Row, list[str]]:
+def _places(ours: Sequence[tuple[Row, _Ours]]) -> dict[Row, tuple[float, float]]:
     """Each row's place in the paper and here among those of the same segment, from the lowest
-    score on. Rows that are one configuration count once, with what the authors got."""
+    score on; equal scores share the mean of theirs.
+
+    Rows that are one configuration count once, with what the authors got.
+    """
     places = {}
     for length in {row.segment_len for row, _ in ours}:
-        same = {}
-        for row, mini in ours:
-            if row.segment_len == length:
-                same[row.model, *row.flags.values()] = row, mini.mean  # the later row is theirs
-        kept = list(same.values())
-        for key, column in (("paper", 0), ("mini", 1)):
-            order = sorted(kept, key=lambda pair: pair[0].score if key == "paper" else pair[1])
-            for place, (row, _) in enumerate(order, start=1):
-                places.setdefault(row, ["", ""])[column] = str(place)
+        # The later of two rows is the authors' own run.
+        same = {
+            (row.model, *row.flags.values()): (row, mini.mean)
+            for row, mini in ours
+            if row.segment_len == length
+        }
+        kept = [row for row, _ in same.values()]
+        both = _ranks([row.score for row in kept]), _ranks([mean for _, mean in same.values()])
+        places |= dict(zip(kept, zip(*both, strict=True), strict=True))
     return places
 
 
-def _agreement(places: dict[Row, list[str]]) -> str:
+def _ranks(scores: Sequence[float]) -> list[float]:
+    """1 for the lowest; equal ones have the mean of their places."""
+    values = np.array(scores)
+    below, equal = values[:, None] > values, values[:, None] == values
+    return (below.sum(1) + (equal.sum(1) + 1) / 2).tolist()
+
+
+def _agreement(places: dict[Row, tuple[float, float]]) -> str:
     """A line on how far the two orders agree, for every segment length with enough rows."""
     lines = []
     for length in sorted({row.segment_len for row in places}):
-        pairs = [list(map(int, both)) for row, both in places.items() if row.segment_len == length]
+        pairs = [both for row, both in places.items() if row.segment_len == length]
         if len(pairs) > 3:
-            paper, mini = np.array(pairs, float).T
-            agreement = np.corrcoef(paper, mini)[0, 1]  # of places: Spearman's
+            agreement = np.corrcoef(np.array(pairs).T)[0, 1]
             lines.append(f"segment {length}: {agreement:.2f} ({len(pairs)} rows)")
-    return f"\nRank correlation of paper and mini, {'; '.join(lines)}.\n" if lines else ""
+    return (
+        f"\nSpearman's rank correlation of paper and mini, {'; '.join(lines)}.\n" if lines else ""
+    )
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -197,12 +211,15 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     from rmt.text_figures import draw_figure_5cd
 
     folder = results / "figures"
-    for name in PAPER_FIGURES:
-        plans = plans_for([name], "paper") + plans_for([name], "mini")
-        fitting = [run for own in plans for run in fitting_runs(own, runs)]
-        draw_paper_figure(name, fitting, folder / f"{name}.png")
-    draw_figure_5cd(runs, folder / "figure5cd.png")
-    names = [*PAPER_FIGURES, "figure5cd"]
+    draw_figure_5cd(runs, folder / f"{FIGURE_5CD}.png")
+    names = [FIGURE_5CD]
+    for figure in PAPER_FIGURES:
+        for scale in SCALES:
+            plans = plans_for([figure], scale)
+            fitting = [run for own in plans for run in fitting_runs(own, runs)]
+            if fitting or scale == "mini":
+                names.append(figure if scale == "mini" else f"{figure}-{scale}-scale")
+                draw_paper_figure(figure, fitting, folder / f"{names[-1]}.png")
     for task in CURVES:
         if found := [run for run in _on_tasks(runs) if run.published_task == task]:
             names.append(f"curves-{task}")

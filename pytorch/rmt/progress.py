@@ -15,7 +15,9 @@ class Progress:
 
     seconds_between_lines = 30.0
 
-    def __init__(self, total: int, what: str, *, initial: int = 0, shown: bool = True, **tqdm_args):
+    def __init__(
+        self, total: float, what: str, *, initial: int = 0, shown: bool = True, **tqdm_args
+    ):
         self.total, self.what, self.count = total, what, initial
         self.shown, self.note = shown, ""
         self._initial, self._start = initial, time.monotonic()
@@ -26,14 +28,14 @@ class Progress:
                 total=total, desc=what, initial=initial, dynamic_ncols=True, **tqdm_args
             )
 
-    def update(self, steps: int = 1, note: str | None = None) -> None:
+    def update(self, steps: float = 1, note: str | None = None) -> None:
         """Count steps; note stands behind the count until the next one is given."""
         self.count += steps
         self.note = note if note is not None else self.note
         if self._bar is not None:
             self._bar.update(steps)
             if note is not None:
-                self._bar.set_postfix_str(note, refresh=False)
+                self._bar.set_postfix_str(note, refresh=not steps)
         elif self.shown and time.monotonic() - self._last_line > self.seconds_between_lines:
             self._last_line = time.monotonic()
             line = " | ".join(filter(None, [f"{self._position()}", self.note]))
@@ -49,8 +51,13 @@ class Progress:
 
     def _position(self) -> str:
         done = self.count - self._initial
-        left = (time.monotonic() - self._start) * (self.total - self.count) / max(1, done)
-        return f"{self.what} {self.count}/{self.total} | {tqdm.format_interval(left)} left"
+        counts = f"{self.what} {self.count:.4g}/{self.total:g}"
+        if isinstance(self.total, int):
+            counts = f"{self.what} {self.count}/{self.total}"
+        if not done:
+            return counts
+        left = (time.monotonic() - self._start) * (self.total - self.count) / done
+        return f"{counts} | {tqdm.format_interval(left)} left"
 
     def __enter__(self) -> "Progress":
         return self

@@ -17,8 +17,10 @@ from pathlib import Path
 import torch
 
 from rmt.cli import Parser
+from rmt.data.corpora import Corpus
 from rmt.errors import UsageError, run_program
 from rmt.expected import GPUS, UTILIZATION, hours, run_flops
+from rmt.experiments import TABLES
 from rmt.jobs import Job, Outcome, run_jobs
 from rmt.logged_runs import LoggedRun, finished_run, finished_runs
 from rmt.markdown import markdown
@@ -31,7 +33,8 @@ from rmt.paper_results import (
     write_tables,
 )
 from rmt.paths import project_root
-from rmt.scales import SCALES, Plan
+from rmt.run_folder import write_text
+from rmt.scales import SCALES, WITHOUT_DATA, Plan
 from rmt.workloads import load_text
 
 # Operations per second of a core in training models as small as those of mini scale, by the logs of
@@ -61,11 +64,11 @@ class Planned:
         """Raise UsageError if the folder holds a run that isn't this one."""
         try:
             config = json.loads((self.folder / "config.json").read_text())
+            other = self.plan.differences(config)
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.folder / 'config.json'} can't be read ({error})") from None
-        other = self.plan.differences(config)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self.folder / 'config.json'} can't be read ({error!r})") from None
         if finished_run(self.folder) is not None and not other:
             other = "the text"
         if other:
@@ -105,7 +108,10 @@ def main(argv: list[str]) -> int:
     jobs = {each.job(data, use_gpu): each for each in left}
     print(f"{len(planned) - len(left)} of {len(planned)} runs are there, {len(left)} left to do")
     if options["dry_run"]:
-        print(dry_run(list(jobs), options["jobs"]), end="")
+        for plan in plans:
+            n_left = sum(each.plan is plan for each in left)
+            print(f"  {plan.name}: {n_left} left" if n_left else f"  {plan.name}: done")
+        print(dry_run(left, list(jobs), options["jobs"]), end="")
         return 0
     outcome = Outcome()
     if jobs:
@@ -113,8 +119,12 @@ def main(argv: list[str]) -> int:
         n_gpus = torch.cuda.device_count() if use_gpu else 0
         is_finished = lambda job: jobs[job].is_finished()  # noqa: E731
         outcome = run_jobs(list(jobs), options["jobs"], is_finished, n_gpus)
-    show(targets, options["results"], with_data)
-    return report(outcome, list(jobs))
+    try:
+        if n_shares == 1:  # else others may be writing them, too
+            show(targets, options["results"], with_data)
+    finally:
+        status = report(outcome, list(jobs))
+    return status
 
 
 def choose(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
@@ -141,7 +151,7 @@ def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
     for plan in plans:
         if not plan.is_task and plan.dataset not in found:
             try:
-                found[plan.dataset] = _fingerprint(plan, data)
+                found[plan.dataset] = _text(plan, data).fingerprint
             except UsageError:
                 if data:
                     raise
@@ -149,39 +159,50 @@ def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
 
 
 def require_texts(plans: Sequence[Plan], data: str) -> None:
-    """Raise UsageError, which says how to get it, where a text is missing."""
+    """Raise UsageError, which says how to get it, where a text is missing or not the plans'."""
     for plan in {plan.dataset: plan for plan in plans if not plan.is_task}.values():
-        _fingerprint(plan, data)
+        n_token = len(_text(plan, data).vocabulary)
+        if plan.n_token not in (None, n_token):
+            raise UsageError(
+                f"the text of {plan.dataset} has {n_token:,} different tokens, but the paper's has "
+                f"{plan.n_token:,}: get it with getdata.sh, or choose --scale mini"
+            )
 
 
-def _fingerprint(plan: Plan, data: str) -> str:
+def _text(plan: Plan, data: str) -> Corpus:
     config, _ = plan.configurations
-    return load_text(replace(config, data=data)).fingerprint
+    return load_text(replace(config, data=data))
 
 
 # --- what is said --------------------------------------------------------------------------------
 
 
-def dry_run(jobs: Sequence[Job], n_parallel: int) -> str:
-    """The commands, and how long they would take."""
+def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> str:
+    """The commands, and how long they would take at most."""
     lines = [f"python -m rmt.train {shlex.join(job.command)}\n" for job in jobs]
+    precisions = [each.plan.configurations[0].precision for each in left]
+    costs = list(zip(jobs, precisions, strict=True))
     flops = sum(job.cost for job in jobs)
-    times = [(f"one {gpu}", hours(flops, gpu)) for gpu in GPUS]
+    times = [(f"one {gpu}", sum(hours(job.cost, gpu, p) for job, p in costs)) for gpu in GPUS]
     n_cores = min(len(os.sched_getaffinity(0)), n_parallel)
     times.append(
         (f"{n_cores} CPU core{'s' if n_cores > 1 else ''}", flops / n_cores / PER_CORE / 3600)
     )
     rows = [[where, f"{time:,.1f}"] for where, time in times]
+    shares = " and ".join(f"{share:.0%} of its {name} peak" for name, share in UTILIZATION.items())
     about = (
-        f"\n{flops:.3g} operations. Estimated, at {UTILIZATION:.0%} of a GPU's peak in bf16 and "
-        f"{PER_CORE / 1e9:.0f} GFLOP/s of a core; models as small as those of mini scale and "
-        "of the tasks will not reach that on a GPU:\n\n"
+        f"\n{flops:.3g} operations. Estimated, without evaluations, for a GPU at {shares}, for a "
+        f"core at {PER_CORE / 1e9:.0f} GFLOP/s. Models as small as those of mini scale and of the "
+        "tasks will not reach that on a GPU; tasks end when they are solved.\n\n"
     )
     return "".join(lines) + about + markdown(["on", "hours"], rows)
 
 
 def show(targets: Sequence[str], results: Path, with_data: bool) -> None:
-    """Write all tables and figures, and print the tables asked for."""
+    """Write all tables and figures, and print the tables asked for.
+
+    Without data these are of other runs than the tables that are kept, and have names of their own.
+    """
     runs = finished_runs(results / "runs")
     write_tables(runs, results)
     for path in write_figures(runs, results):
@@ -189,7 +210,10 @@ def show(targets: Sequence[str], results: Path, with_data: bool) -> None:
             print(f"drawn: {path}")
     for name in targets:
         if name in PAPER_TABLES:
-            print(f"\n{name}\n\n{paper_table(name, runs, results / 'tables', with_data)}")
+            table = paper_table(name, runs, results / "tables", with_data)
+            if not with_data and name in TABLES:
+                write_text(results / "tables" / f"{name}-{WITHOUT_DATA}.md", table)
+            print(f"\n{name}\n\n{table}")
 
 
 def report(outcome: Outcome, jobs: Sequence[Job]) -> int:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rmt import checkpoint, distributed
-from rmt.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
 from rmt.errors import UsageError
 from rmt.paths import project_root
 
@@ -67,6 +67,17 @@ def find_checkpoint(
                 f"{found.path} belongs to another run: {name} was {old} there and is {new} now"
             )
     return found
+
+
+def changed_settings(
+    found: checkpoint.Checkpoint, model: ModelConfig, config: TrainConfig
+) -> list[str]:
+    """Settings that are others now than in a part of the run that led to a checkpoint."""
+    then = found.manifest["model"] | found.manifest["train"]
+    now = asdict(model) | config.recorded()
+    names = [name for name in now if name not in NOT_SETTINGS and name in then]
+    differing = [name for name in names if then[name] != _plain(now[name])]
+    return sorted({*found.manifest.get("changed", []), *differing})
 
 
 def _plain(value):

@@ -121,7 +121,7 @@ class RunFolder:
 def in_use(path: Path) -> bool:
     """Whether a process is writing a run folder."""
     try:
-        with (path / LOCK).open("r") as lock:
+        with (path / LOCK).open("r+") as lock:  # NFS locks what is open for writing alone
             return not _take(lock)
     except OSError:
         return False
@@ -160,10 +160,15 @@ def _event(**content) -> bytes:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -14,7 +14,8 @@ from functools import cached_property
 
 from rmt import train
 from rmt.cli import pick
-from rmt.config import TASKS, ModelConfig, TaskConfig, TrainConfig
+from rmt.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
+from rmt.data.corpora import usual_cutoffs
 from rmt.errors import UsageError
 from rmt.experiments import COMMON, MODEL_SIZES, TASK_SIZES, TASK_TRAINING, TRAINING, Row
 from rmt.logged_runs import LoggedRun
@@ -32,9 +33,14 @@ MINI_TRAINING = {
     **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.002, "scheduler": "cosine"},
     **{"clip": 0.25, "precision": "bf16", "log_interval": 100, "save_interval": 300},
 }
+# What it is meant for, by the fingerprint of the text; others are named by their fingerprints.
 MINI_TEXTS = {
-    "wt103": "wt103-mini (0.4 M words of WikiText-103's valid and test articles)",
-    "enwik8": "the first 4,000,000 bytes of enwik8",
+    "60c756951a25fc613f3375b968c25541901781c0f56af6a815f0734c0ed65ef5": (
+        "wt103-mini (0.4 M words of WikiText-103's valid and test articles)"
+    ),
+    "9e01775d3fb12a48a0c6b38a1e8d606ea4d8be0c40a33844e7dd10ba6267ea3c": (
+        "the first 4,000,000 bytes of enwik8"
+    ),
 }
 MINI_VOCABULARY = {"wt103": {"n_token": 26_118, "cutoffs": (20_000,)}}
 ROUGHLY = {"n_token": 200}
@@ -47,12 +53,6 @@ MINI_LONG = {"batch_size": 32, "eval_interval": 200, "max_eval_steps": 1}
 LONG, LONGEST = 120, 360  # symbols
 
 # --- plans ---------------------------------------------------------------------------------------
-
-# Options that say where and how a run is made, not what it computes, and what the data tells.
-HOW = (
-    "data encoded_dir seed cuda multi_gpu compile batch_chunk checkpoint_segments log_interval "
-    "save_interval recipe segments n_token cutoffs"
-).split()
 
 
 @dataclass(frozen=True)
@@ -109,23 +109,27 @@ class Plan:
         """All that a run's scores depend on, but the seed and the data."""
         config, task = self.configurations
         own = asdict(self.model) | config.recorded() | task.belonging_to(config.dataset)
-        return {name: value for name, value in own.items() if name not in HOW}
+        return {name: value for name, value in own.items() if name not in NOT_SETTINGS}
 
     def differences(self, config: dict) -> str:
         """Which settings of a run's config.json are others; empty if none.
 
-        Options that are newer than the file had their defaults.
+        Options that are newer than the file had their defaults. Settings that were changed while
+        the run was going on (by --restart with other options) count as others.
         """
         logged = {**config["model"], **config["train"], **config.get("task", {})}
         names = [k for k, v in self.settings.items() if logged.get(k, DEFAULTS.get(k)) != v]
-        return ", ".join(names)
+        return ", ".join(dict.fromkeys([*names, *config.get("changed", [])]))
 
     def fits(self, run: LoggedRun) -> bool:
         """Whether a run is one of this plan."""
         if self.n_token not in (None, run.result.get("n_token")):
             return False
+        usual = usual_cutoffs(self.dataset, run.model.n_token) if self.flags.get("adaptive") else ()
+        if not self.is_task and run.model.cutoffs != usual:
+            return False
         parts = {"model": asdict(run.model), "train": run.train, "task": run.task}
-        return not self.differences(parts)
+        return not self.differences(parts | {"changed": run.changed})
 
 
 DEFAULTS = {
@@ -147,17 +151,21 @@ def plan(experiment: Row | Cell, scale: str, with_data: bool = True) -> Plan:
 
 
 def fitting_runs(own: Plan, runs: Sequence[LoggedRun]) -> list[LoggedRun]:
-    """Those of the runs that are the plan's, one of each seed, in the order of their seeds.
-
-    Raises UsageError where they are of different texts.
-    """
+    """Those of the runs that are the plan's, one of each seed, in the order of their seeds."""
     by_seed = {run.seed: run for run in reversed(runs) if own.fits(run)}
-    found = [by_seed[seed] for seed in sorted(by_seed)]
-    texts = {run.result["corpus"]: run.path for run in found if not run.is_task}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def common_text(runs: Sequence[LoggedRun]) -> str | None:
+    """The fingerprint of the text that all of them are of; None without runs.
+
+    Raises UsageError where they are of different texts, and can't be compared.
+    """
+    texts = {run.result["corpus"]: run.path for run in runs}
     if len(texts) > 1:
         first, second, *_ = texts.values()
         raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
-    return found
+    return next(iter(texts), None)
 
 
 def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
@@ -180,6 +188,8 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
     steps = MINI_STEPS[row.dataset]
     schedule = {"max_step": steps, "warmup_step": steps // 12, "eval_interval": steps // 8}
     schedule["batch_size"] = MINI_TOKENS_PER_STEP // shared["tgt_len"]
+    if "eval_tgt_len" in TRAINING[row.dataset]:
+        schedule["eval_tgt_len"] = MINI_SEGMENT[TRAINING[row.dataset]["eval_tgt_len"]]
     flags = {**dataset, **MINI_SIZES, **MINI_TRAINING, **schedule, **shared}
     return Plan(
         scale, "-".join(parts), flags, vocabulary=MINI_VOCABULARY.get(dataset["dataset"], ROUGHLY)
@@ -218,13 +228,16 @@ def _mini_exceptions(task: str, model: str, segments: int, n: int) -> dict:
     return flags
 
 
-def describe_mini(dataset: str, with_data: bool = True) -> str:
-    """A sentence that says what mini numbers of a table are, to stand above it."""
-    text = MINI_TEXTS[dataset] if with_data else "the reference inside Python, in characters"
+def describe_mini(dataset: str, text: str | None) -> str:
+    """A sentence that says what mini numbers of a table are, to stand above it.
+
+    text: its fingerprint; None where nothing has run.
+    """
     lengths = TRAINING[dataset]["batch_size"]
     segments = " and ".join(f"{MINI_SEGMENT[papers]} for {papers}" for papers in lengths)
+    of = f"on {MINI_TEXTS.get(text, f'the text {text[:16]}')}" if text else "not run"
     return (
         f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
         f"{segments} tokens, {MINI_STEPS[dataset]:,} steps of about {MINI_TOKENS_PER_STEP:,} "
-        f"tokens, on {text}. **Not comparable with the paper's numbers, only with each other.**"
+        f"tokens, {of}. **Not comparable with the paper's numbers, only with each other.**"
     )

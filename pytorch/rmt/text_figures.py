@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rmt.drawing import COLOURS, MARKERS, plt, save_figure
 from rmt.errors import UsageError
+from rmt.experiments import SEGMENT_5CD as SEGMENT
 from rmt.experiments import Row, rows
 from rmt.logged_runs import LoggedRun, differences, refuse_tasks
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
-SEGMENT = 50  # of the rows in Figures 5(c) and (d)
 # RMT's lines by gradient depth: from light to dark.
 DEPTHS = {0: "#f6c9a5", 1: "#f0a367", 2: "#e5803a", 3: "#D55E00", 4: "#8c3d00"}
 

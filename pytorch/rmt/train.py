@@ -24,7 +24,7 @@ from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import in_train_protocol
 from rmt.progress import Progress
 from rmt.recipes import recipe_for
-from rmt.resume import choose_work_dir, find_checkpoint
+from rmt.resume import changed_settings, choose_work_dir, find_checkpoint
 from rmt.run_folder import RunFolder, environment
 from rmt.trainer import Trainer
 from rmt.workloads import AlgorithmicTask, LanguageModelling, Scores, in_segments, load_text
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> None:
         trainer = Trainer(model, model_config, config, workload, device)
         if found:
             trainer.restore(found)
+            trainer.about["changed"] = changed_settings(found, model_config, config)
         train(trainer, model_config, config, task, work_dir, found)
     finally:
         distributed.stop()
@@ -159,11 +160,12 @@ def train(
     settings = {"model": asdict(model_config), "train": config.recorded()}
     if config.is_task:
         settings["task"] = task.belonging_to(config.dataset)
+    about = {"changed": trainer.about["changed"]} if trainer.about.get("changed") else {}
     sizes = {
         "n_all_param": trainer.model.n_parameters(),
         "n_nonemb_param": trainer.model.n_layer_parameters(),
     }
-    folder.write_json("config.json", settings | sizes | environment())
+    folder.write_json("config.json", settings | about | sizes | environment())
     folder.forget_after(trainer.step)
     folder.remove("result.json")  # of the run before it was continued
     if found and config.restart_dir:

@@ -113,15 +113,20 @@ def load_corpus(
     vocabulary, splits = opened_or_made(
         folder, fingerprint, lambda: _encode(dataset, text, folder, fingerprint, progress)
     )
-    cutoffs = WT103_CUTOFFS if dataset == "wt103" else ()
     return Corpus(
         dataset=dataset,
         fingerprint=fingerprint,
         vocabulary=vocabulary,
         splits=splits,
         word_level=isinstance(text.tokenizer, WordTokenizer),
-        cutoffs=tuple(cutoff for cutoff in cutoffs if cutoff < len(vocabulary)),
+        cutoffs=usual_cutoffs(dataset, len(vocabulary)),
     )
+
+
+def usual_cutoffs(dataset: str, n_token: int) -> tuple[int, ...]:
+    """The adaptive-softmax cutoffs of a dataset that a vocabulary of n_token words reaches."""
+    cutoffs = WT103_CUTOFFS if dataset == "wt103" else ()
+    return tuple(cutoff for cutoff in cutoffs if cutoff < n_token)
 
 
 def _check_options(
