@@ -51,7 +51,7 @@ class Progress:
 
     def _position(self) -> str:
         done = self.count - self._initial
-        counts = f"{self.what} {self.count:.4g}/{self.total:g}"
+        counts = f"{self.what} {self.count:.1f}/{self.total:g}"
         if isinstance(self.total, int):
             counts = f"{self.what} {self.count}/{self.total}"
         if not done:
