@@ -180,6 +180,7 @@ def _text(plan: Plan, data: str) -> Corpus:
 def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> str:
     """The commands, and how long they would take at most."""
     lines = [f"python -m rmt.train {shlex.join(job.command)}\n" for job in jobs]
+    lines = [line.replace(f"{project_root()}/", "") for line in lines]
     precisions = [each.plan.configurations[0].precision for each in left]
     costs = list(zip(jobs, precisions, strict=True))
     flops = sum(job.cost for job in jobs)
