@@ -3,7 +3,7 @@
 #   bash run_scripts/reproduce.sh table3 --scale mini --data FILE    (first bytes of enwik8)
 #   bash run_scripts/reproduce.sh table2 --scale paper [--rows 'wt103-50-rmt*'] [--seeds 3] [--jobs N]
 #   bash run_scripts/reproduce.sh figure4 --scale mini --jobs 2 --dry_run
-# Targets: table1 ... table4, headline, figure4, figure5, figure7; --help says more. With several
+# Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7; --help says more. With several
 # --jobs on one GPU small runs share it; slurm_reproduce.sbatch spreads them over a SLURM array.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,7 +12,7 @@ set_up_python
 if [[ "$(value_of --scale "$@")" == paper ]] && ! has --dry_run "$@" && ! has --help "$@"; then
     for target in "$@"; do
         case "$target" in
-            table2 | table4 | headline) fetch_data wt103 "$@" ;;
+            table2 | table4 | headline | figure5cd) fetch_data wt103 "$@" ;;
             table3) fetch_data enwik8 "$@" ;;
         esac
     done

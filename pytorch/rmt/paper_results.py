@@ -28,8 +28,9 @@ PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
 TARGETS = (*PAPER_TABLES, *PAPER_FIGURES, FIGURE_5CD)
 NOT_RUN = "not run"
-# Where runs on tasks are; others in results/runs are looked into in other ways.
+# Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
+# Where runs on tasks are; others in results/runs are looked into in other ways.
 TASK_FOLDERS = ("tasks-fast", *(f"{scale}-{task}" for scale in SCALES for task in TASKS))
 
 

@@ -46,8 +46,6 @@ MINI_VOCABULARY = {"wt103": {"n_token": 26_118, "cutoffs": (20_000,)}}
 ROUGHLY = {"n_token": 200}
 # Where the text of a dataset is not at hand, --scale mini is of the reference inside Python.
 WITHOUT_DATA = "pydoc"
-
-
 # Where the copies are long, smaller batches and evaluations, which run freely over the answers.
 MINI_LONG = {"batch_size": 32, "eval_interval": 200, "max_eval_steps": 1}
 LONG, LONGEST = 120, 360  # symbols
