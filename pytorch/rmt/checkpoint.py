@@ -119,9 +119,14 @@ def save(
     return final
 
 
+def saved(work_dir: Path) -> list[Path]:
+    """The checkpoints of a run folder, the oldest first, damaged or not."""
+    return sorted((work_dir / "checkpoints").glob("step-*"))
+
+
 def find(work_dir: Path, warn=print) -> Checkpoint:
     """The newest undamaged checkpoint of a run folder; damaged ones are named through warn."""
-    candidates = sorted((work_dir / "checkpoints").glob("step-*"), reverse=True)
+    candidates = saved(work_dir)[::-1]
     if not candidates:
         raise UsageError(f"there is no checkpoint in {work_dir}: train there first")
     for path in candidates:

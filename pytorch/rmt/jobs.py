@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rmt import checkpoint
 from rmt.hardware import ALLOCATORS
 from rmt.interruption import Interruption
 from rmt.progress import Progress
@@ -51,7 +52,7 @@ class Job:
     @property
     def command(self) -> list[str]:
         """All options of rmt.train; the run goes on from its checkpoint if there is one."""
-        restart = ["--restart"] if any(self.folder.glob("checkpoints/step-*")) else []
+        restart = ["--restart"] if checkpoint.saved(self.folder) else []
         return [*self.argv, "--work_dir", str(self.folder), *restart]
 
     def share_done(self) -> float:

@@ -33,7 +33,7 @@ def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -
         work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
     try:
         # A process that was killed in its first save has left no checkpoint to continue from.
-        occupied = (work_dir / "result.json").exists() or any(work_dir.glob("checkpoints/step-*"))
+        occupied = (work_dir / "result.json").exists() or bool(checkpoint.saved(work_dir))
     except OSError as error:  # such as a name too long
         raise UsageError(
             f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"

@@ -142,8 +142,8 @@ def _draw_by_memory(axis, found: Sequence[Row]) -> None:
             [row.std or 0 for row in line],
             **{"color": colour, "marker": marker, "label": label, "capsize": 3},
         )
-    axis.set_xscale("symlog", linthresh=1)
-    axis.set_xticks(
-        [0, 1, 5, 10, 25, 50, 100, 200], ["0", "1", "5", "10", "25", "50", "100", "200"]
-    )
+    axis.set_xscale("log")
+    ticks = [1, 5, 10, 25, 50, 100, 200]
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
     axis.set_xlabel("memory tokens, or cached states of Transformer-XL")
