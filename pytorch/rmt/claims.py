@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rmt.cli import Parser
@@ -144,7 +145,7 @@ COPY_AND_REVERSE = [("copy", 6, 12), ("copy", 9, 8), ("reverse", 4, 12), ("rever
 
 def _rmt_and_trxl(task: str, segments: int, memory: int, expected: str) -> Comparison:
     """RMT less Transformer-XL in one setting of a figure or of Table 1."""
-    cells = {cell.place: cell for cell in figure_cells() + table_cells()}
+    cells = _cells()
     one, other = (cells[task, model, memory, segments] for model in ("rmt", "trxl"))
     what = f"{task}, {segments} segments, memory {memory}: RMT - Tr-XL"
     return _versus(what, one, other, expected)
@@ -166,6 +167,16 @@ def _baseline(segment_len: int) -> Row:
     return _row(segment_len, "baseline")
 
 
+@cache
+def _cells() -> dict[tuple, Cell]:
+    return {cell.place: cell for cell in figure_cells() + table_cells()}
+
+
+@cache
+def _table4() -> Sequence[Row]:
+    return rows("table4")
+
+
 def _versus(what: str, one: Row | Cell, other: Row | Cell, expected: str) -> Comparison:
     return Comparison(what, [(1, one), (-1, other)], expected)
 
@@ -175,7 +186,7 @@ def _row(segment_len: int, model: str, memory: int = 0, depth: int = 0) -> Row:
     wanted = segment_len, model, memory, depth
     *_, row = (
         row
-        for row in rows("table4")
+        for row in _table4()
         if (row.segment_len, row.model, row.memory, row.bptt_unrolls) == wanted
     )
     return row

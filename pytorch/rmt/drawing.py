@@ -1,6 +1,8 @@
 """What the figures share: a colour and a marker per model, and PNG files that repeat exactly."""
 
 import io
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +12,7 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 import matplotlib.pyplot as plt
 
 from rmt.errors import UsageError
+from rmt.logged_runs import LoggedRun
 from rmt.run_folder import write_bytes
 
 # Colours that are told apart with any colour vision (Okabe and Ito 2008).
@@ -21,6 +24,14 @@ COLOURS = {
     "trxl_rmt": "#009E73",
 }
 MARKERS = {"baseline": "s", "mt": "^", "trxl": "D", "rmt": "o", "trxl_rmt": "P"}
+
+
+def legend_name(name: str, runs: Sequence[LoggedRun]) -> str:
+    """What a legend says of runs of one configuration: their number and mean test score, too."""
+    score = statistics.mean(run.score for run in runs)
+    how_many = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+    digits = 2 if runs[0].word_level else 3
+    return f"{name}{how_many}: test {score:.{digits}f}"
 
 
 def save_figure(figure, out: Path) -> None:

@@ -109,12 +109,24 @@ class LoggedRun:
         return self.published_task, self.model.model, self.model.mem_len, segments
 
 
-def differences(runs: Sequence[LoggedRun], name: Callable[[LoggedRun], object]) -> dict[tuple, str]:
-    """What to add to the names of runs, by configuration, so that each has its own.
+def by_configuration(
+    runs: Sequence[LoggedRun], name: Callable[[LoggedRun], object]
+) -> list[tuple[list[LoggedRun], str]]:
+    """Runs that differ by their seed alone, together, and what to add to their name.
 
-    It is empty where no other configuration has the name, else the settings in which they differ:
-    ", n_layer 2".
+    That is empty where no other configuration has the name, else the settings in which they differ
+    from those that have: ", n_layer 2". Groups are in the order in which they were first seen.
     """
+    groups: dict[tuple, list[LoggedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.configuration, []).append(run)
+    added = _differences([same[0] for same in groups.values()], name)
+    return [(same, added[configuration]) for configuration, same in groups.items()]
+
+
+def _differences(
+    runs: Sequence[LoggedRun], name: Callable[[LoggedRun], object]
+) -> dict[tuple, str]:
     named: dict[object, dict[tuple, dict]] = {}
     for run in runs:
         named.setdefault(name(run), {})[run.configuration] = run.settings

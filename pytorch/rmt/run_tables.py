@@ -5,7 +5,7 @@ import statistics
 from rmt.config import MODELS, TASKS
 from rmt.data.tasks import headline
 from rmt.errors import UsageError
-from rmt.logged_runs import LoggedRun, differences, refuse_tasks, refuse_text
+from rmt.logged_runs import LoggedRun, by_configuration, refuse_tasks, refuse_text
 from rmt.markdown import markdown, mean_and_spread
 from rmt.published import Cell
 
@@ -22,19 +22,10 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
         raise UsageError("these runs were scored on different texts: make a table of each")
     metric = "test ppl" if runs[0].word_level else "test bpc"
     head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
-    added = differences(runs, lambda run: run.label)
-    rows = [_row(same, added[same[0].configuration]) for same in _by_configuration(runs)]
+    rows = [_row(same, added) for same, added in by_configuration(runs, lambda run: run.label)]
     if not with_speed:
         head, rows = head[:-1], [row[:-1] for row in rows]
     return markdown(head, rows)
-
-
-def _by_configuration(runs: list[LoggedRun]) -> list[list[LoggedRun]]:
-    """Runs that differ by their seed alone, together; in the order they were first seen in."""
-    groups = {}
-    for run in runs:
-        groups.setdefault(run.configuration, []).append(run)
-    return list(groups.values())
 
 
 def _row(runs: list[LoggedRun], added: str) -> list[str]:
@@ -62,10 +53,12 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
     """
     refuse_text(runs, "make its table with `rmt.tables runs`")
     authors = {cell.place: cell for cell in published}
-    groups = _by_configuration(sorted(runs, key=_difficulty))
-    added = differences(runs, lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label))
     rows = [
-        _task_row(same, added[same[0].configuration], authors.get(same[0].cell)) for same in groups
+        _task_row(same, added, authors.get(same[0].cell))
+        for same, added in by_configuration(
+            sorted(runs, key=_difficulty),
+            lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label),
+        )
     ]
     head = [name for name in rows[0] if with_speed or name != "minutes"]
     return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)

@@ -12,8 +12,8 @@ from pathlib import Path
 from matplotlib.lines import Line2D
 
 from rmt.data.tasks import headline
-from rmt.drawing import COLOURS, MARKERS, plt, save_figure
-from rmt.logged_runs import LoggedRun, differences, refuse_text
+from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
+from rmt.logged_runs import LoggedRun, by_configuration, refuse_text
 from rmt.panels import PAPER_FIGURES, Panel
 from rmt.published import Cell, published_cells
 
@@ -53,17 +53,14 @@ def our_cells(runs: Sequence[LoggedRun]) -> list[Cell]:
         task, _, *sizes = run.cell
         return task, run.variant, *sizes, run.result["tgt_len"]
 
-    def setting(run: LoggedRun) -> tuple:
-        task, variant, *sizes = place(run)
-        return task, variant + added[run.configuration], *sizes
-
     cells = []
     in_paper = [run for run in runs if run.is_task and run.model.model in MODELS]
-    added = differences(in_paper, place)
-    for found, same in groupby(sorted(in_paper, key=setting), key=setting):
+    for same, added in by_configuration(in_paper, place):
+        task, variant, *sizes = place(same[0])
         scores = [run.score for run in same]
         spread = statistics.stdev(scores) if len(scores) > 1 else None
-        cells.append(Cell(*found, statistics.mean(scores), spread, len(scores)))
+        mean = statistics.mean(scores)
+        cells.append(Cell(task, variant + added, *sizes, mean, spread, len(scores)))
     return cells
 
 
@@ -143,8 +140,13 @@ def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     settings = {_setting(run) for run in runs}
     styles = {model: _curve_styles(model) for model in COLOURS}
-    for (model, label), same in _by_name(runs, with_setting=len(settings) > 1).items():
-        style = next(styles[model])
+
+    def name(run: LoggedRun) -> str:
+        return f"{_setting(run)}: {run.label}" if len(settings) > 1 else run.label
+
+    for same, added in by_configuration(runs, name):
+        label = legend_name(name(same[0]) + added, same)
+        style = next(styles[same[0].model.model])
         for run in same:
             _draw_curve(axes, run, style | {"label": label if run is same[0] else None})
     handles, _ = axes[1].get_legend_handles_labels()
@@ -164,26 +166,6 @@ def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
     where = f"{min(settings)}: " if len(settings) == 1 else ""
     figure.suptitle(f"{where}validation samples", fontsize=11)
     save_figure(figure, out)
-
-
-def _by_name(
-    runs: Sequence[LoggedRun], with_setting: bool
-) -> dict[tuple[str, str], list[LoggedRun]]:
-    """Runs of one name together, by their model and by what the legend says of them."""
-
-    def name_of(run: LoggedRun) -> str:
-        return f"{_setting(run)}: {run.label}" if with_setting else run.label
-
-    added = differences(runs, name_of)
-    named: dict[str, list[LoggedRun]] = {}
-    for run in runs:
-        named.setdefault(name_of(run) + added[run.configuration], []).append(run)
-    labelled = {}
-    for name, same in named.items():
-        how_many = f" ({len(same)} runs)" if len(same) > 1 else ""
-        score = statistics.mean(run.score for run in same)
-        labelled[same[0].model.model, f"{name}{how_many}: test {score:.3f}"] = same
-    return labelled
 
 
 def _curve_styles(model: str) -> Iterator[dict]:

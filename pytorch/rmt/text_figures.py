@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rmt.drawing import COLOURS, MARKERS, plt, save_figure
+from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
 from rmt.errors import UsageError
 from rmt.experiments import SEGMENT_5CD as SEGMENT
 from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, differences, refuse_tasks
+from rmt.logged_runs import LoggedRun, by_configuration, refuse_tasks
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
@@ -30,7 +30,8 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     word_level = runs[0].word_level
     unit, convert = ("ppl", perplexity) if word_level else ("bpc", bits_per_character)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for i, (label, same) in enumerate(_by_name(runs).items()):
+    for i, (same, added) in enumerate(by_configuration(runs, lambda run: run.label)):
+        label = legend_name(same[0].label + added, same)
         style = {"color": f"C{i % 10}", "linestyle": "-" if i < 10 else "--"}
         for run in same:
             for axis, kind in zip(axes, ("train", "valid"), strict=True):
@@ -54,21 +55,6 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     place = {"loc": "outside lower center", "ncols": 2, "fontsize": 8, "frameon": False}
     figure.legend(handles, labels, **place)
     save_figure(figure, out)
-
-
-def _by_name(runs: list[LoggedRun]) -> dict[str, list[LoggedRun]]:
-    """Runs of one configuration together, by what the legend says of them."""
-    added = differences(runs, lambda run: run.label)
-    groups: dict[str, list[LoggedRun]] = {}
-    for run in runs:
-        groups.setdefault(run.label + added[run.configuration], []).append(run)
-    labelled = {}
-    for name, same in groups.items():
-        score = statistics.mean(run.score for run in same)
-        how_many = f" ({len(same)} runs)" if len(same) > 1 else ""
-        digits = 2 if same[0].word_level else 3
-        labelled[f"{name}{how_many}: test {score:.{digits}f}"] = same
-    return labelled
 
 
 # --- Figures 5(c) and (d) ------------------------------------------------------------------------
