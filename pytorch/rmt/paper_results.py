@@ -13,7 +13,7 @@ import numpy as np
 
 from rmt import claims
 from rmt.config import TASKS
-from rmt.experiments import SEGMENT_5CD, TABLES, Row, rows
+from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Row, rows
 from rmt.logged_runs import LoggedRun
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
@@ -35,9 +35,9 @@ TASK_FOLDERS = ("tasks-fast", *(f"{scale}-{task}" for scale in SCALES for task i
 
 
 def experiments(target: str) -> list[Experiment]:
-    """The rows of a table, or the points of a figure, in the paper's order."""
+    """The rows of a table, or the points of a figure, in the paper's order; then what we added."""
     if target in TABLES:
-        return rows(target)
+        return rows(target) + ADDED.get(target, [])
     if target == "table1":
         return table_cells()
     if target == FIGURE_5CD:
@@ -87,8 +87,10 @@ class _Ours:
     def seeds(self) -> str:
         return str(len(self.runs)) if self.runs else ""
 
-    def difference(self, published: float) -> str:
-        return f"{self.mean - published:+.{self.digits}f}" if self.runs else ""
+    def difference(self, published: float | None) -> str:
+        if published is None or not self.runs:
+            return ""
+        return f"{self.mean - published:+.{self.digits}f}"
 
     def links(self, folder: Path) -> str:
         return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in self.runs)
@@ -122,7 +124,7 @@ def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_dat
     head = ["model", "memory", "segment", f"paper {metric}", "ours", "difference", "seeds"]
     head += ["mini", "seeds", "place in paper", "place in mini", "logs"]
     ours = []
-    for row in rows(name):
+    for row in experiments(name):
         full = fitting_runs(plan(row, "paper"), runs)
         mini = fitting_runs(plan(row, "mini", with_data), runs)
         ours.append((row, _Ours(full, digits), _Ours(mini, digits if with_data else 3)))
@@ -139,15 +141,17 @@ def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_dat
     return f"{describe_mini(TABLES[name], text)}\n\n{markdown(head, lines)}" + _agreement(places)
 
 
-def _published(score: float, std: float | None, digits: int | None = None) -> str:
+def _published(score: float | None, std: float | None, digits: int | None = None) -> str:
     """As many digits as were printed, where the table has its own."""
+    if score is None:
+        return ""
     form = f".{digits}f" if digits else "g"
     return f"{score:{form}}" + (f" ± {std:{form}}" if std is not None else "")
 
 
 def _places(ours: Sequence[tuple[Row, _Ours]]) -> dict[Row, tuple[float, float]]:
-    """Each row's place in the paper and here among those of the same segment, from the lowest
-    score on; equal scores share the mean of theirs.
+    """Each published row's place in the paper and here among those of the same segment, from the
+    lowest score on; equal scores share the mean of theirs.
 
     Rows that are one configuration count once, with what the authors got.
     """
@@ -157,7 +161,7 @@ def _places(ours: Sequence[tuple[Row, _Ours]]) -> dict[Row, tuple[float, float]]
         same = {
             (row.model, *row.flags.values()): (row, mini.mean)
             for row, mini in ours
-            if row.segment_len == length
+            if row.segment_len == length and row.score is not None
         }
         kept = [row for row, _ in same.values()]
         both = _ranks([row.score for row in kept]), _ranks([mean for _, mean in same.values()])
