@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's tables and figures from runs of this code: what is missing is run, the rest is not.
-#   bash run_scripts/reproduce.sh table3 --scale mini --data FILE    (first bytes of enwik8)
+#   bash run_scripts/reproduce.sh table3 --scale mini --data data/enwik8-head   (make_mini_data.sh)
 #   bash run_scripts/reproduce.sh table2 --scale paper [--rows 'wt103-150-*'] [--seeds 3] [--jobs N]
 #   bash run_scripts/reproduce.sh figure4 --scale mini --jobs 2 --dry_run
 # Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7; --help says more. With
