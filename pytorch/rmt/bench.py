@@ -9,7 +9,6 @@ measured in the same process.
 Any option of rmt.train overrides the named sizes, e.g. --batch_size 2 --checkpoint_segments.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -161,11 +160,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> dict:
-    parser = Parser(
-        prog="python -m rmt.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m rmt.bench", description=__doc__)
     parser.add_argument("names", nargs="+", choices=NAMED, metavar="SIZES", help=", ".join(NAMED))
     several = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--models", choices=MODELS, default=["rmt"], **several)

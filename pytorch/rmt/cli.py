@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that takes - and _ alike and answers errors with one sentence."""
 
     def __init__(self, **kwargs):
-        super().__init__(allow_abbrev=False, **kwargs)
+        # Descriptions are docstrings, which have their own lines.
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
 
     def add_options(self, config_class: type, only: Sequence[str] | None = None) -> None:
         """Add a flag for every option of a dataclass, and --no_NAME for those that are on or off.

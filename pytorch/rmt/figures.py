@@ -7,7 +7,6 @@ paper      all figures of the paper with what has run, written to results/figure
 attention  what the heads of one run on a task attend to, and the memory operations among it
 """
 
-import argparse
 from pathlib import Path
 
 from rmt.cli import Parser
@@ -64,11 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> dict:
-    parser = Parser(
-        prog="python -m rmt.figures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m rmt.figures", description=__doc__)
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
     for name in ("curves", "accuracy", *PAPER_FIGURES):
         one = figures.add_parser(name)

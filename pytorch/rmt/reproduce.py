@@ -5,7 +5,6 @@ fails doesn't stop the others. A run counts only if its configuration and its te
 At the end the tables and figures are made again from all logs.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -228,11 +227,7 @@ def report(outcome: Outcome, jobs: Sequence[Job]) -> int:
 
 
 def parse(argv: list[str]) -> dict:
-    parser = Parser(
-        prog="python -m rmt.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m rmt.reproduce", description=__doc__)
     parser.add_argument(
         "targets", nargs="+", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS)
     )

@@ -10,7 +10,6 @@ Every measurement has a process of its own. --share makes all of them smaller, t
 model of ranks, too.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -194,11 +193,7 @@ def table(results: list[dict]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    parser = Parser(
-        prog="python -m rmt.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m rmt.scaling", description=__doc__)
     parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="MEASUREMENT")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the measurements")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual amounts, to try it")
