@@ -30,8 +30,7 @@ def legend_name(name: str, runs: Sequence[LoggedRun]) -> str:
     """What a legend says of runs of one configuration: their number and mean test score, too."""
     score = statistics.mean(run.score for run in runs)
     how_many = f" ({len(runs)} runs)" if len(runs) > 1 else ""
-    digits = 2 if runs[0].word_level else 3
-    return f"{name}{how_many}: test {score:.{digits}f}"
+    return f"{name}{how_many}: test {score:.{runs[0].digits}f}"
 
 
 def save_figure(figure, out: Path) -> None:

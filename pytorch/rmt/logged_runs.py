@@ -47,6 +47,11 @@ class LoggedRun:
         return self.result["test_ppl" if self.word_level else "test_bpc"]
 
     @property
+    def digits(self) -> int:
+        """Decimals that the score is given with."""
+        return 2 if self.word_level else 3
+
+    @property
     def label(self) -> str:
         """The model with the settings that tell it from its neighbours in a table."""
         return ", ".join([model_label(self.model), *self._training])

@@ -72,7 +72,6 @@ class _Ours:
     """Our runs of one row at one scale."""
 
     runs: Sequence[LoggedRun]
-    digits: int
 
     @property
     def mean(self) -> float:
@@ -81,7 +80,7 @@ class _Ours:
     @property
     def score(self) -> str:
         scores = [run.score for run in self.runs]
-        return mean_and_spread(scores, self.digits) if scores else NOT_RUN
+        return mean_and_spread(scores, self.runs[0].digits) if scores else NOT_RUN
 
     @property
     def seeds(self) -> str:
@@ -90,7 +89,7 @@ class _Ours:
     def difference(self, published: float | None) -> str:
         if published is None or not self.runs:
             return ""
-        return f"{self.mean - published:+.{self.digits}f}"
+        return f"{self.mean - published:+.{self.runs[0].digits}f}"
 
     def links(self, folder: Path) -> str:
         return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in self.runs)
@@ -101,9 +100,7 @@ def _accuracies(runs: Sequence[LoggedRun], folder: Path) -> str:
     head += ["fast recipe", "difference", "seeds", "logs"]
     lines = []
     for cell in table_cells():
-        full, fast = (
-            _Ours(fitting_runs(plan(cell, scale), runs), 3) for scale in ("paper", "mini")
-        )
+        full, fast = (_Ours(fitting_runs(plan(cell, scale), runs)) for scale in ("paper", "mini"))
         line = [
             cell.model,
             str(cell.memory),
@@ -127,7 +124,7 @@ def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_dat
     for row in experiments(name):
         full = fitting_runs(plan(row, "paper"), runs)
         mini = fitting_runs(plan(row, "mini", with_data), runs)
-        ours.append((row, _Ours(full, digits), _Ours(mini, digits if with_data else 3)))
+        ours.append((row, _Ours(full), _Ours(mini)))
     common_text([run for _, full, _ in ours for run in full.runs])
     text = common_text([run for _, _, mini in ours for run in mini.runs])
     places = _places([(row, mini) for row, _, mini in ours if mini.runs])

@@ -29,11 +29,10 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
 
 
 def _row(runs: list[LoggedRun], added: str) -> list[str]:
-    digits = 2 if runs[0].word_level else 3
     speed = statistics.median(run.result["tokens_per_s"] for run in runs)
     return [
         runs[0].label + added,
-        mean_and_spread([run.score for run in runs], digits),
+        mean_and_spread([run.score for run in runs], runs[0].digits),
         str(len(runs)),
         f"{runs[0].model.n_carried:,}",
         f"{runs[0].result['tokens']:,}",
