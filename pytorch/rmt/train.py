@@ -22,6 +22,7 @@ from rmt.hardware import peak_memory
 from rmt.interruption import Interrupted, Interruption
 from rmt.mem_transformer import MemTransformerLM
 from rmt.metrics import in_train_protocol
+from rmt.precision import has_bf16
 from rmt.progress import Progress
 from rmt.recipes import recipe_for
 from rmt.resume import changed_settings, choose_work_dir, find_checkpoint
@@ -165,9 +166,9 @@ def train(
         "n_all_param": trainer.model.n_parameters(),
         "n_nonemb_param": trainer.model.n_layer_parameters(),
     }
+    folder.remove("result.json")  # of the run before it was continued
     folder.write_json("config.json", settings | about | sizes | environment())
     folder.forget_after(trainer.step)
-    folder.remove("result.json")  # of the run before it was continued
     if found and config.restart_dir:
         if folder.path:
             checkpoint.adopt(found, folder.path)
@@ -229,6 +230,8 @@ def summary(
         device = torch.cuda.get_device_name(trainer.device)
     else:
         device = f"CPU, {torch.get_num_threads()} threads"
+        if config.precision == "bf16" and not has_bf16():
+            device += ", bf16 multiplied in fp32"
     return {
         "dataset": config.dataset,
         "data": config.recorded()["data"],
