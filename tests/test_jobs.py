@@ -100,7 +100,7 @@ def test_a_run_that_is_another_than_asked_for_is_no_success(job):
     job.folder.mkdir()
     (job.folder / "result.json").write_text("{}")
     (reason,) = settled(job, 0).failed.values()
-    assert "as another run than was asked for" in reason
+    assert "not those of the run that was asked for" in reason
 
 
 def test_what_a_finished_run_printed_is_not_kept(job):

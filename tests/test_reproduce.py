@@ -14,6 +14,7 @@ import pytest
 from logged import run_of
 from programs import ROOT, Outcome, assert_one_sentence, process_settings, records, run
 from rmt import reproduce, scales, train
+from rmt.logged_runs import common_text
 from rmt.paper_results import TARGETS, experiments, plans_for
 from rmt.run_folder import RunFolder, in_use
 from rmt.scales import SCALES, plan
@@ -122,7 +123,7 @@ def test_texts_are_not_mixed():
     first, second = run_of(own), run_of(own)
     second = replace(second, train=second.train | {"seed": 2}, result={"corpus": "other"})
     with pytest.raises(reproduce.UsageError, match="different texts"):
-        scales.common_text([first, second])
+        common_text([first, second])
 
 
 # The runner, with plans that take seconds
@@ -185,6 +186,11 @@ def _run_of(folder: Path, step: int) -> bool:
     return metrics.exists() and f'"step": {step},' in metrics.read_text()
 
 
+def _written(path: Path) -> tuple[int, int]:
+    """What changes when a file is written again (and, unlike all of stat, not when it is read)."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
 @pytest.fixture
 def runner(tmp_path, encoded_dir):
     return Runner(tmp_path, encoded_dir)
@@ -239,10 +245,10 @@ def test_killing_the_runner_loses_and_repeats_nothing(runner, n_jobs):
         runner.wait_for(process, step, *watched)
         process.kill()
         process.communicate()
-    finished = {path: path.stat() for path in runner.results.glob("runs/*/*/result.json")}
+    finished = {path: _written(path) for path in runner.results.glob("runs/*/*/result.json")}
     assert len(finished) == 1 or n_jobs == 2
     assert runner.run("--seeds", 1, "--jobs", n_jobs, steps=steps).status == 0
-    assert all(path.stat() == before for path, before in finished.items())
+    assert {path: _written(path) for path in finished} == finished
     for folder in folders:
         trained = [entry["step"] for entry in records(folder, "train")]
         assert trained == list(range(1, steps + 1))
@@ -290,7 +296,7 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path):
     folder = tmp_path / "runs" / own.folder_name(1)
     folder.mkdir(parents=True)
     config, task = own.configurations
-    parts = {"model": asdict(own.model), "train": config.recorded() | {"lr": 0.5}}
+    parts = {"model": asdict(own.model), "train": config.recorded() | {"seed": 1, "lr": 0.5}}
     (folder / "config.json").write_text(json.dumps(parts | {"task": task.belonging_to("copy")}))
     flags = ["figure4", "--scale", "mini", "--rows", own.name, "--results", tmp_path, "--dry_run"]
     expected = f"{folder} holds another run (lr differs): move it away"
@@ -335,6 +341,16 @@ def test_shares_are_all_the_runs_once(tmp_path):
 
     shares = [line for i in range(1, 5) for line in planned("--share", f"{i}/4")]
     assert sorted(shares) == sorted(planned())
+
+
+def test_every_row_has_its_first_run_before_others_and_the_longest_begins(tmp_path):
+    rows = ["wt103-50-baseline", "wt103-50-trxl10", "wt103-50-rmt10-bptt3"]
+    flags = ["table2", "--scale", "paper", "--seeds", 2, "--dry_run", "--results", tmp_path]
+    lines = run(reproduce.main, *flags, "--rows", *rows).out.splitlines()
+    commands = [train.parse(line.split()[3:]) for line in lines if "rmt.train" in line]
+    assert [(flags["seed"], flags["model"]) for flags in commands] == [
+        (seed, model) for seed in (1, 2) for model in ("rmt", "trxl", "baseline")
+    ]
 
 
 # The lock

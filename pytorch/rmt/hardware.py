@@ -31,6 +31,13 @@ def machine(device: torch.device) -> dict:
     return found
 
 
+def n_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def peak_memory(device: torch.device) -> int:
     """The most memory that this process has had, in bytes: on a GPU, that allocated there."""
     if device.type == "cuda":

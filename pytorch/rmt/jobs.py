@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rmt import checkpoint
-from rmt.hardware import ALLOCATORS
+from rmt.hardware import ALLOCATORS, n_cores
 from rmt.interruption import Interruption
 from rmt.progress import Progress
 from rmt.run_folder import in_use
@@ -132,8 +132,7 @@ def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Pope
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % n_gpus]
     if n_parallel > 1:
-        n_cores = len(os.sched_getaffinity(0))
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, n_cores // n_parallel)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // n_parallel)))
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with job.output.open("w") as output:
         return subprocess.Popen(
@@ -160,14 +159,17 @@ def _end_with(parent: int) -> Callable[[], None]:
 
 def _settle(job: Job, status: int, finished: bool, outcome: Outcome) -> str:
     """Note how a job ended; returns a line that says it."""
-    lines = job.output.read_text(errors="replace").splitlines()
+    try:
+        lines = job.output.read_text(errors="replace").splitlines()
+    except FileNotFoundError:  # another runner has seen to it
+        lines = []
     if finished:
         outcome.finished.append(job.name)
-        job.output.unlink()
+        job.output.unlink(missing_ok=True)
         scores = [line.strip("| ") for line in lines if "End of training" in line]
         return scores[-1] if scores else "finished"
     if (job.folder / "result.json").exists():
-        reason = "it ended, but as another run than was asked for"
+        reason = "it ended, but its files are not those of the run that was asked for"
     elif status == 0:  # somebody else told it to end early, and it saved
         reason = "interrupted and saved"
     elif status < 0:

@@ -20,6 +20,7 @@ from rmt.data.corpora import Corpus
 from rmt.errors import UsageError, run_program
 from rmt.expected import GPUS, UTILIZATION, hours, run_flops
 from rmt.experiments import TABLES
+from rmt.hardware import n_cores
 from rmt.jobs import Job, Outcome, run_jobs
 from rmt.logged_runs import LoggedRun, finished_run, finished_runs
 from rmt.markdown import markdown
@@ -56,7 +57,10 @@ class Planned:
         return run.seed == self.seed and self.plan.fits(run) and same_text
 
     def is_finished(self) -> bool:
-        run = finished_run(self.folder)
+        try:
+            run = finished_run(self.folder)
+        except UsageError:  # damaged
+            return False
         return run is not None and self.counts(run)
 
     def refuse_others(self) -> None:
@@ -64,11 +68,14 @@ class Planned:
         try:
             config = json.loads((self.folder / "config.json").read_text())
             other = self.plan.differences(config)
+            if config["train"]["seed"] != self.seed:
+                other = ", ".join(filter(None, [other, "seed"]))
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{self.folder / 'config.json'} can't be read ({error!r})") from None
-        if finished_run(self.folder) is not None and not other:
+        run = finished_run(self.folder)
+        if run is not None and not other and not self.counts(run):
             other = "the text"
         if other:
             raise UsageError(
@@ -81,8 +88,13 @@ class Planned:
         argv = self.plan.argv(self.seed)
         argv += ["--data", data] if data and not config.is_task else []
         argv += ["--cuda"] if use_gpu else []
-        cost = run_flops(self.plan.model, config)
-        return Job(self.folder, tuple(argv), config.max_step, cost)
+        return Job(self.folder, tuple(argv), config.max_step, cost(self.plan))
+
+
+def cost(plan: Plan) -> float:
+    """Of a run, in operations."""
+    config, _ = plan.configurations
+    return run_flops(plan.model, config)
 
 
 def main(argv: list[str]) -> int:
@@ -94,12 +106,13 @@ def main(argv: list[str]) -> int:
 
     first, n_shares = options["share"]
     folder = options["results"] / "runs"
+    longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
     planned = [
         Planned(plan, seed, folder / plan.folder_name(seed), texts.get(plan.dataset))
         for seed in range(1, options["seeds"] + 1)
-        for plan in plans
+        for plan in longest_first
     ][first - 1 :: n_shares]
-    runs = finished_runs(options["results"] / "runs")
+    runs = finished_runs(folder)
     left = [each for each in planned if not any(map(each.counts, runs))]
     for each in left:
         each.refuse_others()
@@ -184,10 +197,8 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
     costs = list(zip(jobs, precisions, strict=True))
     flops = sum(job.cost for job in jobs)
     times = [(f"one {gpu}", sum(hours(job.cost, gpu, p) for job, p in costs)) for gpu in GPUS]
-    n_cores = min(len(os.sched_getaffinity(0)), n_parallel)
-    times.append(
-        (f"{n_cores} CPU core{'s' if n_cores > 1 else ''}", flops / n_cores / PER_CORE / 3600)
-    )
+    n = min(n_cores(), n_parallel)
+    times.append((f"{n} CPU core{'s' if n > 1 else ''}", flops / n / PER_CORE / 3600))
     rows = [[where, f"{time:,.1f}"] for where, time in times]
     shares = " and ".join(f"{share:.0%} of its {name} peak" for name, share in UTILIZATION.items())
     about = (
