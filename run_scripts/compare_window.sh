@@ -7,7 +7,7 @@
 #   window-steps   the same tokens and the same number of steps: N+1 times fewer streams
 #   window-time    as many steps of as many streams as replay, so about its time: N+1 times the tokens
 #   bash run_scripts/compare_window.sh --data FILE [other flags of rmt.train]
-# Runs that are finished are left out, interrupted ones go on. An hour or two in all on two cores.
+# Runs that are finished are left out, with whatever flags, and interrupted ones go on. An hour or two in all on two cores.
 #
 # Environment: SEEDS  seeds of every run (default "1 2 3")
 #              JOBS   runs at a time (default 1); with more, each has one thread
@@ -18,7 +18,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 set_up_python
 fetch_data enwik8 "$@"
 RUNS="$ROOT/results/runs/window"
-mkdir -p "$ROOT/results/tables"
 
 cells() {
     local n

@@ -217,6 +217,7 @@ run_cell() {
 keep_output() {
     local file="$1"
     shift
+    mkdir -p "$(dirname "$file")"
     "$@" >"$file.new" || {
         rm "$file.new"
         return 1

@@ -15,9 +15,9 @@ from rmt.logged_runs import read_runs
 from rmt.published import published_cells
 
 
-def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc"):
+def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc", tgt_len=8):
     folder.mkdir(parents=True)
-    train = {"bptt_unrolls": unrolls, "bptt_mode": "replay", "seed": seed}
+    train = {"bptt_unrolls": unrolls, "bptt_mode": "replay", "seed": seed, "tgt_len": tgt_len}
     result = {"test_bpc": bpc, "tokens": 5000, "tokens_per_s": 100.0 * seed, "corpus": corpus}
     result |= {"n_all_param": 1234}
     metrics = [
@@ -99,6 +99,41 @@ def test_seeds_of_a_configuration_share_a_place_in_the_legend(runs, monkeypatch)
     assert len({*colours}) == 3
 
 
+def test_scores_stand_over_the_length_of_their_segments(runs, monkeypatch):
+    kept = []
+    monkeypatch.setattr(text_figures, "save_figure", lambda figure, out: kept.append(figure))
+    write_run(runs / "d-seed1", tiny_config("rmt", mem_len=3), 1.0, unrolls=2, tgt_len=4)
+    text_figures.draw_by_segment(read_runs([runs]), runs / "one.png")
+    [axis] = kept[0].axes
+    drawn = {line.get_label(): line.lines[0].get_xydata().tolist() for line in axis.containers}
+    assert drawn == {
+        "baseline": [[8, 2.0]],
+        "rmt, memory 3, BPTT-2": [[4, 1.0], [8, 1.5]],
+        "trxl_rmt, memory 2, cache 9, BPTT-0": [[8, 1.0]],
+    }
+    write_run(runs / "e-seed1", tiny_config("rmt", mem_len=3, n_layer=1), 1.0, unrolls=2)
+    with pytest.raises(UsageError, match=r"b-seed1 differs from others of its length, n_layer 3"):
+        text_figures.draw_by_segment(read_runs([runs]), runs / "one.png")
+
+
+def test_a_run_that_was_changed_midway_is_not_one_more_seed(runs):
+    config = json.loads((runs / "b-seed2/config.json").read_text())
+    (runs / "b-seed2/config.json").write_text(json.dumps(config | {"changed": ["lr"]}))
+    rows = run(tables.main, "runs", runs).out.splitlines()
+    assert [row.split("|")[1].strip() for row in rows[3:5]] == [
+        "rmt, memory 3, BPTT-2, changed None",
+        "rmt, memory 3, BPTT-2, changed lr",
+    ]
+
+
+def test_an_option_that_is_newer_than_a_run_had_its_default(runs):
+    config = json.loads((runs / "b-seed2/config.json").read_text())
+    config["train"]["clip"] = 0.25
+    (runs / "b-seed2/config.json").write_text(json.dumps(config))
+    rows = run(tables.main, "runs", runs).out.splitlines()
+    assert [row.split("|")[3].strip() for row in rows[2:]] == ["1", "2", "1"]
+
+
 def test_runs_of_one_name_are_told_apart_by_what_differs(runs, tmp_path):
     write_run(runs / "d-seed1", tiny_config("rmt", mem_len=3, n_layer=1), 1.0, unrolls=2)
     rows = run(tables.main, "runs", runs).out.splitlines()
@@ -176,7 +211,7 @@ def test_tasks_stand_beside_what_the_authors_measured(task_runs):
         copy, n 120 | trxl | 3 of 120 | 60 | 0.500 | 0.250 | 0.550 | 1 | 300 | 1.0 | 0.778 ± 0.110 (4)
         reverse, n 24 | baseline | 4 of 12 | 0 | 0.125 | 0.062 | 0.175 | 1 | 300 | 1.0 | 0.101 ± 0.001 (2)
         reverse, n 24 | rmt | 4 of 12 | 12 | 0.850 ± SPREAD | 0.425 | 0.900 | 2 | 900 | 1.5 | 1.000 ± 0.000 (3)
-        reverse, n 24 | rmt, BPTT-0 | 4 of 12 | 12 | 0.200 | 0.100 | 0.250 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
+        reverse, n 24 | rmt, BPTT-0 | 4 of 12 | 12 | 0.200 | 0.100 | 0.250 | 1 | 300 | 1.0 |
         retrieval, 4 pairs | trxl | 2 of 5 | 5 | 1.000 | 0.500 | 1.000 | 1 | 300 | 1.0 | 1.000 ± 0.000 (3)
         quadratic | trxl | 6 of 30 | 30 | 0.900 | 0.450 | 0.950 | 1 | 300 | 1.0 | 0.93
         quadratic | rmt | 6 of 30 | 30 | 0.900 | 0.450 | 0.950 | 1 | 300 | 1.0 | 0.99 ± 0.002

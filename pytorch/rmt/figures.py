@@ -1,6 +1,7 @@
 """Figures from logged runs: python -m rmt.figures FIGURE ... --out FILE.png
 
 curves     losses of runs on text against the tokens trained on
+segments   scores of runs on text against the length of their segments
 accuracy   accuracy of runs on algorithmic tasks against training time
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
@@ -16,7 +17,10 @@ from rmt.panels import PAPER_FIGURES
 from rmt.paper_results import write_figures
 from rmt.paths import project_root
 from rmt.task_figures import draw_accuracy, draw_paper_figure
-from rmt.text_figures import draw_curves
+from rmt.text_figures import draw_by_segment, draw_curves
+
+# Figures of any runs.
+DRAWN = {"curves": draw_curves, "segments": draw_by_segment, "accuracy": draw_accuracy}
 
 
 def draw_attention(work_dir: Path, sample: int, out: Path | None) -> list[Path]:
@@ -58,14 +62,14 @@ def main(argv: list[str]) -> None:
         if figure in PAPER_FIGURES:
             draw_paper_figure(figure, runs, out)
         else:
-            {"curves": draw_curves, "accuracy": draw_accuracy}[figure](runs, out)
+            DRAWN[figure](runs, out)
     print(*written, sep="\n")
 
 
 def parse(argv: list[str]) -> dict:
     parser = Parser(prog="python -m rmt.figures", description=__doc__)
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
-    for name in ("curves", "accuracy", *PAPER_FIGURES):
+    for name in (*DRAWN, *PAPER_FIGURES):
         one = figures.add_parser(name)
         # The paper's figures can do without runs of ours.
         n_folders = "*" if name in PAPER_FIGURES else "+"

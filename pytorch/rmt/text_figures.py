@@ -1,7 +1,8 @@
-"""Figures of runs on text: losses while training, and the paper's Figures 5(c) and (d)."""
+"""Figures of runs on text: losses while training, scores by segment length, and the paper's Figures
+5(c) and (d)."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
 from rmt.errors import UsageError
 from rmt.experiments import SEGMENT_5CD as SEGMENT
 from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, by_configuration, refuse_tasks
+from rmt.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
@@ -21,14 +22,10 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     """Training loss beside validation loss, a line per run.
 
     Runs that differ by their seed alone look the same and share a place in the legend, which has
-    their mean test score. Raises UsageError for runs on algorithmic tasks, and for words and
-    characters together.
+    their mean test score. Raises UsageError for runs on algorithmic tasks or on different texts.
     """
-    refuse_tasks(runs, "draw it with `rmt.figures accuracy`")
-    if len({run.word_level for run in runs}) > 1:
-        raise UsageError("perplexities and bits per character share no axis: draw a figure of each")
+    unit, convert = _unit(runs)
     word_level = runs[0].word_level
-    unit, convert = ("ppl", perplexity) if word_level else ("bpc", bits_per_character)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for i, (same, added) in enumerate(by_configuration(runs, lambda run: run.label)):
         label = legend_name(same[0].label + added, same)
@@ -57,6 +54,45 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     save_figure(figure, out)
 
 
+def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
+    """Test score against the length of the segments, a line per model with the spread over seeds.
+
+    Raises UsageError as draw_curves, and for runs that differ by more.
+    """
+    unit, _ = _unit(runs)
+    lines: dict[str, list[tuple[int, list[LoggedRun]]]] = {}
+    for same, added in by_configuration(runs, lambda run: (run.label, run.train["tgt_len"])):
+        if added:
+            raise UsageError(f"{same[0].path} differs from others of its length{added}")
+        lines.setdefault(same[0].label, []).append((same[0].train["tgt_len"], same))
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for label, points in lines.items():
+        lengths, groups = zip(*sorted(points), strict=True)
+        scores = [[run.score for run in same] for same in groups]
+        model = groups[0][0].model.model
+        axis.errorbar(
+            lengths,
+            [statistics.mean(found) for found in scores],
+            [statistics.stdev(found) if len(found) > 1 else 0 for found in scores],
+            **{"color": COLOURS[model], "marker": MARKERS[model], "label": label, "capsize": 3},
+        )
+    lengths = sorted({length for points in lines.values() for length, _ in points})
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(lengths, [str(length) for length in lengths])
+    axis.minorticks_off()
+    axis.set(xlabel="tokens in a segment", ylabel=f"test {unit} (lower is better)")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    save_figure(figure, out)
+
+
+def _unit(runs: Sequence[LoggedRun]) -> tuple[str, Callable[[float], float]]:
+    """What scores of the runs are, for people, and how a loss becomes one."""
+    refuse_tasks(runs, "draw it with `rmt.figures accuracy`")
+    common_text(runs)
+    return ("ppl", perplexity) if runs[0].word_level else ("bpc", bits_per_character)
+
+
 # --- Figures 5(c) and (d) ------------------------------------------------------------------------
 
 
@@ -67,9 +103,11 @@ def draw_figure_5cd(runs: Sequence[LoggedRun], out: Path) -> None:
     run, with the spread over seeds.
     """
     published = [row for row in rows("table4") if row.segment_len == SEGMENT]
+    fitting = [(row, fitting_runs(plan(row, "mini"), runs)) for row in published]
+    common_text([run for _, found in fitting for run in found])
     ours = []
-    for row in published:
-        scores = [run.score for run in fitting_runs(plan(row, "mini"), runs)]
+    for row, found in fitting:
+        scores = [run.score for run in found]
         if scores:
             std = statistics.stdev(scores) if len(scores) > 1 else None
             length = MINI_SEGMENT[SEGMENT]
@@ -104,7 +142,7 @@ def _draw_by_context(axis, found: Sequence[Row]) -> None:
 
 
 def visible_context(row: Row) -> int:
-    """Tokens of the segment and, in training, before it (paper, section 4.3)."""
+    """Tokens of the segment and, in training, before it (paper, section 5)."""
     if row.model == "trxl":
         return row.memory + row.segment_len
     return (row.bptt_unrolls + 1) * row.segment_len
