@@ -67,6 +67,14 @@ def test_scores_stand_in_their_scales_column_with_spread_difference_and_logs():
     )
 
 
+def test_a_short_table_has_the_published_scores_and_those_at_mini_scale():
+    own = [plan(rows("table3")[0], scale) for scale in ("mini", "paper")]
+    runs = [run_of(each, seed, 2.5) for each in own for seed in (1, 2)]
+    _, _, head, _, first, *_ = paper_table("table3", runs, TABLES, short=True).splitlines()
+    assert head == "| model | memory | segment | paper bpc | mini | mini seeds |"
+    assert first == "| TR-XL (DAI ET AL., 2019) | 512 | 512 | 1.060 | 2.500 ± 0.000 | 2 |"
+
+
 def test_places_are_among_rows_of_one_segment_length():
     """Of the rows that have run at mini scale; two rows of one configuration count once."""
     chosen = [row for row in rows("table2") if row.model == "trxl"]
@@ -149,7 +157,10 @@ def test_everything_is_written_alike_twice(tmp_path):
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert {path.name for path in first} == {
-        *(f"{name}.md" for name in (*PAPER_TABLES, "claims", "tasks")),
+        *(
+            f"{name}.md"
+            for name in (*PAPER_TABLES, "table3-short", "claims", "claims-short", "tasks")
+        ),
         *("figure4.png", "figure5.png", "figure5cd.png", "figure7.png"),
     }
 
@@ -183,6 +194,10 @@ def test_tables_are_put_into_their_places_with_the_pages_links(tmp_path):
         assert with_tables(tmp_path / page, tables) == new
     assert len(refresh(tmp_path)) == 2
     assert refresh(tmp_path) == []
+    (tmp_path / "README.md").write_text(f"<!-- table a -->\nwords\n{place}")
+    with pytest.raises(UsageError, match=r"README.md has a place for a table without its end"):
+        refresh(tmp_path)
+    (tmp_path / "README.md").write_text(place)
     (tables / "a.md").unlink()
     with pytest.raises(UsageError, match=r"has a place for .*a.md, which can't be read"):
         refresh(tmp_path)

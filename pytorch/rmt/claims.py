@@ -1,8 +1,8 @@
-"""The paper's claims against our runs: python -m rmt.claims
+"""The paper's claims against our runs.
 
 Every claim is a set of comparisons of rows of tables or points of figures. An effect is a
-difference of means over seeds, or of such differences, with a 95 % confidence interval (Welch's:
-every experiment has a spread of its own; one with a single seed is given that of the others).
+difference of means over seeds, or of such differences, with a 95 % confidence interval (Welch's,
+for every experiment has a spread of its own).
 """
 
 import math
@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rmt.cli import Parser
-from rmt.errors import run_program
+import numpy as np
+
 from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, finished_runs
+from rmt.logged_runs import LoggedRun, common_text, links
 from rmt.markdown import markdown
-from rmt.paths import project_root
 from rmt.published import Cell, figure_cells, table_cells
-from rmt.scales import common_text, fitting_runs, plan
+from rmt.scales import fitting_runs, plan
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
 STUDENT = {
     **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262},
     **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
 }
+VERDICTS = ("reproduced at mini scale", "in part", "not seen", "undecided")
+VERDICTS += ("not decided yet", "not run")
+OPPOSITES = {"higher": "lower", "not lower": "not higher"}
 # What counts as the same: that part of the second score; of an accuracy, that much.
 MARGIN, ACCURACY_MARGIN = 0.02, 0.025
 
@@ -35,7 +37,7 @@ class Comparison:
     """A weighted sum of scores, and what the paper says of it.
 
     what: in words. terms: weights with the experiments. expected: "lower" or "higher" than 0, or
-    "same" (0 within the margin), or "not higher" (by more than the margin).
+    "same" (0 within the margin), or "not higher" or "not lower" (by more than the margin).
     """
 
     what: str
@@ -55,12 +57,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect at mini scale, its confidence interval (infinite without spread) and verdict."""
+    """An effect at mini scale, its confidence interval (infinite where an experiment has a single
+    seed, and so no spread), verdict, and the runs of every experiment."""
 
     mean: float
     half_width: float
-    seeds: Sequence[int]
     verdict: str
+    runs: Sequence[Sequence[LoggedRun]]
 
 
 @dataclass(frozen=True)
@@ -97,17 +100,17 @@ def claims() -> list[Claim]:
         Claim(
             "Memory tokens that are not passed on (MT) are hardly better than none",
             "Tables 2 and 4",
-            [_versus("MT 10 - baseline, segment 150", _mt(10), _baseline(150), "same")],
+            [_versus("MT 10 - baseline, segment 150", _mt(10), _baseline(150), "not lower")],
         ),
         Claim(
             "One memory vector does what Transformer-XL does with a cache of 10",
-            "section 4.3, Table 4",
+            "section 5, Table 4",
             [_versus("RMT 1, BPTT-1 - cache 10", _rmt(1, 1), _trxl(10), "not higher")],
         ),
         Claim(
-            "On enwik8 5 memory tokens do what Transformer-XL does with a cache of 40, and 10 do "
-            "better than a cache of 10",
-            "section 4.3, Table 3",
+            "On enwik8 5 memory tokens do what Transformer-XL does with a cache of 40; by the "
+            "table, 10 do better than a cache of 10",
+            "section 5; Table 3",
             [
                 _versus("RMT 5, BPTT-2 - cache 40", _rmt(5, 2, 128), _trxl(40, 128), "not higher"),
                 _versus("RMT 10, BPTT-2 - cache 10", _rmt(10, 2, 128), _trxl(10, 128), "lower"),
@@ -115,7 +118,7 @@ def claims() -> list[Claim]:
         ),
         Claim(
             "The depth of BPTT matters more than the size of the memory",
-            "section 4.3, Table 4",
+            "section 5, Table 4",
             [
                 _versus("BPTT-3 - BPTT-0, memory 10", _rmt(10, 3), _rmt(10, 0), "lower"),
                 Comparison(
@@ -123,12 +126,32 @@ def claims() -> list[Claim]:
                     [(1, _rmt(10, 3)), (-1, _rmt(10, 0)), (-1, _rmt(25, 1)), (1, _rmt(5, 1))],
                     "lower",
                 ),
+                _versus(
+                    "enwik8: BPTT-2 - BPTT-0, memory 20",
+                    _rmt(20, 2, 128),
+                    _rmt(20, 0, 128),
+                    "lower",
+                ),
+                _versus(
+                    "enwik8: memory 5 at BPTT-2 - memory 20 at BPTT-0",
+                    _rmt(5, 2, 128),
+                    _rmt(20, 0, 128),
+                    "lower",
+                ),
             ],
         ),
         Claim(
             "RMT gains nothing from memory 5 to 50",
-            "section 4.3, Figure 5(d)",
-            [_versus("memory 50 - memory 5, BPTT-1", _rmt(50, 1), _rmt(5, 1), "same")],
+            "section 5, Figure 5(d)",
+            [
+                _versus("memory 50 - memory 5, BPTT-1", _rmt(50, 1), _rmt(5, 1), "not lower"),
+                _versus(
+                    "enwik8: memory 20 - memory 5, BPTT-2",
+                    _rmt(20, 2, 128),
+                    _rmt(5, 2, 128),
+                    "not lower",
+                ),
+            ],
         ),
         Claim(
             "A larger visible context lowers perplexity",
@@ -225,20 +248,14 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
         (w, fitting_runs(plan(experiment, "mini"), runs)) for w, experiment in comparison.terms
     ]
     common_text([run for _, found in terms for run in found if not run.is_task])
-    groups = [(weight, [run.score for run in found]) for weight, found in terms]
-    if not all(scores for _, scores in groups):
+    if not all(found for _, found in terms):
         return None
+    groups = [(weight, [run.score for run in found]) for weight, found in terms]
     mean = sum(weight * statistics.mean(scores) for weight, scores in groups)
     half_width = _half_width(groups)
     margin = _margin(comparison, statistics.mean(groups[1][1]))
     verdict = _verdict(comparison.expected, mean, half_width, margin)
-    return Effect(mean, half_width, [len(scores) for _, scores in groups], verdict)
-
-
-def published_verdict(comparison: Comparison) -> str:
-    """What the paper's own scores, taken as certain, say of a comparison."""
-    margin = _margin(comparison, _published(comparison.terms[1][1]))
-    return _verdict(comparison.expected, comparison.published, 0.0, margin)
+    return Effect(mean, half_width, verdict, [found for _, found in terms])
 
 
 def _margin(comparison: Comparison, second_score: float) -> float:
@@ -249,28 +266,30 @@ def _margin(comparison: Comparison, second_score: float) -> float:
 
 def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
     """Of the 95 % confidence interval: Welch's, with Satterthwaite's degrees of freedom."""
-    repeated = [scores for _, scores in groups if len(scores) > 1]
-    if not repeated:
+    if any(len(scores) == 1 for _, scores in groups):
         return math.inf
-    freedom = sum(len(scores) - 1 for scores in repeated)
-    pooled = sum((len(scores) - 1) * statistics.variance(scores) for scores in repeated) / freedom
-    errors, by_freedom = [], []
-    for weight, scores in groups:
-        alone = len(scores) == 1
-        variance = pooled if alone else statistics.variance(scores)
-        errors.append(weight**2 * variance / len(scores))
-        by_freedom.append(errors[-1] ** 2 / (freedom if alone else len(scores) - 1))
+    errors = [weight**2 * statistics.variance(found) / len(found) for weight, found in groups]
     if not sum(errors):
         return 0.0
-    effective = sum(errors) ** 2 / sum(by_freedom)
-    # Between entries of the table the one for fewer degrees, which is the larger.
-    return STUDENT[max(n for n in STUDENT if n <= effective + 1e-9)] * math.sqrt(sum(errors))
+    by_freedom = [
+        error**2 / (len(found) - 1) for error, (_, found) in zip(errors, groups, strict=True)
+    ]
+    return _student(sum(errors) ** 2 / sum(by_freedom)) * math.sqrt(sum(errors))
+
+
+def _student(freedom: float) -> float:
+    """The quantile for any degrees of freedom from 1 on, at most a little too large.
+
+    Between the entries of the table on a straight line over 1 / freedom, where the curve is convex.
+    """
+    by_inverse = sorted((1 / n, quantile) for n, quantile in STUDENT.items())
+    return float(np.interp(1 / freedom, *zip(*by_inverse, strict=True)))
 
 
 def _verdict(expected: str, mean: float, half_width: float, margin: float) -> str:
     """yes, no (the interval excludes it) or unclear."""
-    if expected == "higher":
-        return _verdict("lower", -mean, half_width, margin)
+    if expected in OPPOSITES:
+        return _verdict(OPPOSITES[expected], -mean, half_width, margin)
     low, high = mean - half_width, mean + half_width
     holds, fails = {
         "lower": (high < 0, low > 0),
@@ -289,49 +308,48 @@ def verdict_of(effects: Sequence[Effect | None]) -> str:
     if n_holding == len(effects):
         return "reproduced at mini scale"
     if n_holding:
-        return f"in part ({n_holding} of {len(effects)})"
+        n_failing = found.count("no")
+        but = f", {n_failing} not seen" if n_failing else ""
+        return f"in part ({n_holding} of {len(effects)}{but})"
     if len(found) < len(effects):
         return "not decided yet"
     return "not seen" if "no" in found else "undecided"
 
 
-def table(runs: Sequence[LoggedRun]) -> str:
-    """The ledger of claims in Markdown, a line per comparison."""
+def table(runs: Sequence[LoggedRun], folder: Path) -> str:
+    """The ledger of claims in Markdown, a line per comparison.
+
+    folder: where it is kept, to which links are relative.
+    """
     head = ["claim", "in the paper", "comparison", "expected", "paper", "ours, 95 % interval"]
-    head += ["seeds", "holds", "verdict"]
+    head += ["seeds and their logs", "holds", "verdict"]
     lines = []
     for claim in claims():
         effects = [effect(comparison, runs) for comparison in claim.comparisons]
-        first = [f"{claim.text}", claim.where]
+        first = [claim.text, claim.where]
         for i, (comparison, found) in enumerate(zip(claim.comparisons, effects, strict=True)):
             digits = 2 if comparison.of_perplexities else 3
             line = first if i == 0 else ["", ""]
             line = [*line, comparison.what, comparison.expected]
-            line += [f"{comparison.published:+.{digits}f}", *_described(found, digits)]
+            line += [f"{comparison.published:+.{digits}f}", *_described(found, digits, folder)]
             lines.append([*line, f"**{verdict_of(effects)}**" if i == 0 else ""])
     return markdown(head, lines, n_words=4)
 
 
-def _described(found: Effect | None, digits: int) -> list[str]:
+def summary(runs: Sequence[LoggedRun]) -> str:
+    """How many claims got which verdict, in a sentence."""
+    effects = [[effect(comparison, runs) for comparison in c.comparisons] for c in claims()]
+    verdicts = [verdict_of(found).partition(" (")[0] for found in effects]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts
+    )
+    return f"Of the paper's claims, {len(verdicts)} can be decided by scores: {counts}.\n"
+
+
+def _described(found: Effect | None, digits: int, folder: Path) -> list[str]:
     if found is None:
         return ["not run", "", ""]
     text = f"{found.mean:+.{digits}f}"
     if math.isfinite(found.half_width):
         text += f" ± {found.half_width:.{digits}f}"
-    seeds = found.seeds
-    return [
-        text,
-        str(seeds[0]) if len({*seeds}) == 1 else ", ".join(map(str, seeds)),
-        found.verdict,
-    ]
-
-
-def main(argv: list[str]) -> None:
-    parser = Parser(prog="python -m rmt.claims", description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=project_root() / "results")
-    options = parser.parse(argv)
-    print(table(finished_runs(options["results"] / "runs")), end="")
-
-
-if __name__ == "__main__":
-    run_program(main)
+    return [text, "; ".join(links(same, folder) for same in found.runs), found.verdict]

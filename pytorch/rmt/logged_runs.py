@@ -1,13 +1,22 @@
 """Read finished runs back from their folders, for tables and figures."""
 
 import json
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rmt.config import NOT_SETTINGS, ModelConfig
+from rmt.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
 from rmt.errors import UsageError
+
+# Of options that are newer than a run's files.
+DEFAULTS = {
+    option.name: option.default
+    for config_class in (ModelConfig, TrainConfig, TaskConfig)
+    for option in fields(config_class)
+}
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,10 @@ class LoggedRun:
     @property
     def settings(self) -> dict:
         """All that the run computed depends on, but the seed."""
-        every = {**asdict(self.model), **self.train, **self.task}
-        return {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+        training = {option.name: DEFAULTS[option.name] for option in fields(TrainConfig)}
+        every = {**asdict(self.model), **training, **self.train, **self.task}
+        settings = {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+        return settings | ({"changed": " ".join(self.changed)} if self.changed else {})
 
     @property
     def configuration(self) -> tuple:
@@ -106,6 +117,11 @@ class LoggedRun:
         """The task as published.Cell names it: copy120 is copy with n 120."""
         usual = {"copy": 24, "reverse": 24, "retrieval": 4}.get(self.dataset, 0)
         return self.dataset if self.size == usual else f"{self.dataset}{self.size}"
+
+    @property
+    def as_published(self) -> bool:
+        """Whether gradient goes through the whole sample, as in the authors' runs."""
+        return not self.model.writes_memory or self.train["bptt_unrolls"] < 0
 
     @property
     def cell(self) -> tuple[str, str, int, int]:
@@ -197,6 +213,23 @@ def finished_run(folder: Path) -> LoggedRun | None:
     return _read(folder) if (folder / "result.json").exists() else None
 
 
+def common_text(runs: Sequence[LoggedRun]) -> str | None:
+    """The fingerprint of the text that all of them are of; None without runs.
+
+    Raises UsageError where they are of different texts, and can't be compared.
+    """
+    texts = {run.result["corpus"]: run.path for run in runs}
+    if len(texts) > 1:
+        first, second, *_ = texts.values()
+        raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
+    return next(iter(texts), None)
+
+
+def links(runs: Sequence[LoggedRun], folder: Path) -> str:
+    """Links to the runs' folders, in Markdown, from a page in this folder: their seeds."""
+    return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in runs)
+
+
 def refuse_tasks(runs: list[LoggedRun], instead: str) -> None:
     """Raise UsageError, which names what to do instead, if a run is on an algorithmic task."""
     for run in runs:
@@ -223,12 +256,12 @@ def _read(folder: Path) -> LoggedRun:
         return run
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a finished run: it has no {error.filename}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"the files of {folder} can't be read ({error})") from None
 
 
 def _check(run: LoggedRun) -> None:
-    """Raise KeyError or TypeError unless the files hold what every table and figure reads."""
+    """Raise an error of reading unless the files hold what every table and figure reads."""
     if not all(isinstance(entry, dict) for entry in (run.result, *run.metrics)):
         raise TypeError("not the objects that a run writes")
     needed = ["bptt_unrolls", "bptt_mode", "seed", *(["dataset"] if run.is_task else [])]
@@ -236,4 +269,5 @@ def _check(run: LoggedRun) -> None:
         run.train[name]
     for name in ["segments", "tgt_len", "steps"] if run.is_task else ["corpus", "tokens"]:
         run.result[name]
-    float(run.score)
+    if not math.isfinite(run.score):
+        raise ValueError(f"the test score is {run.score}")

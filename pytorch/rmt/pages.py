@@ -8,7 +8,8 @@ from rmt.errors import UsageError
 from rmt.run_folder import write_text
 
 PAGES = ("README.md", "results/README.md")
-PLACE = re.compile(r"<!-- table (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+START = re.compile(r"<!-- table \S+ -->")
+PLACE = re.compile(r"<!-- table (\S+) -->\n(?:(?!<!-- table ).)*?<!-- end -->", re.DOTALL)
 
 
 def with_tables(page: Path, tables: Path) -> str:
@@ -21,13 +22,16 @@ def with_tables(page: Path, tables: Path) -> str:
         except OSError as error:
             raise UsageError(
                 f"{page} has a place for {error.filename}, which can't be read: make it with "
-                "`python -m rmt.tables paper`"
+                "`python -m rmt.tables paper` or its script in run_scripts"
             ) from None
         to_runs = os.path.relpath(tables.parent / "runs", page.parent)
         text = text.replace("](../runs/", f"]({to_runs}/")
         return f"<!-- table {name} -->\n{text}<!-- end -->"
 
-    return PLACE.sub(table, page.read_text())
+    text = page.read_text()
+    if len(START.findall(text)) > len(PLACE.findall(text)):
+        raise UsageError(f"{page} has a place for a table without its end, <!-- end -->: add that")
+    return PLACE.sub(table, text)
 
 
 def refresh(root: Path) -> list[Path]:

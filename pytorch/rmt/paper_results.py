@@ -3,7 +3,6 @@
 All of it comes from files under results/, so that making it again gives the same bytes.
 """
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ import numpy as np
 from rmt import claims
 from rmt.config import TASKS
 from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Row, rows
-from rmt.logged_runs import LoggedRun
+from rmt.logged_runs import LoggedRun, common_text, links
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
 from rmt.published import Cell, figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
 from rmt.run_tables import tasks_table
-from rmt.scales import SCALES, Plan, common_text, describe_mini, fitting_runs, plan
+from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
 
 Experiment = Row | Cell
 
@@ -28,6 +27,9 @@ PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
 TARGETS = (*PAPER_TABLES, *PAPER_FIGURES, FIGURE_5CD)
 NOT_RUN = "not run"
+# What a table of text has in the README: the published scores and those at mini scale.
+SHORT = ("model", "memory", "segment", "paper bpc", "paper ppl", "mini", "mini seeds")
+IN_README = "table3"
 # Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
 # Where runs on tasks are; others in results/runs are looked into in other ways.
@@ -59,12 +61,21 @@ def plans_for(targets: Sequence[str], scale: str, with_data: bool = True) -> lis
 # --- tables --------------------------------------------------------------------------------------
 
 
-def paper_table(name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool = True) -> str:
-    """A table of PAPER_TABLES in Markdown with a line on what mini scale is; links are relative to
-    folder."""
+def paper_table(
+    name: str,
+    runs: Sequence[LoggedRun],
+    folder: Path,
+    with_data: bool = True,
+    short: bool = False,
+) -> str:
+    """A table of PAPER_TABLES in Markdown with a line on what mini scale is.
+
+    folder: where it is kept, to which links are relative. with_data: as of scales.plan. short: of
+    Tables 2 to 4, the columns in SHORT alone.
+    """
     if name == "table1":
         return _accuracies(runs, folder)
-    return _scores_of_text(name, runs, folder, with_data)
+    return _scores_of_text(name, runs, folder, with_data, short)
 
 
 @dataclass(frozen=True)
@@ -91,9 +102,6 @@ class _Ours:
             return ""
         return f"{self.mean - published:+.{self.runs[0].digits}f}"
 
-    def links(self, folder: Path) -> str:
-        return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in self.runs)
-
 
 def _accuracies(runs: Sequence[LoggedRun], folder: Path) -> str:
     head = ["model", "memory", "segments", "paper", "ours", "difference", "seeds"]
@@ -109,17 +117,17 @@ def _accuracies(runs: Sequence[LoggedRun], folder: Path) -> str:
         ]
         line += [full.score, full.difference(cell.accuracy), full.seeds]
         line += [fast.score, fast.difference(cell.accuracy), fast.seeds]
-        lines.append([*line, f"{full.links(folder)} {fast.links(folder)}".strip()])
+        lines.append([*line, links([*full.runs, *fast.runs], folder)])
     return (
         "Share of solved equations, free running. ours: with the paper's settings; fast recipe: "
         f"with those of pytorch/rmt/recipes.py.\n\n{markdown(head, lines)}"
     )
 
 
-def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool) -> str:
+def _scores_of_text(
+    name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool, short: bool
+) -> str:
     digits, metric = (3, "bpc") if TABLES[name] == "enwik8" else (2, "ppl")
-    head = ["model", "memory", "segment", f"paper {metric}", "ours", "difference", "seeds"]
-    head += ["mini", "seeds", "place in paper", "place in mini", "logs"]
     ours = []
     for row in experiments(name):
         full = fitting_runs(plan(row, "paper"), runs)
@@ -130,12 +138,20 @@ def _scores_of_text(name: str, runs: Sequence[LoggedRun], folder: Path, with_dat
     places = _places([(row, mini) for row, _, mini in ours if mini.runs])
     lines = []
     for row, full, mini in ours:
-        memory = str(row.memory) + (f", cache {row.cache}" if row.cache else "")
-        line = [row.name, memory, str(row.segment_len), _published(row.score, row.std, digits)]
-        line += [full.score, full.difference(row.score), full.seeds, mini.score, mini.seeds]
-        line += [f"{place:g}" for place in places[row]] if row in places else ["", ""]
-        lines.append([*line, f"{full.links(folder)} {mini.links(folder)}".strip()])
-    return f"{describe_mini(TABLES[name], text)}\n\n{markdown(head, lines)}" + _agreement(places)
+        in_paper, here = (f"{place:g}" for place in places[row]) if row in places else ("", "")
+        line = {
+            "model": row.name,
+            "memory": str(row.memory) + (f", cache {row.cache}" if row.cache else ""),
+            "segment": str(row.segment_len),
+            f"paper {metric}": _published(row.score, row.std, digits),
+            **{"ours": full.score, "difference": full.difference(row.score)},
+            **{"seeds": full.seeds, "mini": mini.score, "mini seeds": mini.seeds},
+            **{"place in paper": in_paper, "place in mini": here},
+            "logs": links([*full.runs, *mini.runs], folder),
+        }
+        lines.append({name: line[name] for name in line if not short or name in SHORT})
+    table = markdown(list(lines[0]), [list(line.values()) for line in lines])
+    return f"{describe_mini(TABLES[name], text)}\n\n{table}" + _agreement(places)
 
 
 def _published(score: float | None, std: float | None, digits: int | None = None) -> str:
@@ -194,7 +210,9 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     folder = results / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
-    texts["claims"] = claims.table(runs)
+    texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
+    texts["claims"] = claims.table(runs, folder)
+    texts["claims-short"] = claims.summary(runs)
     on_tasks = _on_tasks(runs)
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     for name, text in texts.items():

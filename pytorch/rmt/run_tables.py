@@ -4,8 +4,7 @@ import statistics
 
 from rmt.config import MODELS, TASKS
 from rmt.data.tasks import headline
-from rmt.errors import UsageError
-from rmt.logged_runs import LoggedRun, by_configuration, refuse_tasks, refuse_text
+from rmt.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks, refuse_text
 from rmt.markdown import markdown, mean_and_spread
 from rmt.published import Cell
 
@@ -18,8 +17,7 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
     Raises UsageError where runs were scored on different texts, or on tasks.
     """
     refuse_tasks(runs, "make its table with `rmt.tables tasks`")
-    if len({(run.result["corpus"], run.word_level) for run in runs}) > 1:
-        raise UsageError("these runs were scored on different texts: make a table of each")
+    common_text(runs)
     metric = "test ppl" if runs[0].word_level else "test bpc"
     head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
     rows = [_row(same, added) for same, added in by_configuration(runs, lambda run: run.label)]
@@ -53,7 +51,7 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
     refuse_text(runs, "make its table with `rmt.tables runs`")
     authors = {cell.place: cell for cell in published}
     rows = [
-        _task_row(same, added, authors.get(same[0].cell))
+        _task_row(same, added, authors.get(same[0].cell) if same[0].as_published else None)
         for same, added in by_configuration(
             sorted(runs, key=_difficulty),
             lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label),

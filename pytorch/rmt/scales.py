@@ -9,16 +9,15 @@ mini    the same comparisons on two CPU cores, defined here and nowhere else: of
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from rmt import train
 from rmt.cli import pick
 from rmt.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import usual_cutoffs
-from rmt.errors import UsageError
 from rmt.experiments import COMMON, MODEL_SIZES, TASK_SIZES, TASK_TRAINING, TRAINING, Row
-from rmt.logged_runs import LoggedRun
+from rmt.logged_runs import DEFAULTS, LoggedRun
 from rmt.published import Cell
 
 SCALES = ("paper", "mini")
@@ -130,13 +129,6 @@ class Plan:
         return not self.differences(parts | {"changed": run.changed})
 
 
-DEFAULTS = {
-    option.name: option.default
-    for config_class in (ModelConfig, TrainConfig, TaskConfig)
-    for option in fields(config_class)
-}
-
-
 def plan(experiment: Row | Cell, scale: str, with_data: bool = True) -> Plan:
     """How an experiment is done at a scale of SCALES.
 
@@ -152,18 +144,6 @@ def fitting_runs(own: Plan, runs: Sequence[LoggedRun]) -> list[LoggedRun]:
     """Those of the runs that are the plan's, one of each seed, in the order of their seeds."""
     by_seed = {run.seed: run for run in reversed(runs) if own.fits(run)}
     return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def common_text(runs: Sequence[LoggedRun]) -> str | None:
-    """The fingerprint of the text that all of them are of; None without runs.
-
-    Raises UsageError where they are of different texts, and can't be compared.
-    """
-    texts = {run.result["corpus"]: run.path for run in runs}
-    if len(texts) > 1:
-        first, second, *_ = texts.values()
-        raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
-    return next(iter(texts), None)
 
 
 def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
@@ -232,10 +212,13 @@ def describe_mini(dataset: str, text: str | None) -> str:
     text: its fingerprint; None where nothing has run.
     """
     lengths = TRAINING[dataset]["batch_size"]
-    segments = " and ".join(f"{MINI_SEGMENT[papers]} for {papers}" for papers in lengths)
+    segments = " and of ".join(
+        f"{MINI_SEGMENT[papers]} tokens where the paper has {papers}" for papers in lengths
+    )
     of = f"on {MINI_TEXTS.get(text, f'the text {text[:16]}')}" if text else "not run"
     return (
         f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
-        f"{segments} tokens, {MINI_STEPS[dataset]:,} steps of about {MINI_TOKENS_PER_STEP:,} "
-        f"tokens, {of}. **Not comparable with the paper's numbers, only with each other.**"
+        f"{segments} (memories and caches are as large as there), {MINI_STEPS[dataset]:,} steps of "
+        f"about {MINI_TOKENS_PER_STEP:,} tokens, {of}. **Not comparable with the paper's numbers, "
+        "only with each other.**"
     )
