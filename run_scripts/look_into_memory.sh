@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# How RMT turns a sequence round, as in Figure 6(a) of the paper: trains models of 2 and of 4 layers to
-# reverse 24 digits in 4 segments (minutes each on two CPU cores), draws what they attend to and
-# lists the memory operations among it.
+# How RMT turns a sequence round, as in Figure 6(a) of the paper, and how it and Transformer-XL pass 12
+# tokens through a memory of 6, as in Figure 8: trains models to reverse 24 digits in 4 segments
+# (minutes each on two CPU cores), draws what they attend to and lists the memory operations among it.
 #   bash run_scripts/look_into_memory.sh
 # The models stay in runs/memory; their logs, figures and tables go to results/. Runs that are finished
 # are not made again, interrupted ones go on.
 #
-# Environment: SEEDS  seeds of every run (default "1 2 3")
+# Environment: SEEDS  seeds of the runs of Figure 6 (default "1 2 3"); those of Figure 8 have seed 1
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 (($# == 0)) || fail "look_into_memory.sh takes no arguments; run_reverse.sh takes any flag"
@@ -23,8 +23,8 @@ look() {
     echo "== $name"
     if [[ ! -e "$work_dir/result.json" ]]; then
         RMT_PYTHON="$PYTHON" bash "$ROOT/run_scripts/run_reverse.sh" train --recipe fast \
-            --model rmt --n 24 --segments 4 --mem_len 12 \
-            --work_dir "$work_dir" "$@" $(restart_flag "$work_dir")
+            --model rmt --n 24 --segments 4 --mem_len 12 "$@" \
+            --work_dir "$work_dir" $(restart_flag "$work_dir")
     fi
     mkdir -p "$logs"
     cp "$work_dir"/{config.json,metrics.jsonl,log.txt,result.json} "$logs"
@@ -41,3 +41,6 @@ for seed in ${SEEDS:-1 2 3}; do
     look "reverse-2-layers-seed$seed" --seed "$seed" --n_layer 2
     look "reverse-4-layers-seed$seed" --seed "$seed"
 done
+look reverse-memory6-rmt-seed1 --mem_len 6 --seed 1
+# Without lessons, which keep it from looking further back than in the first of them.
+look reverse-memory6-trxl-seed1 --model trxl --mem_len 6 --curriculum 0 --init xavier --seed 1

@@ -17,6 +17,9 @@ DEFAULTS = {
     for config_class in (ModelConfig, TrainConfig, TaskConfig)
     for option in fields(config_class)
 }
+# A folder of models that were trained to be looked into (look_into_memory.sh): their logs are kept,
+# but tables, figures and claims are of other runs with the same settings.
+NOT_COUNTED = "memory"
 
 
 @dataclass(frozen=True)
@@ -201,11 +204,12 @@ def read_runs(paths: list[Path]) -> list[LoggedRun]:
 
 
 def finished_runs(root: Path) -> list[LoggedRun]:
-    """All finished runs in the folders of runs in root, in the order of their paths.
+    """All finished runs that count in the folders of runs in root, in the order of their paths.
 
     Raises UsageError where one is damaged.
     """
-    return [_read(result.parent) for result in sorted(root.glob("*/*/result.json"))]
+    folders = [result.parent for result in sorted(root.glob("*/*/result.json"))]
+    return [_read(folder) for folder in folders if folder.parent.name != NOT_COUNTED]
 
 
 def finished_run(folder: Path) -> LoggedRun | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt import claims
-from rmt.config import TASKS
+from rmt import ledger
 from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Row, rows
 from rmt.logged_runs import LoggedRun, common_text, links
 from rmt.markdown import markdown, mean_and_spread
@@ -30,10 +29,9 @@ NOT_RUN = "not run"
 # What a table of text has in the README: the published scores and those at mini scale.
 SHORT = ("model", "memory", "segment", "paper bpc", "paper ppl", "mini", "mini seeds")
 IN_README = "table3"
+ENOUGH = 8  # rows: the fewer, the more often orders agree by chance
 # Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
-# Where runs on tasks are; others in results/runs are looked into in other ways.
-TASK_FOLDERS = ("tasks-fast", *(f"{scale}-{task}" for scale in SCALES for task in TASKS))
 
 
 def experiments(target: str) -> list[Experiment]:
@@ -190,11 +188,11 @@ def _ranks(scores: Sequence[float]) -> list[float]:
 
 
 def _agreement(places: dict[Row, tuple[float, float]]) -> str:
-    """A line on how far the two orders agree, for every segment length with enough rows."""
+    """A line on how far the two orders agree, for every segment length with ENOUGH rows."""
     lines = []
     for length in sorted({row.segment_len for row in places}):
         pairs = [both for row, both in places.items() if row.segment_len == length]
-        if len(pairs) > 3:
+        if len(pairs) >= ENOUGH:
             agreement = np.corrcoef(np.array(pairs).T)[0, 1]
             lines.append(f"segment {length}: {agreement:.2f} ({len(pairs)} rows)")
     return (
@@ -211,17 +209,13 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
-    texts["claims"] = claims.table(runs, folder)
-    texts["claims-short"] = claims.summary(runs)
-    on_tasks = _on_tasks(runs)
+    texts["claims"] = ledger.table(runs, folder)
+    texts["claims-short"] = ledger.summary(runs)
+    on_tasks = [run for run in runs if run.is_task]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in texts]
-
-
-def _on_tasks(runs: Sequence[LoggedRun]) -> list[LoggedRun]:
-    return [run for run in runs if run.path.parent.name in TASK_FOLDERS]
 
 
 def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
@@ -241,7 +235,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
                 names.append(figure if scale == "mini" else f"{figure}-{scale}-scale")
                 draw_paper_figure(figure, fitting, folder / f"{names[-1]}.png")
     for task in CURVES:
-        if found := [run for run in _on_tasks(runs) if run.published_task == task]:
+        if found := [run for run in runs if run.is_task and run.published_task == task]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
     return [folder / f"{name}.png" for name in names]

@@ -1,0 +1,158 @@
+"""The ledger: what our runs say of the paper's claims (claims.py), with certainty.
+
+An effect is a difference of means over seeds, or of such differences, with a 95 % confidence
+interval (Welch's, for every experiment has a spread of its own).
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rmt.claims import Comparison, claims, published_score
+from rmt.logged_runs import LoggedRun, common_text, links
+from rmt.markdown import markdown
+from rmt.scales import fitting_runs, plan
+
+# 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
+STUDENT = {
+    **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262},
+    **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
+}
+VERDICTS = ("reproduced at mini scale", "in part", "not seen", "undecided")
+VERDICTS += ("not decided yet", "not run")
+# What counts as the same: that part of the score that is subtracted; of an accuracy, that much.
+MARGIN, ACCURACY_MARGIN = 0.02, 0.025
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect at mini scale, its confidence interval (infinite where an experiment has a single
+    seed, and so no spread), verdict, and the runs of every experiment."""
+
+    mean: float
+    half_width: float
+    verdict: str
+    runs: Sequence[Sequence[LoggedRun]]
+
+
+def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
+    """The effect in runs at mini scale; None where one of the experiments has not run.
+
+    Raises UsageError for runs on different texts.
+    """
+    terms = [
+        (w, fitting_runs(plan(experiment, "mini"), runs)) for w, experiment in comparison.terms
+    ]
+    common_text([run for _, found in terms for run in found if not run.is_task])
+    if not all(found for _, found in terms):
+        return None
+    groups = [(weight, [run.score for run in found]) for weight, found in terms]
+    mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
+    half_width = _half_width(groups)
+    verdict = _verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
+    return Effect(mean, half_width, verdict, [found for _, found in terms])
+
+
+def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
+    """Of the 95 % confidence interval: Welch's, with Satterthwaite's degrees of freedom."""
+    if any(len(scores) == 1 for _, scores in groups):
+        return math.inf
+    errors = [weight**2 * statistics.variance(found) / len(found) for weight, found in groups]
+    if not sum(errors):
+        return 0.0
+    by_freedom = [
+        error**2 / (len(found) - 1) for error, (_, found) in zip(errors, groups, strict=True)
+    ]
+    return _student(sum(errors) ** 2 / sum(by_freedom)) * math.sqrt(sum(errors))
+
+
+def _student(freedom: float) -> float:
+    """The quantile for any degrees of freedom from 1 on, at most a little too large.
+
+    Between the entries of the table on a straight line over 1 / freedom, where the curve is convex.
+    """
+    by_inverse = sorted((1 / n, quantile) for n, quantile in STUDENT.items())
+    return float(np.interp(1 / freedom, *zip(*by_inverse, strict=True)))
+
+
+def published_verdict(comparison: Comparison) -> str:
+    """What the paper's own scores, taken as certain, say of a comparison."""
+    _, last = comparison.terms[-1]
+    return _verdict(comparison, comparison.published, 0.0, published_score(last))
+
+
+def _verdict(comparison: Comparison, mean: float, half_width: float, last_score: float) -> str:
+    """yes, no (the interval excludes it) or unclear; last_score is that of the last term."""
+    margin = ACCURACY_MARGIN if comparison.unit == "accuracy" else MARGIN * last_score
+    low, high = mean - half_width, mean + half_width
+    holds, fails = {
+        "lower": (high < 0, low > 0),
+        "higher": (low > 0, high < 0),
+        "same": (-margin < low and high < margin, high < -margin or low > margin),
+        "not higher": (high < margin, low > margin),
+        "not lower": (low > -margin, high < -margin),
+    }[comparison.expected]
+    return "yes" if holds else "no" if fails else "unclear"
+
+
+def verdict_of(effects: Sequence[Effect | None]) -> str:
+    """Of a claim, from those of its comparisons."""
+    found = [found.verdict for found in effects if found]
+    if not found:
+        return "not run"
+    n_holding = found.count("yes")
+    if n_holding == len(effects):
+        return "reproduced at mini scale"
+    if n_holding:
+        n_failing = found.count("no")
+        but = f", {n_failing} not seen" if n_failing else ""
+        return f"in part ({n_holding} of {len(effects)}{but})"
+    if len(found) < len(effects):
+        return "not decided yet"
+    return "not seen" if "no" in found else "undecided"
+
+
+def table(runs: Sequence[LoggedRun], folder: Path) -> str:
+    """The ledger of claims in Markdown, a line per comparison.
+
+    folder: where it is kept, to which links are relative.
+    """
+    head = ["claim", "in the paper", "comparison", "expected", "paper", "ours, 95 % interval"]
+    head += ["unit", "seeds and their logs", "holds", "verdict"]
+    lines = []
+    for claim in claims():
+        effects = [effect(comparison, runs) for comparison in claim.comparisons]
+        first = [claim.text, claim.where]
+        for i, (comparison, found) in enumerate(zip(claim.comparisons, effects, strict=True)):
+            digits = 2 if comparison.unit == "ppl" else 3
+            line = first if i == 0 else ["", ""]
+            line = [*line, comparison.what, comparison.expected]
+            line += [f"{comparison.published:+.{digits}f}", _interval(found, digits)]
+            line.append(comparison.unit)
+            if found:
+                line += ["; ".join(links(same, folder) for same in found.runs), found.verdict]
+            else:
+                line += ["", ""]
+            lines.append([*line, f"**{verdict_of(effects)}**" if i == 0 else ""])
+    return markdown(head, lines, n_words=4)
+
+
+def summary(runs: Sequence[LoggedRun]) -> str:
+    """How many claims got which verdict, in a sentence."""
+    effects = [[effect(comparison, runs) for comparison in c.comparisons] for c in claims()]
+    verdicts = [verdict_of(found).partition(" (")[0] for found in effects]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts
+    )
+    return f"Of {len(verdicts)} of the paper's claims: {counts}.\n"
+
+
+def _interval(found: Effect | None, digits: int) -> str:
+    if found is None:
+        return "not run"
+    interval = f" ± {found.half_width:.{digits}f}" if math.isfinite(found.half_width) else ""
+    return f"{found.mean:+.{digits}f}{interval}"

@@ -1,0 +1,151 @@
+"""The ledger: intervals, what follows from them, and how it is shown."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+
+from logged import run_of
+from rmt import ledger
+from rmt.claims import Comparison, claims
+from rmt.experiments import rows
+from rmt.ledger import Effect, effect, verdict_of
+from rmt.published import table_cells
+from rmt.scales import plan
+
+
+def students_probability(t: float, freedom: float) -> float:
+    """Of values below t: the density, integrated numerically."""
+    points, step = np.linspace(0, t, 200_001, retstep=True)
+    density = (1 + points**2 / freedom) ** (-(freedom + 1) / 2)
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    scale = math.exp(log_scale) / math.sqrt(freedom * math.pi)
+    return 0.5 + scale * step * (density.sum() - (density[0] + density[-1]) / 2)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), ledger.STUDENT.items())
+def test_students_quantiles(freedom, quantile):
+    assert ledger._student(freedom) == pytest.approx(quantile)
+    assert students_probability(quantile, freedom) == pytest.approx(0.975, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    "freedom", [1.1, 1.5, 2.2, 2.5, 2.9, 3.5, 4.6, 8.9, 11.0, 14.2, 25.0, 31.0, 90.0]
+)
+def test_students_quantiles_between_are_at_most_a_little_too_large(freedom):
+    assert 0.975 - 2e-5 <= students_probability(ledger._student(freedom), freedom) < 0.983
+
+
+def comparison(expected: str = "lower") -> Comparison:
+    one, other = (r for r in rows("table4") if (r.model, r.memory) == ("trxl", 25))
+    return Comparison("one - other", [(1, one), (-1, other)], expected)
+
+
+def runs_with(of: Comparison, *scores: list[float]) -> list:
+    return [
+        run_of(plan(experiment, "mini"), seed, score)
+        for (_, experiment), own in zip(of.terms, scores, strict=True)
+        for seed, score in enumerate(own, start=1)
+    ]
+
+
+def test_the_interval_is_welchs():
+    own = comparison()
+    first, second = [9.0, 10.0, 11.5], [12.0, 12.5, 12.1]
+    found = effect(own, runs_with(own, first, second))
+    assert found.mean == pytest.approx(np.mean(first) - np.mean(second))
+    errors = [np.var(scores, ddof=1) / 3 for scores in (first, second)]
+    freedom = sum(errors) ** 2 / sum(error**2 / 2 for error in errors)
+    assert 2 < freedom < 3
+    assert found.half_width == pytest.approx(ledger._student(freedom) * math.sqrt(sum(errors)))
+    assert [[run.seed for run in same] for same in found.runs] == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_one_without_spread_leaves_the_others_degrees_of_freedom():
+    """As RMT, which solves a task with every seed, beside Transformer-XL, which does not."""
+    own = comparison()
+    found = effect(own, runs_with(own, [1.0, 1.0, 1.0], [0.98, 0.42, 0.41]))
+    error = math.sqrt(np.var([0.98, 0.42, 0.41], ddof=1) / 3)
+    assert found.half_width == pytest.approx(4.303 * error)
+
+
+def test_without_spread_nothing_is_decided():
+    own = comparison()
+    assert effect(own, runs_with(own, [1.0], [])) is None
+    for others in ([2.0], [2.0, 2.0, 2.0]):
+        alone = effect(own, runs_with(own, [1.0], others))
+        assert (alone.mean, alone.half_width, alone.verdict) == (-1.0, math.inf, "unclear")
+
+
+@pytest.mark.parametrize(
+    ("expected", "first", "verdict"),
+    [
+        ("lower", [9.0, 9.01], "yes"),
+        ("lower", [11.0, 11.01], "no"),
+        ("lower", [9.0, 11.0], "unclear"),
+        ("higher", [11.0, 11.01], "yes"),
+        ("higher", [9.0, 9.01], "no"),
+        ("same", [10.0, 10.01], "yes"),
+        ("same", [9.0, 9.01], "no"),
+        ("same", [9.8, 9.81], "unclear"),
+        ("not higher", [9.0, 9.01], "yes"),
+        ("not higher", [10.0, 10.01], "yes"),
+        ("not higher", [11.0, 11.01], "no"),
+        ("not lower", [11.0, 11.01], "yes"),
+        ("not lower", [10.0, 10.01], "yes"),
+        ("not lower", [9.0, 9.01], "no"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(expected, first, verdict):
+    own = comparison(expected)
+    assert effect(own, runs_with(own, first, [10.0, 10.01])).verdict == verdict
+
+
+def test_a_score_is_compared_with_one_that_the_paper_names():
+    [*_, rmt] = table_cells()
+    own = Comparison("RMT - 0.9", [(1, rmt)], "not lower", 0.9)
+    for score, verdict in ((0.95, "yes"), (0.88, "yes"), (0.87, "no")):
+        found = effect(own, runs_with(own, [score, score]))
+        assert (found.mean, found.verdict) == (pytest.approx(score - 0.9), verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["yes", "yes"], "reproduced at mini scale"),
+        (["yes", "unclear"], "in part (1 of 2)"),
+        (["yes", "no"], "in part (1 of 2, 1 not seen)"),
+        (["yes", None, "yes"], "in part (2 of 3)"),
+        (["no", None], "not decided yet"),
+        (["no", "unclear"], "not seen"),
+        (["unclear"], "undecided"),
+        ([None, None], "not run"),
+    ],
+)
+def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
+    effects = [verdict and Effect(0.0, 1.0, verdict, []) for verdict in verdicts]
+    assert verdict_of(effects) == expected
+
+
+def test_the_summary_counts_every_claim():
+    n_claims = len(claims())
+    said = f"Of {n_claims} of the paper's claims: {n_claims} not run.\n"
+    assert ledger.summary([]) == said
+    own = claims()[-1].comparisons[0]
+    assert ": 1 in part, " in ledger.summary(runs_with(own, [1.0, 0.99], [5.0, 5.01]))
+
+
+def test_the_table_has_a_line_for_every_comparison(tmp_path):
+    found = claims()
+    lines = ledger.table([], tmp_path).splitlines()[2:]
+    assert len(lines) == sum(len(claim.comparisons) for claim in found)
+    assert sum("**not run**" in line for line in lines) == len(found)
+
+
+def test_the_table_links_to_the_log_of_every_seed(tmp_path):
+    own = claims()[-1].comparisons[0]
+    runs = runs_with(own, [1.0, 0.99], [0.5])
+    (line,) = (x for x in ledger.table(runs, tmp_path).splitlines() if own.what in x)
+    for run in runs:
+        assert f"[{run.seed}]({os.path.relpath(run.path, tmp_path)})" in line
