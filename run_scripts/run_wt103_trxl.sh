@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Transformer-XL on WikiText-103 (Tables 2 and 4: memory 25 to 150, segments 150 and 50).
+# Transformer-XL on WikiText-103 (Tables 2 and 4: cache 1 to 200, segments of 150 and 50).
 #   bash run_scripts/run_wt103_trxl.sh train [flags of rmt.train, which override those below]
 #   bash run_scripts/run_wt103_trxl.sh eval  [flags of rmt.eval]
 set -euo pipefail
