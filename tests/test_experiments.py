@@ -55,7 +55,7 @@ def test_a_row_is_what_its_run_script_trains(row):
 @pytest.mark.parametrize("row", [r for r in rows("table3") if r.memory == 10], ids=str)
 def test_segments_are_compared_with_what_mini_scale_trains(row):
     """But for the lengths and the batch, which are what is compared."""
-    text = (SCRIPTS / "compare_segments.sh").read_text().replace("\\\n", "")
+    text = (SCRIPTS / "compare_mini.sh").read_text().replace("\\\n", "")
     words = re.search(r"rmt.train --dataset enwik8 (.*)", text)[1].split()[:-1]
     flags = plan(row, "mini").flags
     own = {name: flags[name] for name in flags if name not in OF_CELLS}
