@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -11,7 +12,7 @@ from models import tiny_config
 from programs import ROOT, assert_one_sentence, run
 from rmt import figures, tables, text_figures
 from rmt.errors import UsageError
-from rmt.logged_runs import read_runs
+from rmt.logged_runs import finished_runs, read_runs
 from rmt.published import published_cells
 
 
@@ -124,6 +125,14 @@ def test_a_run_that_was_changed_midway_is_not_one_more_seed(runs):
         "rmt, memory 3, BPTT-2, changed None",
         "rmt, memory 3, BPTT-2, changed lr",
     ]
+
+
+def test_models_that_are_looked_into_are_no_seeds(task_runs, tmp_path):
+    shutil.copytree(task_runs, tmp_path / "runs" / "tasks")
+    n_runs = len(finished_runs(tmp_path / "runs"))
+    assert n_runs > 0
+    shutil.copytree(task_runs, tmp_path / "runs" / "memory")
+    assert len(finished_runs(tmp_path / "runs")) == n_runs
 
 
 def test_an_option_that_is_newer_than_a_run_had_its_default(runs):
