@@ -12,7 +12,6 @@ set_up_python
 fetch_data enwik8 "$@"
 seed="$(value_of --seed "$@")"
 RUNS="$ROOT/results/runs/enwik8-small"
-mkdir -p "$ROOT/results/tables"
 
 run() {
     local work_dir="$RUNS/$1-seed${seed:-1}"

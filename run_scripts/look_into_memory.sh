@@ -13,7 +13,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 set_up_python
 RESULTS="$ROOT/results"
-mkdir -p "$RESULTS/tables"
 
 # look NAME FLAGS...: train a run if need be, then draw it.
 look() {

@@ -131,14 +131,14 @@ def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
 def test_the_summary_counts_every_claim():
     n_claims = len(claims())
     said = f"Of {n_claims} of the paper's claims: {n_claims} not run.\n"
-    assert ledger.summary([]) == said
+    assert ledger.summary(ledger.judge([])) == said
     own = claims()[-1].comparisons[0]
-    assert ": 1 in part, " in ledger.summary(runs_with(own, [1.0, 0.99], [5.0, 5.01]))
+    assert ": 1 in part, " in ledger.summary(ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01])))
 
 
 def test_the_table_has_a_line_for_every_comparison(tmp_path):
     found = claims()
-    lines = ledger.table([], tmp_path).splitlines()[2:]
+    lines = ledger.table(ledger.judge([]), tmp_path).splitlines()[2:]
     assert len(lines) == sum(len(claim.comparisons) for claim in found)
     assert sum("**not run**" in line for line in lines) == len(found)
 
@@ -146,6 +146,6 @@ def test_the_table_has_a_line_for_every_comparison(tmp_path):
 def test_the_table_links_to_the_log_of_every_seed(tmp_path):
     own = claims()[-1].comparisons[0]
     runs = runs_with(own, [1.0, 0.99], [0.5])
-    (line,) = (x for x in ledger.table(runs, tmp_path).splitlines() if own.what in x)
+    (line,) = (x for x in ledger.table(ledger.judge(runs), tmp_path).splitlines() if own.what in x)
     for run in runs:
         assert f"[{run.seed}]({os.path.relpath(run.path, tmp_path)})" in line

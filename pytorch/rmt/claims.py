@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rmt.experiments import TABLES, Row, rows
+from rmt.experiments import Experiment, Row, rows
 from rmt.published import Cell, figure_cells, table_cells
-
-Experiment = Row | Cell
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Comparison:
         _, first = self.terms[0]
         if isinstance(first, Cell):
             return "accuracy"
-        return "ppl" if TABLES[first.table] == "wt103" else "bpc"
+        return "ppl" if first.dataset == "wt103" else "bpc"
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,16 @@ def published_score(experiment: Experiment) -> float:
 def claims() -> list[Claim]:
     """Those that scores decide, in the order of the ledger in results/README.md."""
     return [*_of_tasks(), *_of_text()]
+
+
+def _versus(what: str, one: Experiment, other: Experiment, expected: str) -> Comparison:
+    return Comparison(what, [(1, one), (-1, other)], expected)
+
+
+def _combined(what: str, one: Comparison, sign: int, other: Comparison) -> Comparison:
+    """One effect plus or less another, of which is expected what is of the one."""
+    terms = [*one.terms, *((sign * weight, experiment) for weight, experiment in other.terms)]
+    return Comparison(what, terms, one.expected, one.level + sign * other.level)
 
 
 # --- algorithmic tasks ---------------------------------------------------------------------------
@@ -118,12 +126,7 @@ def _gap(task: str, segments: int, memory: int, expected: str) -> Comparison:
 def _growth(task: str, many: tuple[int, int], few: tuple[int, int]) -> Comparison:
     """How much larger the gap is with many segments (and the memory) than with few."""
     what = f"{task}: that with {many[0]} segments, less that with {few[0]}"
-    terms = [
-        (sign * weight, _cell(task, model, *place))
-        for sign, place in ((1, many), (-1, few))
-        for weight, model in ((1, "rmt"), (-1, "trxl"))
-    ]
-    return Comparison(what, terms, "higher")
+    return _combined(what, _gap(task, *many, "higher"), -1, _gap(task, *few, "higher"))
 
 
 def _reaches(task: str, segments: int, memory: int, level: float) -> Comparison:
@@ -149,6 +152,8 @@ def _cells() -> dict[tuple, Cell]:
 
 def _of_text() -> list[Claim]:
     [both] = rows("headline")
+    depth = _versus("BPTT-3 - BPTT-0, memory 10", _rmt(10, 3), _rmt(10, 0), "lower")
+    size = _versus("memory 25 - memory 5 at BPTT-1", _rmt(25, 1), _rmt(5, 1), "same")
     return [
         Claim(
             "With segments of 150 Transformer-XL and RMT outperform the baseline and MT",
@@ -182,9 +187,10 @@ def _of_text() -> list[Claim]:
             "The depth of BPTT matters more than the size of the memory",
             "sections 5 and 6, Table 4",
             [
-                _versus("BPTT-3 - BPTT-0, memory 10", _rmt(10, 3), _rmt(10, 0), "lower"),
-                _depth_and_size("that, less memory 25 - memory 5 at BPTT-1", -1),
-                _depth_and_size("that, plus memory 25 - memory 5 at BPTT-1", 1),
+                depth,
+                # Whichever way size falls.
+                _combined(f"that, less {size.what}", depth, -1, size),
+                _combined(f"that, plus {size.what}", depth, 1, size),
                 _versus(
                     "enwik8: BPTT-2 - BPTT-0, memory 20",
                     _rmt(20, 2, 128),
@@ -230,16 +236,6 @@ def _of_text() -> list[Claim]:
             ],
         ),
     ]
-
-
-def _depth_and_size(what: str, sign: int) -> Comparison:
-    """What depth is worth beside what size is worth, whichever way the latter falls."""
-    size = [(sign, _rmt(25, 1)), (-sign, _rmt(5, 1))]
-    return Comparison(what, [(1, _rmt(10, 3)), (-1, _rmt(10, 0)), *size], "lower")
-
-
-def _versus(what: str, one: Experiment, other: Experiment, expected: str) -> Comparison:
-    return Comparison(what, [(1, one), (-1, other)], expected)
 
 
 def _rmt(memory: int, depth: int, segment_len: int = 50) -> Row:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rmt.cli import pick
 from rmt.config import WRITE_MEMORY, ModelConfig, TrainConfig
 from rmt.data.corpora import WT103_CUTOFFS
-from rmt.published import read_published
+from rmt.published import Cell, read_published
 
 # Vocabularies are those of the full texts; enwik8's is without newlines, as published.
 MODEL_SIZES = {
@@ -101,6 +101,8 @@ class Row:
             **settings,
         )
 
+
+Experiment = Row | Cell
 
 # What a model gets that carries nothing, to see what a cache or a memory is worth; for WikiText-103
 # the paper's own tables say.

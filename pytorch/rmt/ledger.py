@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.claims import Comparison, claims, published_score
+from rmt.claims import Claim, Comparison, claims, published_score
 from rmt.logged_runs import LoggedRun, common_text, links
 from rmt.markdown import markdown
 from rmt.scales import fitting_runs, plan
@@ -116,7 +116,19 @@ def verdict_of(effects: Sequence[Effect | None]) -> str:
     return "not seen" if "no" in found else "undecided"
 
 
-def table(runs: Sequence[LoggedRun], folder: Path) -> str:
+# A claim with the effects of its comparisons.
+Judged = tuple[Claim, list[Effect | None]]
+
+
+def judge(runs: Sequence[LoggedRun]) -> list[Judged]:
+    """All claims, in their order. Raises UsageError for runs on different texts."""
+    return [
+        (claim, [effect(comparison, runs) for comparison in claim.comparisons])
+        for claim in claims()
+    ]
+
+
+def table(judged: Sequence[Judged], folder: Path) -> str:
     """The ledger of claims in Markdown, a line per comparison.
 
     folder: where it is kept, to which links are relative.
@@ -124,8 +136,7 @@ def table(runs: Sequence[LoggedRun], folder: Path) -> str:
     head = ["claim", "in the paper", "comparison", "expected", "paper", "ours, 95 % interval"]
     head += ["unit", "seeds and their logs", "holds", "verdict"]
     lines = []
-    for claim in claims():
-        effects = [effect(comparison, runs) for comparison in claim.comparisons]
+    for claim, effects in judged:
         first = [claim.text, claim.where]
         for i, (comparison, found) in enumerate(zip(claim.comparisons, effects, strict=True)):
             digits = 2 if comparison.unit == "ppl" else 3
@@ -141,10 +152,9 @@ def table(runs: Sequence[LoggedRun], folder: Path) -> str:
     return markdown(head, lines, n_words=4)
 
 
-def summary(runs: Sequence[LoggedRun]) -> str:
+def summary(judged: Sequence[Judged]) -> str:
     """How many claims got which verdict, in a sentence."""
-    effects = [[effect(comparison, runs) for comparison in c.comparisons] for c in claims()]
-    verdicts = [verdict_of(found).partition(" (")[0] for found in effects]
+    verdicts = [verdict_of(effects).partition(" (")[0] for _, effects in judged]
     counts = ", ".join(
         f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts
     )

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -215,6 +216,12 @@ def finished_runs(root: Path) -> list[LoggedRun]:
 def finished_run(folder: Path) -> LoggedRun | None:
     """The run in a folder if it is finished; UsageError where it is damaged."""
     return _read(folder) if (folder / "result.json").exists() else None
+
+
+def over_seeds(runs: Sequence[LoggedRun]) -> tuple[float, float | None]:
+    """The mean score of at least one run, and the standard deviation; None for a single run."""
+    scores = [run.score for run in runs]
+    return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else None
 
 
 def common_text(runs: Sequence[LoggedRun]) -> str | None:

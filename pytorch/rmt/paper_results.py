@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from rmt import ledger
-from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Row, rows
+from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
 from rmt.logged_runs import LoggedRun, common_text, links
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
-from rmt.published import Cell, figure_cells, published_cells, table_cells
+from rmt.published import figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
 from rmt.run_tables import tasks_table
 from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
-
-Experiment = Row | Cell
 
 PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
@@ -209,8 +207,9 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
-    texts["claims"] = ledger.table(runs, folder)
-    texts["claims-short"] = ledger.summary(runs)
+    judged = ledger.judge(runs)
+    texts["claims"] = ledger.table(judged, folder)
+    texts["claims-short"] = ledger.summary(judged)
     on_tasks = [run for run in runs if run.is_task]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     for name, text in texts.items():

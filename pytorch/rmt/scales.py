@@ -16,7 +16,15 @@ from rmt import train
 from rmt.cli import pick
 from rmt.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import usual_cutoffs
-from rmt.experiments import COMMON, MODEL_SIZES, TASK_SIZES, TASK_TRAINING, TRAINING, Row
+from rmt.experiments import (
+    COMMON,
+    MODEL_SIZES,
+    TASK_SIZES,
+    TASK_TRAINING,
+    TRAINING,
+    Experiment,
+    Row,
+)
 from rmt.logged_runs import DEFAULTS, LoggedRun
 from rmt.published import Cell
 
@@ -129,7 +137,7 @@ class Plan:
         return not self.differences(parts | {"changed": run.changed})
 
 
-def plan(experiment: Row | Cell, scale: str, with_data: bool = True) -> Plan:
+def plan(experiment: Experiment, scale: str, with_data: bool = True) -> Plan:
     """How an experiment is done at a scale of SCALES.
 
     with_data: whether the text of the dataset, or of its small version, is at hand; if not, mini

@@ -4,7 +4,6 @@ In the paper's figures a point is a cell: one model in one setting, averaged ove
 filled and joined by solid lines, the published ones hollow and joined by dashed lines.
 """
 
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, groupby
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from rmt.data.tasks import headline
 from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
-from rmt.logged_runs import LoggedRun, by_configuration, refuse_text
+from rmt.logged_runs import LoggedRun, by_configuration, over_seeds, refuse_text
 from rmt.panels import PAPER_FIGURES, Panel
 from rmt.published import Cell, published_cells
 
@@ -57,10 +56,7 @@ def our_cells(runs: Sequence[LoggedRun]) -> list[Cell]:
     in_paper = [run for run in runs if run.is_task and run.model.model in MODELS]
     for same, added in by_configuration(in_paper, place):
         task, variant, *sizes = place(same[0])
-        scores = [run.score for run in same]
-        spread = statistics.stdev(scores) if len(scores) > 1 else None
-        mean = statistics.mean(scores)
-        cells.append(Cell(task, variant + added, *sizes, mean, spread, len(scores)))
+        cells.append(Cell(task, variant + added, *sizes, *over_seeds(same), len(same)))
     return cells
 
 

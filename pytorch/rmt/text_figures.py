@@ -1,7 +1,6 @@
 """Figures of runs on text: losses while training, scores by segment length, and the paper's Figures
 5(c) and (d)."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
 from rmt.errors import UsageError
 from rmt.experiments import SEGMENT_5CD as SEGMENT
 from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks
+from rmt.logged_runs import LoggedRun, by_configuration, common_text, over_seeds, refuse_tasks
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
@@ -68,12 +67,12 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     for label, points in lines.items():
         lengths, groups = zip(*sorted(points), strict=True)
-        scores = [[run.score for run in same] for same in groups]
+        means, stds = zip(*map(over_seeds, groups), strict=True)
         model = groups[0][0].model.model
         axis.errorbar(
             lengths,
-            [statistics.mean(found) for found in scores],
-            [statistics.stdev(found) if len(found) > 1 else 0 for found in scores],
+            means,
+            [std or 0 for std in stds],
             **{"color": COLOURS[model], "marker": MARKERS[model], "label": label, "capsize": 3},
         )
     lengths = sorted({length for points in lines.values() for length, _ in points})
@@ -107,11 +106,9 @@ def draw_figure_5cd(runs: Sequence[LoggedRun], out: Path) -> None:
     common_text([run for _, found in fitting for run in found])
     ours = []
     for row, found in fitting:
-        scores = [run.score for run in found]
-        if scores:
-            std = statistics.stdev(scores) if len(scores) > 1 else None
-            length = MINI_SEGMENT[SEGMENT]
-            ours.append(replace(row, score=statistics.mean(scores), std=std, segment_len=length))
+        if found:
+            mean, std = over_seeds(found)
+            ours.append(replace(row, score=mean, std=std, segment_len=MINI_SEGMENT[SEGMENT]))
     figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
     for (by_context, by_memory), found in zip(axes, (published, ours), strict=True):
         _draw_by_context(by_context, found)
