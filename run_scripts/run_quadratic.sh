@@ -13,7 +13,7 @@ MODEL_SIZES=(
 TRAINING=(
     --dropout 0.1 --optim adam --lr 0.0001 --clip 0.25
     --scheduler dev_perf --decay_rate 0.5 --lr_min 0.000001 --patience 10
-    --batch_size 32 --max_step 1000000
-    --eval_interval 5000 --eval_batch_size 200 --max_eval_steps 5 --save_interval 5000
+    --batch_size 32 --max_step 600000
+    --eval_interval 12000 --eval_batch_size 200 --max_eval_steps 5 --save_interval 4000
 )
 algorithmic_task quadratic "$@"

@@ -10,10 +10,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 MODEL_SIZES=(
     --n_layer 4 --n_head 4 --d_head 64 --d_model 128 --d_inner 256
 )
+# With n 120 and more most of the authors' runs had --batch_size 128 --patience 5 --eval_interval 40000
+# --lr_min 0.00001 and other numbers of steps; reproduce.sh --scale paper gives them.
 TRAINING=(
     --dropout 0.1 --optim adam --lr 0.0001 --clip 0.25
-    --scheduler dev_perf --decay_rate 0.5 --lr_min 0.000001 --patience 10
+    --scheduler dev_perf --decay_rate 0.5 --lr_min 0.000001 --patience 8
     --batch_size 32 --max_step 850000
-    --eval_interval 5000 --eval_batch_size 500 --max_eval_steps 2 --save_interval 5000
+    --eval_interval 12000 --eval_batch_size 500 --max_eval_steps 2 --save_interval 4000
 )
 algorithmic_task reverse "$@"

@@ -43,7 +43,8 @@ def test_a_row_is_what_its_run_script_trains(row):
     parser.add_options(TrainConfig)
     own = [word for name, value in row.flags.items() for word in (f"--{name}", str(value))]
     given = parser.parse([*words, *own, "--batch_size", sizes[str(row.segment_len)]])
-    model, train = row.model_config, row.train_config
+    own = plan(row, "paper")
+    model, train = own.model, replace(own.configurations[0], seed=TrainConfig.seed)
     of_text = {"model": row.model, "n_token": model.n_token, "cutoffs": model.cutoffs}
     assert model == ModelConfig(**pick(ModelConfig, given) | of_text)
     found = TrainConfig(dataset=row.dataset, **pick(TrainConfig, given))
@@ -65,7 +66,8 @@ def test_segments_are_compared_with_what_mini_scale_trains(row):
 
 
 def test_the_parameters_are_the_papers():
-    by_dataset = {row.dataset: row.model_config for row in rows("table2")[:1] + rows("table3")[:1]}
+    first = rows("table2")[:1] + rows("table3")[:1]
+    by_dataset = {row.dataset: plan(row, "paper").model for row in first}
     with torch.device("meta"):
         sizes = {name: MemTransformerLM(c).n_parameters() for name, c in by_dataset.items()}
     assert sizes == {"wt103": 151_107_538, "enwik8": 41_055_436}
@@ -108,7 +110,8 @@ def test_the_table_has_every_configuration_once():
     # Table 2 is part of Table 4; both tables have two rows of one Transformer-XL.
     assert len(lines) == 4 + 14 + 42 + 1
     row = next(row for row in rows("table2") if row.name == "RMT BPTT-3" and row.segment_len == 150)
-    flops = expected.run_flops(row.model_config, row.train_config)
+    own = plan(row, "paper")
+    flops = expected.run_flops(own.model, own.configurations[0])
     assert expected.hours(flops, "A100", "bf16", 0.5) * 3600 * 312e12 * 0.5 == pytest.approx(flops)
     assert f"| {expected.hours(flops, 'A100', 'bf16', 0.5):.1f} |" in outcome.out
     assert "must be above 0" in assert_one_sentence(run(expected.main, "--utilization", "0"))

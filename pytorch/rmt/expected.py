@@ -10,6 +10,7 @@ from rmt.errors import UsageError, run_program
 from rmt.experiments import TABLES, Row, rows
 from rmt.flops import softmax_flops, step_flops
 from rmt.markdown import markdown
+from rmt.scales import plan
 
 # Operations per second, from NVIDIA's data sheets, without sparsity (V100: fp16 instead of bf16).
 GPUS = {
@@ -40,17 +41,17 @@ def hours(flops: float, gpu: str, precision: str, utilization: float | None = No
 
 def table(precision: str, utilization: float) -> str:
     """Every configuration once, in Markdown."""
-    by_configuration: dict[tuple, list[Row]] = {}
+    by_plan: dict[str, list[Row]] = {}
     for number in TABLES:
         for row in rows(number):
-            settings = (row.dataset, row.segment_len, row.model, *row.flags.values())
-            by_configuration.setdefault(settings, []).append(row)
+            by_plan.setdefault(plan(row, "paper").name, []).append(row)
     head = ["dataset", "model", "tables", "segment", "memory", "BPTT", "10^18 operations"]
     head += [f"hours on {gpu}" for gpu in GPUS]
     lines = []
-    for same in by_configuration.values():
+    for same in by_plan.values():
         row, names = same[0], sorted({row.table for row in same})
-        flops = run_flops(row.model_config, row.train_config)
+        own = plan(row, "paper")
+        flops = run_flops(own.model, own.configurations[0])
         depth = str(row.bptt_unrolls) if "bptt_unrolls" in row.flags else ""
         lines.append(
             [row.dataset, row.model, ", ".join(name.removeprefix("table") for name in names)]

@@ -18,6 +18,8 @@ from rmt.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
 from rmt.data.corpora import usual_cutoffs
 from rmt.experiments import (
     COMMON,
+    LONG,
+    LONG_TRAINING,
     MODEL_SIZES,
     TASK_SIZES,
     TASK_TRAINING,
@@ -55,7 +57,7 @@ ROUGHLY = {"n_token": 200}
 WITHOUT_DATA = "pydoc"
 # Where the copies are long, smaller batches and evaluations, which run freely over the answers.
 MINI_LONG = {"batch_size": 32, "eval_interval": 200, "max_eval_steps": 1}
-LONG, LONGEST = 120, 360  # symbols
+LONGEST = 360  # symbols
 
 # --- plans ---------------------------------------------------------------------------------------
 
@@ -184,16 +186,15 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
 
 def _of_cell(cell: Cell, scale: str) -> Plan:
     task, size = re.fullmatch(r"([a-z]+)(\d*)", cell.task).groups()
+    n = int(size or 0)  # 0: the task's own
     flags = {"dataset": task, "model": cell.model, "segments": cell.segments}
     flags |= {"mem_len": cell.memory} if cell.memory else {}
-    flags |= {"n": int(size)} if size else {}
+    flags |= {"n": n} if n else {}
     flags |= TASK_SIZES[task]
     if scale == "paper":
-        flags |= TASK_TRAINING[task] | cell.training
+        flags |= TASK_TRAINING[task] | (LONG_TRAINING if n >= LONG else {}) | cell.training
     else:
-        flags |= {"recipe": "fast"} | _mini_exceptions(
-            task, cell.model, cell.segments, int(size or 0)
-        )
+        flags |= {"recipe": "fast"} | _mini_exceptions(task, cell.model, cell.segments, n)
     plan = Plan(scale, cell.task, flags)
     config, _ = plan.configurations
     cut = f"{cell.segments}x{config.tgt_len}"
