@@ -30,7 +30,7 @@ TRXL = "--model trxl --mem_len 8".split()
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended."""
+    """How a program ended. status: as in a shell, 128 + a signal's number if by a signal."""
 
     status: int
     out: str
@@ -45,6 +45,7 @@ def run(main: Callable[[list[str]], None], *flags: object) -> Outcome:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         patch.object(sys, "argv", argv),
+        patch.object(errors, "end_by_signal", lambda number: sys.exit(128 + number)),
     ):
         try:
             errors.run_program(main)
@@ -67,7 +68,8 @@ def process_settings() -> dict:
 def run_process(module: str, *flags: object, **settings) -> Outcome:
     """Run `python -m module` to its end."""
     done = subprocess.run(command(module, *flags), **process_settings() | settings, timeout=120)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    return Outcome(status, done.stdout, done.stderr)
 
 
 def assert_one_sentence(outcome: Outcome) -> str:

@@ -88,7 +88,7 @@ def settled(job: Job, status: int, output: str = "", finished: bool = False) -> 
         (1, "", "ended with status 1"),
         (-9, "| step 400\n", "killed by SIGKILL, most likely for lack of memory"),
         (-15, "", "killed by SIGTERM"),
-        (0, "| interrupted after step 3\n", "interrupted and saved"),
+        (-15, "| interrupted after step 3, saved\n", "interrupted and saved"),
     ],
 )
 def test_why_a_run_failed(job, status, output, reason):

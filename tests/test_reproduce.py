@@ -280,7 +280,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(runner):
     runner.wait_for(process, 3, *folders)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == -signal.SIGINT
     assert "interrupted: 2 runs are left, and the same command goes on with them" in out
     for folder in folders:
         assert (folder / "last").exists()

@@ -1,6 +1,7 @@
 """Errors that the user can mend, and how a program reports them."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -18,7 +19,8 @@ class ProcessKilled(UsageError):
 
 def run_program(main: Callable[[list[str]], int | None]) -> None:
     """Call main(argv) and end the process: 2 with one sentence on a UsageError or where memory is
-    short, 130 on Ctrl-C.
+    short, by SIGINT on Ctrl-C, and as main says otherwise: 0, a status, or 128 + a signal's number,
+    which it then ends by.
 
     Of several processes that fail alike only the first one speaks.
     """
@@ -48,8 +50,17 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        status = 130
+        status = 128 + signal.SIGINT
+    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        end_by_signal(status - 128)
     sys.exit(status or 0)
+
+
+def end_by_signal(number: int) -> None:
+    """End this process as if it had not caught the signal, so that a shell's loop ends, too."""
+    sys.stdout.flush()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -11,11 +11,18 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM is remembered; a second Ctrl-C ends at once."""
+    """While entered, the first SIGINT or SIGTERM is remembered; a second Ctrl-C ends at once.
+
+    number: of the signal; None if none has come to this process.
+    """
 
     def __init__(self):
-        self.requested = False
+        self.number: signal.Signals | None = None
         self._previous = {}
+
+    @property
+    def requested(self) -> bool:
+        return self.number is not None
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come, to any process, so that all leave alike."""
@@ -25,7 +32,7 @@ class Interruption:
     def _handle(self, number: int, _frame) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        self.number = signal.Signals(number)
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():

@@ -170,7 +170,7 @@ def _settle(job: Job, status: int, finished: bool, outcome: Outcome) -> str:
         return scores[-1] if scores else "finished"
     if (job.folder / "result.json").exists():
         reason = "it ended, but its files are not those of the run that was asked for"
-    elif status == 0:  # somebody else told it to end early, and it saved
+    elif lines and "interrupted after step" in lines[-1]:  # by somebody else
         reason = "interrupted and saved"
     elif status < 0:
         reason = f"killed by {signal.Signals(-status).name}"

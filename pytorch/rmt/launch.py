@@ -1,7 +1,7 @@
 """torchrun around rmt.train: python -m rmt.launch [options of torchrun] -- [flags of rmt.train].
 
 It is torchrun itself, but ends as the program it starts: with that program's exit code and words,
-and after SIGTERM or Ctrl-C only when every process has had the time to save.
+and by SIGTERM or Ctrl-C only when every process has had the time to save.
 """
 
 import logging
@@ -12,6 +12,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
 
 from rmt.errors import UsageError, run_program
+from rmt.hardware import n_cores
 
 SECONDS_TO_SAVE = 600  # torchrun's own 30 may be too few for a large model on a network disk
 
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
     wait = ["--shutdown_timeout", str(SECONDS_TO_SAVE)]
     args = get_args_parser().parse_args([*wait, *options, "-m", "rmt.train", *flags])
     # Without this each process would be held to one thread, with a warning.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // _processes(args))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // _processes(args))))
     # PyTorch's own warnings come once per process and are about choices made here on purpose.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
         return 2 if 2 in codes else 1  # the processes themselves have said why
     except SignalException as stopped:
         print(f"stopped by {stopped.sigval.name}; the processes save before they leave")
+        return 128 + stopped.sigval
     return 0
 
 

@@ -33,7 +33,7 @@ from rmt.workloads import AlgorithmicTask, LanguageModelling, Scores, in_segment
 Data = TypeVar("Data")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     options = parse(argv)
     config, task = configurations(options)
     # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
         if found:
             trainer.restore(found)
             trainer.about["changed"] = changed_settings(found, model_config, config)
-        train(trainer, model_config, config, task, work_dir, found)
+        return train(trainer, model_config, config, task, work_dir, found)
     finally:
         distributed.stop()
 
@@ -151,10 +151,11 @@ def train(
     task: TaskConfig,
     work_dir: Path | None,
     found: checkpoint.Checkpoint | None,
-) -> None:
+) -> int:
     """Run the trainer in its folder and, at the end, score the best checkpoint on the test set.
 
     found: the checkpoint that the trainer goes on from.
+    Returns the exit status: 0, or 128 + the number of the signal that ended it early.
     """
     is_main = distributed.is_main()
     folder = RunFolder(work_dir if is_main else None, printing=is_main)
@@ -206,6 +207,10 @@ def train(
             result |= task.belonging_to(config.dataset)
         folder.write_json("result.json", result | sizes | environment())
     folder.close()
+    # Of several processes torchrun would take the first that ends by a signal for a failure of all.
+    if test_scores is None and distributed.world_size() == 1:
+        return 128 + interruption.number
+    return 0
 
 
 def test(trainer: Trainer, work_dir: Path | None, interruption: Interruption) -> tuple[int, Scores]:
