@@ -50,7 +50,7 @@ train_cell() {
 same=(trxl10 rmt10-bptt1)
 [[ $group == segments ]] && same=(baseline "${same[@]}")
 "$PYTHON" -m rmt.reproduce table3 --scale mini --data "$data" --jobs "${JOBS:-1}" \
-    --rows "${same[@]/#/enwik8-128-}" >/dev/null
+    --rows "${same[@]/#/enwik8-128-}" >&2
 "$group" "$@" | run_cells
 runs=("$RUNS")
 for name in "${same[@]}"; do runs+=("$ROOT/results/runs/mini-enwik8/enwik8-128-$name-seed"[123]); done

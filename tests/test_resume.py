@@ -189,6 +189,13 @@ def test_these_variants_are_what_they_say(undisturbed):
     assert lessons.index(3) == 13, "not at a checkpoint"
 
 
+def test_dev_perf_goes_on_with_its_own_schedule(undisturbed):
+    """Past the warmup its rate is the optimizer's, which another warmup would have changed."""
+    flags, folder = undisturbed("dev_perf")
+    outcome = run(train.main, *flags, "--work_dir", folder, "--restart", "--warmup_step", 3)
+    assert "warmup_step was 0 there and is 3 now" in assert_one_sentence(outcome)
+
+
 @pytest.mark.parametrize("changes", [[*REPLAY, *SHORT_EPOCHS], LESSONS], ids=["text", "task"])
 def test_restarting_many_times(tiny, tmp_path, stop_before_step, changes):
     flags = [*tiny, *DROPOUT, *changes, "--save_interval", "3"]

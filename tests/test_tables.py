@@ -57,6 +57,12 @@ def test_a_row_per_configuration_with_mean_and_spread_over_seeds(runs):
     ]
 
 
+def test_runs_with_other_cutoffs_are_another_model(runs):
+    write_run(runs / "a-seed2", tiny_config("baseline", cutoffs=(7, 9)), 4.0, seed=2)
+    rows = run(tables.main, "runs", runs).out.splitlines()
+    assert [row.split(" | ")[1:3] for row in rows[2:4]] == [["2.000", "1"], ["4.000", "1"]]
+
+
 def test_runs_of_different_texts_share_no_table(runs):
     write_run(runs / "d-seed1", tiny_config("baseline"), 2.0, corpus="other")
     outcome = run(tables.main, "runs", runs)

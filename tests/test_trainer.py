@@ -221,6 +221,22 @@ def test_bad_gradients_of_a_finite_loss(tiny, tmp_path, monkeypatch):
     assert all(weight.isfinite().all() for weight in weights_of(tmp_path).values())
 
 
+@pytest.mark.parametrize("first", [math.nan, 0.0])
+def test_a_validation_loss_that_is_no_number_is_never_the_best(first, tiny, tmp_path, monkeypatch):
+    """Nor does it stay the best where it came first."""
+    real = Trainer.score
+
+    def score(trainer, split, *args):
+        scores = real(trainer, split, *args)
+        bad = split == "valid" and (trainer.step == 2) == math.isnan(first)
+        return scores | ({"loss": math.nan} if bad else {})
+
+    monkeypatch.setattr(Trainer, "score", score)
+    flags = [*tiny, *RMT, "--work_dir", tmp_path, "--eval_interval", 2, "--max_step", 6]
+    assert run(train.main, *flags).status == 0
+    assert (result(tmp_path)["best_step"] == 2) == (first == 0)
+
+
 @pytest.mark.parametrize("clip", [1e9, 1e-3])
 def test_the_norm_of_the_gradient_is_limited(clip, tiny, tmp_path, monkeypatch):
     """As clip_grad_norm_ does; below the limit nothing is touched."""

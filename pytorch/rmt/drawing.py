@@ -1,7 +1,6 @@
 """What the figures share: a colour and a marker per model, and PNG files that repeat exactly."""
 
 import io
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 import matplotlib.pyplot as plt
 
 from rmt.errors import UsageError
-from rmt.logged_runs import LoggedRun
+from rmt.logged_runs import LoggedRun, over_seeds
 from rmt.run_folder import write_bytes
 
 # Colours that are told apart with any colour vision (Okabe and Ito 2008).
@@ -28,7 +27,7 @@ MARKERS = {"baseline": "s", "mt": "^", "trxl": "D", "rmt": "o", "trxl_rmt": "P"}
 
 def legend_name(name: str, runs: Sequence[LoggedRun]) -> str:
     """What a legend says of runs of one configuration: their number and mean test score, too."""
-    score = statistics.mean(run.score for run in runs)
+    score, _ = over_seeds(runs)
     how_many = f" ({len(runs)} runs)" if len(runs) > 1 else ""
     return f"{name}{how_many}: test {score:.{runs[0].digits}f}"
 

@@ -76,10 +76,12 @@ class LoggedRun:
 
     @property
     def settings(self) -> dict:
-        """All that the run computed depends on, but the seed."""
+        """All that the run computed depends on, but the seed and the text."""
         training = {option.name: DEFAULTS[option.name] for option in fields(TrainConfig)}
         every = {**asdict(self.model), **training, **self.train, **self.task}
         settings = {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+        # They are the text's as a rule, but may be given.
+        settings["cutoffs"] = self.model.cutoffs
         return settings | ({"changed": " ".join(self.changed)} if self.changed else {})
 
     @property

@@ -3,7 +3,6 @@
 All of it comes from files under results/, so that making it again gives the same bytes.
 """
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from rmt import ledger
 from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
-from rmt.logged_runs import LoggedRun, common_text, links
+from rmt.logged_runs import LoggedRun, common_text, links, over_seeds
 from rmt.markdown import markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
 from rmt.published import figure_cells, published_cells, table_cells
@@ -82,7 +81,7 @@ class _Ours:
 
     @property
     def mean(self) -> float:
-        return statistics.mean(run.score for run in self.runs)
+        return over_seeds(self.runs)[0]
 
     @property
     def score(self) -> str:

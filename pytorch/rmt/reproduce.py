@@ -2,7 +2,8 @@
 
 Runs that are done, anywhere in results/runs, are not repeated, interrupted ones go on, and one that
 fails doesn't stop the others. A run counts only if its configuration and its text are the row's.
-At the end the tables and figures are made again from all logs.
+At the end the tables and figures are made again from all logs, but not after a --share: when all
+shares are done, `python -m rmt.tables paper` and `python -m rmt.figures paper` make them.
 """
 
 import json

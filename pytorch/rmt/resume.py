@@ -15,7 +15,7 @@ SAME_ON_RESTART = (
     "scheduler seed curriculum"
 ).split()
 # The state of this schedule holds its options.
-SAME_FOR_DEV_PERF = "lr decay_rate lr_min patience".split()
+SAME_FOR_DEV_PERF = "lr decay_rate lr_min patience warmup_step".split()
 
 
 def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -> Path:

@@ -245,7 +245,8 @@ class Trainer:
         scores = self.score("valid", interruption, self.config.max_eval_steps)
         self.evaluated_at, self.valid_scores = self.step, dict(scores)
         error = self.workload.error
-        if self.best_scores is None or error(scores) < error(self.best_scores):
+        best = math.nan if self.best_scores is None else error(self.best_scores)
+        if math.isnan(best) or error(scores) < best:
             self.best_scores, self.best_step = dict(scores), self.step
         self.learning_rate.tell_validation(self.step, scores["loss"])
         folder.log("-" * 100)
