@@ -173,46 +173,6 @@ algorithmic_task() {
     exec "$PYTHON" -m rmt.train "${flags[@]}"
 }
 
-# cell NAME ARGUMENTS...: print, quoted for the shell, what run_cells is to do for every seed in SEEDS
-# (default "1 2 3"): a run in $RUNS/NAME-seedN with train_cell and these arguments. Runs that are
-# finished are left out, interrupted ones go on.
-cell() {
-    local seed name
-    for seed in ${SEEDS:-1 2 3}; do
-        name="$1-seed$seed"
-        [[ -e "$RUNS/$name/result.json" ]] && continue
-        printf '%q ' "$name" "${@:2}" --seed "$seed" --work_dir "$RUNS/$name" \
-            $(restart_flag "$RUNS/$name")
-        echo
-    done
-}
-
-# run_cells: do what the lines on stdin say, JOBS (default 1) at a time, with one thread each if there
-# are more; after one that fails no other is started. The calling script defines train_cell.
-run_cells() {
-    if ((${JOBS:-1} > 1)); then
-        export OMP_NUM_THREADS=1
-    fi
-    mkdir -p "$RUNS"
-    export ROOT PYTHON RUNS
-    export -f train_cell run_cell
-    tr '\n' '\0' | xargs -0 -r -P "${JOBS:-1}" -I {} bash -c 'eval "run_cell $1"' _ {}
-}
-
-# run_cell NAME ARGUMENTS...: one run, of which only the last line is printed.
-run_cell() {
-    local name="$1"
-    shift
-    echo "== $name"
-    if train_cell "$@" >"$RUNS/$name.out" 2>&1 && [[ -e "$RUNS/$name/result.json" ]]; then
-        rm "$RUNS/$name.out"
-        tail -n 2 "$RUNS/$name/log.txt" | head -n 1
-    else
-        tail -n 3 "$RUNS/$name.out"
-        exit 255 # xargs starts no more
-    fi
-}
-
 # keep_output FILE COMMAND...: print what the command prints, and keep it in FILE if it succeeds.
 keep_output() {
     local file="$1"

@@ -63,7 +63,7 @@ cat <<'NEXT'
 "numbers carried" is what a segment hands to the next one; the runs have one seed and are short, so
 small differences mean nothing. What to do next:
   tensorboard --logdir results/quickstart                        look at the curves
-  bash run_scripts/compare_enwik8_small.sh                       five models, about two hours
+  bash run_scripts/reproduce.sh table3 --scale mini --dry_run    the paper's Table 3, small
   bash run_scripts/run_reverse.sh train --model rmt --segments 4 --mem_len 12 --recipe fast
                                                                  24 digits, minutes
   bash run_scripts/run_wt103_rmt.sh train --mem_len 10 --bptt_unrolls 3 --tgt_len 50

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The paper's tables and figures from runs of this code: what is missing is run, the rest is not.
+# The paper's tables and figures, and our studies, from runs of this code: what is missing is run, the
+# rest is not.
 #   bash run_scripts/reproduce.sh table3 --scale mini --data data/enwik8-head   (make_mini_data.sh)
 #   bash run_scripts/reproduce.sh table2 --scale paper [--rows 'wt103-150-*'] [--seeds 3] [--jobs N]
 #   bash run_scripts/reproduce.sh figure4 --scale mini --jobs 2 --dry_run
-# Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7; --help says more. With
-# several --jobs on one GPU small runs share it; slurm_reproduce.sbatch spreads them over an array.
+# Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7, and at mini scale the studies
+# window, segments, rates, gradients, lessons (pytorch/rmt/studies.py); --help says more. With several
+# --jobs on one GPU small runs share it; slurm_reproduce.sbatch spreads them over an array.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -19,7 +19,6 @@ from rmt.flops import softmax_flops, word_frequencies
 from rmt.mem_transformer import MemTransformerLM
 from rmt.scales import plan
 
-OF_CELLS = "dataset model mem_len bptt_unrolls tgt_len eval_tgt_len batch_size".split()
 SCRIPTS = Path(__file__).parents[1] / "run_scripts"
 
 
@@ -51,18 +50,6 @@ def test_a_row_is_what_its_run_script_trains(row):
     assert found.n_eval == train.n_eval
     assert replace(found, eval_tgt_len=0) == replace(train, eval_tgt_len=0)
     check_together(model, train)
-
-
-@pytest.mark.parametrize("row", [r for r in rows("table3") if r.memory == 10], ids=str)
-def test_segments_are_compared_with_what_mini_scale_trains(row):
-    """But for the lengths and the batch, which are what is compared."""
-    text = (SCRIPTS / "compare_mini.sh").read_text().replace("\\\n", "")
-    words = re.search(r"rmt.train --dataset enwik8 (.*)", text)[1].split()[:-1]
-    flags = plan(row, "mini").flags
-    own = {name: flags[name] for name in flags if name not in OF_CELLS}
-    assert dict(zip(words[::2], words[1::2], strict=True)) == {
-        f"--{name}": str(value) for name, value in own.items()
-    }
 
 
 def test_the_parameters_are_the_papers():

@@ -18,6 +18,7 @@ from rmt.published import figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
 from rmt.run_tables import tasks_table
 from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
+from rmt.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
 
 PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
@@ -44,11 +45,14 @@ def experiments(target: str) -> list[Experiment]:
 
 
 def plans_for(targets: Sequence[str], scale: str, with_data: bool = True) -> list[Plan]:
-    """What has to be trained for these targets, each once."""
+    """What has to be trained for these targets or studies (whose scale is mini), each once."""
     found = {}
     for target in targets:
-        for experiment in experiments(target):
-            own = plan(experiment, scale, with_data)
+        if target in STUDIES:
+            plans = STUDIES[target](with_data)
+        else:
+            plans = [plan(experiment, scale, with_data) for experiment in experiments(target)]
+        for own in plans:
             found.setdefault(own.name, own)
     return list(found.values())
 
@@ -201,7 +205,8 @@ def _agreement(places: dict[Row, tuple[float, float]]) -> str:
 
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Write the paper's tables with what has run, the claims, and a table of all runs on tasks."""
+    """Write the paper's tables with what has run, the claims, a table of all runs on tasks, and
+    those of studies on text of which nothing is missing."""
     folder = results / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
@@ -211,16 +216,18 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["claims-short"] = ledger.summary(judged)
     on_tasks = [run for run in runs if run.is_task]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
+    texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in texts]
 
 
 def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Draw the paper's figures with what has run, and the learning curves of CURVES."""
+    """Draw the paper's figures with what has run, the learning curves of CURVES, and studies of
+    which nothing is missing."""
     # Imported late: tables need no matplotlib.
     from rmt.task_figures import draw_accuracy, draw_paper_figure
-    from rmt.text_figures import draw_figure_5cd
+    from rmt.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
 
     folder = results / "figures"
     draw_figure_5cd(runs, folder / f"{FIGURE_5CD}.png")
@@ -236,4 +243,8 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
         if found := [run for run in runs if run.is_task and run.published_task == task]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
+    for name, draw in (("window", draw_curves), ("segments", draw_by_segment)):
+        if is_complete(name, runs):
+            names.append(name)
+            draw(runs_of_study(name, runs), folder / f"{name}.png")
     return [folder / f"{name}.png" for name in names]

@@ -1,4 +1,5 @@
-"""Run what a table or figure of the paper needs: python -m rmt.reproduce table3 --scale mini
+"""Run what a table or figure of the paper, or a study of ours, needs:
+python -m rmt.reproduce table3 --scale mini
 
 Runs that are done, anywhere in results/runs, are not repeated, interrupted ones go on, and one that
 fails doesn't stop the others. A run counts only if its configuration and its text are the row's.
@@ -36,6 +37,7 @@ from rmt.paper_results import (
 from rmt.paths import project_root
 from rmt.run_folder import write_text
 from rmt.scales import SCALES, WITHOUT_DATA, Plan
+from rmt.studies import STUDIES, study_table
 from rmt.workloads import load_text
 
 # Operations per second of a core in training models as small as those of mini scale, by the logs of
@@ -226,6 +228,8 @@ def show(targets: Sequence[str], results: Path, with_data: bool) -> None:
             if not with_data and name in TABLES:
                 write_text(results / "tables" / f"{name}-{WITHOUT_DATA}.md", table)
             print(f"\n{name}\n\n{table}")
+        if name in STUDIES:
+            print(f"\n{name}\n\n{study_table(name, runs, with_data)}")
 
 
 def report(outcome: Outcome, jobs: Sequence[Job]) -> int:
@@ -241,7 +245,11 @@ def report(outcome: Outcome, jobs: Sequence[Job]) -> int:
 def parse(argv: list[str]) -> dict:
     parser = Parser(prog="python -m rmt.reproduce", description=__doc__)
     parser.add_argument(
-        "targets", nargs="+", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS)
+        "targets",
+        nargs="+",
+        choices=(*TARGETS, *STUDIES),
+        metavar="TARGET",
+        help=f"of the paper: {', '.join(TARGETS)}; our studies: {', '.join(STUDIES)}",
     )
     parser.add_argument(
         "--scale",
@@ -272,6 +280,9 @@ def parse(argv: list[str]) -> dict:
     parser.add_argument("--dry_run", action="store_true", help="print commands and estimated hours")
     options = parser.parse(argv)
     options["targets"] = list(dict.fromkeys(options["targets"]))
+    studies = [name for name in options["targets"] if name in STUDIES]
+    if studies and options["scale"] != "mini":
+        raise UsageError(f"{studies[0]} is a study at mini scale: give --scale mini")
     for name in ("seeds", "jobs"):
         if options[name] < 1:
             raise UsageError(f"{name} must be at least 1, but it is {options[name]}")

@@ -1,0 +1,141 @@
+"""Our own studies at mini scale: what the paper's comparisons depend on.
+
+window     one optimizer step for N+1 segments, instead of replaying N for every step
+segments   whether 10 memory tokens do what a cache of 10 does, by the length of the segments
+rates      the same, by the learning rate
+gradients  reverse, with gradient through fewer segments than a sample has
+lessons    copy and reverse, with the other model's training: RMT without lessons, Transformer-XL
+           with them
+
+They are targets of rmt.reproduce, as the paper's tables and figures are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rmt.experiments import ADDED, rows
+from rmt.logged_runs import LoggedRun
+from rmt.published import figure_cells, published_cells
+from rmt.run_tables import runs_table, tasks_table
+from rmt.scales import MINI_TOKENS_PER_STEP, Plan, fitting_runs, plan
+
+NOT_RUN = "not run\n"
+
+
+def window(with_data: bool) -> list[Plan]:
+    """Replay as in the paper beside window, N 1 and 3, at equal tokens or at equal time.
+
+    steps: the same tokens and as many steps, of N+1 times fewer streams. time: as many steps of as
+    many streams, so about replay's time, and N+1 times the tokens. tokens: the same tokens in N+1
+    times fewer steps of as many streams.
+    """
+    base = _of_table3("rmt", 10, 1, with_data)
+    shorter = {"max_step": 2000, "warmup_step": 200, "eval_interval": 500, "eval_tgt_len": 0}
+    plans = []
+    for way in ("replay", "window-steps", "window-time", "window-tokens"):
+        for n in (1, 3):
+            flags = {**shorter, "bptt_unrolls": n}
+            if way != "replay":
+                flags["bptt_mode"] = "window"
+            if way == "window-steps":
+                flags["batch_size"] = base.flags["batch_size"] // (n + 1)
+            if way == "window-tokens":
+                flags |= {name: shorter[name] // (n + 1) for name in ("max_step", "warmup_step")}
+            plans.append(_changed(base, f"{way}-{n}", flags))
+    return plans
+
+
+def segments(with_data: bool) -> list[Plan]:
+    """Mini scale's segments of 16, of which a cache of 10 is 62 %, up to the paper's 128 (8 %)."""
+    bases = _both(with_data) | {"baseline": _of_table3("baseline", 0, 0, with_data)}
+    plans = list(bases.values())
+    for n in (32, 64, 128):
+        flags = {"tgt_len": n, "eval_tgt_len": n, "batch_size": MINI_TOKENS_PER_STEP // n}
+        plans += [_changed(base, f"segment{n}-{name}", flags) for name, base in bases.items()]
+    return plans
+
+
+def rates(with_data: bool) -> list[Plan]:
+    """Mini scale's learning rate of 0.002, its half and its double."""
+    bases = _both(with_data)
+    plans = list(bases.values())
+    for lr in (0.001, 0.004):
+        plans += [_changed(base, f"lr{lr}-{name}", {"lr": lr}) for name, base in bases.items()]
+    return plans
+
+
+def gradients(_with_data: bool) -> list[Plan]:
+    base = _of_figure4("reverse", "rmt", 12, 4)
+    shorter = [
+        replace(base, name=f"{base.name}-bptt{n}", flags={**base.flags, "bptt_unrolls": n})
+        for n in (0, 1)
+    ]
+    return [base, *shorter]
+
+
+def lessons(_with_data: bool) -> list[Plan]:
+    plans = []
+    for place in (("copy", "rmt", 12, 6), ("reverse", "rmt", 8, 6), ("reverse", "trxl", 12, 4)):
+        base = _of_figure4(*place)
+        if base.flags["model"] == "trxl":
+            flags = {k: v for k, v in base.flags.items() if k not in ("curriculum", "init")}
+            other = replace(base, name=f"{base.name}-lessons", flags=flags)
+        else:
+            other = replace(base, name=f"{base.name}-plain", flags={**base.flags, "curriculum": 0})
+        plans += [base, other]
+    return plans
+
+
+STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
+    study.__name__: study for study in (window, segments, rates, gradients, lessons)
+}
+OF_TEXT = ("window", "segments", "rates")
+
+
+def runs_of_study(name: str, runs: Sequence[LoggedRun], with_data: bool = True) -> list[LoggedRun]:
+    """Those of the runs that belong to a study, in the order of its plans."""
+    return [run for own in STUDIES[name](with_data) for run in fitting_runs(own, runs)]
+
+
+def is_complete(name: str, runs: Sequence[LoggedRun]) -> bool:
+    """Whether there is a run of each of its plans."""
+    return all(fitting_runs(own, runs) for own in STUDIES[name](True))
+
+
+def study_table(name: str, runs: Sequence[LoggedRun], with_data: bool = True) -> str:
+    """What has run of a study, in Markdown."""
+    found = runs_of_study(name, runs, with_data)
+    if not found:
+        return NOT_RUN
+    if name in OF_TEXT:
+        return runs_table(found, with_speed=False)
+    return tasks_table(found, published_cells(), with_speed=False)
+
+
+def _of_table3(model: str, memory: int, bptt_unrolls: int, with_data: bool) -> Plan:
+    """A row with segments of 128, which are 16 at mini scale."""
+    wanted = (model, memory, bptt_unrolls, 128)
+    (row,) = (
+        row
+        for row in rows("table3") + ADDED["table3"]
+        if (row.model, row.memory, row.bptt_unrolls, row.segment_len) == wanted
+    )
+    return plan(row, "mini", with_data)
+
+
+def _both(with_data: bool) -> dict[str, Plan]:
+    """The two that are compared."""
+    return {
+        "trxl10": _of_table3("trxl", 10, 0, with_data),
+        "rmt10-bptt1": _of_table3("rmt", 10, 1, with_data),
+    }
+
+
+def _of_figure4(*place: object) -> Plan:
+    (cell,) = (cell for cell in figure_cells() if cell.place == place)
+    return plan(cell, "mini")
+
+
+def _changed(base: Plan, name: str, flags: dict) -> Plan:
+    """A plan on text with other flags; name: without the dataset."""
+    return replace(base, name=f"{base.dataset}-{name}", flags={**base.flags, **flags})

@@ -1,0 +1,83 @@
+"""Our own studies: plans beside the paper's, and tables of what has run of them."""
+
+import pytest
+
+from logged import run_of
+from programs import ROOT, assert_one_sentence, run
+from rmt import reproduce
+from rmt.logged_runs import finished_runs
+from rmt.paper_results import TARGETS, plans_for
+from rmt.studies import OF_TEXT, STUDIES, is_complete, study_table
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_every_study_has_plans_that_rmt_train_takes(with_data):
+    """A name means one configuration, and a configuration has one name, also among the paper's."""
+    by_name, by_settings = {}, {}
+    for target in (*TARGETS, *STUDIES):
+        for own in plans_for([target], "mini", with_data):
+            settings = tuple(sorted(own.settings.items()))
+            assert by_name.setdefault(own.name, settings) == settings
+            assert by_settings.setdefault(settings, own.name) == own.name
+            assert own.is_task == (own.dataset in ("copy", "reverse", "retrieval", "quadratic"))
+    for name in STUDIES:
+        assert all(own.is_task == (name not in OF_TEXT) for own in STUDIES[name](with_data))
+
+
+def test_window_trains_on_what_it_says():
+    tokens, steps = {}, {}
+    for own in STUDIES["window"](True):
+        config, _ = own.configurations
+        n_new = config.bptt_unrolls + 1 if config.bptt_mode == "window" else 1
+        way = own.name.removeprefix("enwik8-")
+        steps[way] = config.max_step
+        tokens[way] = config.max_step * config.batch_size * config.tgt_len * n_new
+    for n in (1, 3):
+        of_replay = tokens[f"replay-{n}"]
+        assert tokens[f"window-steps-{n}"] == tokens[f"window-tokens-{n}"] == of_replay
+        assert tokens[f"window-time-{n}"] == (n + 1) * of_replay
+        assert steps[f"window-tokens-{n}"] * (n + 1) == steps[f"window-steps-{n}"]
+        assert steps[f"window-steps-{n}"] == steps[f"window-time-{n}"] == steps[f"replay-{n}"]
+
+
+@pytest.mark.parametrize("name", ["segments", "rates"])
+def test_the_plans_differ_in_what_is_studied_alone(name):
+    plans = STUDIES[name](True)
+    studied = {"segments": {"tgt_len", "eval_tgt_len", "batch_size"}, "rates": {"lr"}}[name]
+    models = {}
+    for own in plans:
+        rest = {k: v for k, v in own.settings.items() if k not in studied}
+        assert models.setdefault(own.model.model, rest) == rest
+        config, _ = own.configurations
+        assert config.batch_size * config.tgt_len == 512
+    assert len(plans) == {"segments": 3 * 4, "rates": 2 * 3}[name]
+
+
+def test_the_studies_of_tasks_change_one_thing_of_a_cell():
+    base, *shorter = STUDIES["gradients"](True)
+    for own, depth in zip(shorter, (0, 1), strict=True):
+        assert own.settings == base.settings | {"bptt_unrolls": depth}
+    plans = STUDIES["lessons"](True)
+    for base, other in zip(plans[::2], plans[1::2], strict=True):
+        differing = {name for name in base.settings if base.settings[name] != other.settings[name]}
+        assert "curriculum" in differing
+        assert differing <= {"curriculum", "init"}
+
+
+def test_a_study_is_complete_with_a_run_of_each_plan():
+    runs = [run_of(own, seed=3, score=2.5) for own in STUDIES["rates"](True)]
+    for logged in runs:
+        logged.result.update(tokens=1, tokens_per_s=1.0, n_all_param=1)
+    assert is_complete("rates", runs)
+    assert not is_complete("rates", runs[1:])
+    assert study_table("rates", runs[1:]).count("2.500") == 5
+    assert study_table("rates", []) == "not run\n"
+
+
+def test_the_logged_runs_of_window_are_its_plans():
+    assert is_complete("window", finished_runs(ROOT / "results" / "runs"))
+
+
+def test_a_study_has_no_paper_scale():
+    sentence = assert_one_sentence(run(reproduce.main, "window", "table3", "--scale", "paper"))
+    assert sentence == "window is a study at mini scale: give --scale mini"
