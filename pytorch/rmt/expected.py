@@ -10,7 +10,7 @@ from rmt.errors import UsageError, run_program
 from rmt.experiments import TABLES, Row, rows
 from rmt.flops import softmax_flops, step_flops
 from rmt.markdown import markdown
-from rmt.scales import plan
+from rmt.scales import Plan, plan
 
 # Operations per second, from NVIDIA's data sheets, without sparsity (V100: fp16 instead of bf16).
 GPUS = {
@@ -41,16 +41,16 @@ def hours(flops: float, gpu: str, precision: str, utilization: float | None = No
 
 def table(precision: str, utilization: float) -> str:
     """Every configuration once, in Markdown."""
-    by_plan: dict[str, list[Row]] = {}
+    by_name: dict[str, tuple[Plan, list[Row]]] = {}
     for number in TABLES:
         for row in rows(number):
-            by_plan.setdefault(plan(row, "paper").name, []).append(row)
+            own = plan(row, "paper")
+            by_name.setdefault(own.name, (own, []))[1].append(row)
     head = ["dataset", "model", "tables", "segment", "memory", "BPTT", "10^18 operations"]
     head += [f"hours on {gpu}" for gpu in GPUS]
     lines = []
-    for same in by_plan.values():
+    for own, same in by_name.values():
         row, names = same[0], sorted({row.table for row in same})
-        own = plan(row, "paper")
         flops = run_flops(own.model, own.configurations[0])
         depth = str(row.bptt_unrolls) if "bptt_unrolls" in row.flags else ""
         lines.append(

@@ -41,7 +41,7 @@ def window(with_data: bool) -> list[Plan]:
                 flags["batch_size"] = base.flags["batch_size"] // (n + 1)
             if way == "window-tokens":
                 flags |= {name: shorter[name] // (n + 1) for name in ("max_step", "warmup_step")}
-            plans.append(_changed(base, f"{way}-{n}", flags))
+            plans.append(_changed(base, f"{base.dataset}-{way}-{n}", flags))
     return plans
 
 
@@ -51,7 +51,10 @@ def segments(with_data: bool) -> list[Plan]:
     plans = list(bases.values())
     for n in (32, 64, 128):
         flags = {"tgt_len": n, "eval_tgt_len": n, "batch_size": MINI_TOKENS_PER_STEP // n}
-        plans += [_changed(base, f"segment{n}-{name}", flags) for name, base in bases.items()]
+        plans += [
+            _changed(base, f"{base.dataset}-segment{n}-{name}", flags)
+            for name, base in bases.items()
+        ]
     return plans
 
 
@@ -60,16 +63,16 @@ def rates(with_data: bool) -> list[Plan]:
     bases = _both(with_data)
     plans = list(bases.values())
     for lr in (0.001, 0.004):
-        plans += [_changed(base, f"lr{lr}-{name}", {"lr": lr}) for name, base in bases.items()]
+        plans += [
+            _changed(base, f"{base.dataset}-lr{lr}-{name}", {"lr": lr})
+            for name, base in bases.items()
+        ]
     return plans
 
 
 def gradients(_with_data: bool) -> list[Plan]:
     base = _of_figure4("reverse", "rmt", 12, 4)
-    shorter = [
-        replace(base, name=f"{base.name}-bptt{n}", flags={**base.flags, "bptt_unrolls": n})
-        for n in (0, 1)
-    ]
+    shorter = [_changed(base, f"{base.name}-bptt{n}", {"bptt_unrolls": n}) for n in (0, 1)]
     return [base, *shorter]
 
 
@@ -81,7 +84,7 @@ def lessons(_with_data: bool) -> list[Plan]:
             flags = {k: v for k, v in base.flags.items() if k not in ("curriculum", "init")}
             other = replace(base, name=f"{base.name}-lessons", flags=flags)
         else:
-            other = replace(base, name=f"{base.name}-plain", flags={**base.flags, "curriculum": 0})
+            other = _changed(base, f"{base.name}-plain", {"curriculum": 0})
         plans += [base, other]
     return plans
 
@@ -137,5 +140,5 @@ def _of_figure4(*place: object) -> Plan:
 
 
 def _changed(base: Plan, name: str, flags: dict) -> Plan:
-    """A plan on text with other flags; name: without the dataset."""
-    return replace(base, name=f"{base.dataset}-{name}", flags={**base.flags, **flags})
+    """A plan with a name of its own and other flags."""
+    return replace(base, name=name, flags={**base.flags, **flags})
