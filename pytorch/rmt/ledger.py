@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.claims import Claim, Comparison, claims, published_score
+from rmt.claims import Claim, Comparison, claims
 from rmt.logged_runs import LoggedRun, common_text, links
-from rmt.markdown import markdown
+from rmt.markdown import NOT_RUN, markdown
 from rmt.scales import fitting_runs, plan
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
@@ -23,7 +23,7 @@ STUDENT = {
     **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
 }
 VERDICTS = ("reproduced at mini scale", "in part", "not seen", "undecided")
-VERDICTS += ("not decided yet", "not run")
+VERDICTS += ("not decided yet", NOT_RUN)
 # What counts as the same: that part of the score that is subtracted; of an accuracy, that much.
 MARGIN, ACCURACY_MARGIN = 0.02, 0.025
 
@@ -53,8 +53,8 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
     mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
     half_width = _half_width(groups)
-    verdict = _verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
-    return Effect(mean, half_width, verdict, [found for _, found in terms])
+    said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
+    return Effect(mean, half_width, said, [found for _, found in terms])
 
 
 def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
@@ -79,13 +79,7 @@ def _student(freedom: float) -> float:
     return float(np.interp(1 / freedom, *zip(*by_inverse, strict=True)))
 
 
-def published_verdict(comparison: Comparison) -> str:
-    """What the paper's own scores, taken as certain, say of a comparison."""
-    _, last = comparison.terms[-1]
-    return _verdict(comparison, comparison.published, 0.0, published_score(last))
-
-
-def _verdict(comparison: Comparison, mean: float, half_width: float, last_score: float) -> str:
+def verdict(comparison: Comparison, mean: float, half_width: float, last_score: float) -> str:
     """yes, no (the interval excludes it) or unclear; last_score is that of the last term."""
     margin = ACCURACY_MARGIN if comparison.unit == "accuracy" else MARGIN * last_score
     low, high = mean - half_width, mean + half_width
@@ -103,7 +97,7 @@ def verdict_of(effects: Sequence[Effect | None]) -> str:
     """Of a claim, from those of its comparisons."""
     found = [found.verdict for found in effects if found]
     if not found:
-        return "not run"
+        return NOT_RUN
     n_holding = found.count("yes")
     if n_holding == len(effects):
         return "reproduced at mini scale"
@@ -163,6 +157,6 @@ def summary(judged: Sequence[Judged]) -> str:
 
 def _interval(found: Effect | None, digits: int) -> str:
     if found is None:
-        return "not run"
+        return NOT_RUN
     interval = f" ± {found.half_width:.{digits}f}" if math.isfinite(found.half_width) else ""
     return f"{found.mean:+.{digits}f}{interval}"

@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Sequence
 
+NOT_RUN = "not run"  # in the place of a number, or of a table
+
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 1) -> str:
     """A table; the first n_words columns are words, the others are numbers, on the right."""

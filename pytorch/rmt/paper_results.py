@@ -12,7 +12,7 @@ import numpy as np
 from rmt import ledger
 from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
 from rmt.logged_runs import LoggedRun, common_text, links, over_seeds
-from rmt.markdown import markdown, mean_and_spread
+from rmt.markdown import NOT_RUN, markdown, mean_and_spread
 from rmt.panels import PAPER_FIGURES
 from rmt.published import figure_cells, published_cells, table_cells
 from rmt.run_folder import write_text
@@ -23,7 +23,6 @@ from rmt.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_tabl
 PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
 TARGETS = (*PAPER_TABLES, *PAPER_FIGURES, FIGURE_5CD)
-NOT_RUN = "not run"
 # What a table of text has in the README: the published scores and those at mini scale.
 SHORT = ("model", "memory", "segment", "paper bpc", "paper ppl", "mini", "mini seeds")
 IN_README = "table3"

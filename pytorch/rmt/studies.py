@@ -15,11 +15,10 @@ from dataclasses import replace
 
 from rmt.experiments import ADDED, rows
 from rmt.logged_runs import LoggedRun
+from rmt.markdown import NOT_RUN
 from rmt.published import figure_cells, published_cells
 from rmt.run_tables import runs_table, tasks_table
 from rmt.scales import MINI_TOKENS_PER_STEP, Plan, fitting_runs, plan
-
-NOT_RUN = "not run\n"
 
 
 def window(with_data: bool) -> list[Plan]:
@@ -109,7 +108,7 @@ def study_table(name: str, runs: Sequence[LoggedRun], with_data: bool = True) ->
     """What has run of a study, in Markdown."""
     found = runs_of_study(name, runs, with_data)
     if not found:
-        return NOT_RUN
+        return f"{NOT_RUN}\n"
     if name in OF_TEXT:
         return runs_table(found, with_speed=False)
     return tasks_table(found, published_cells(), with_speed=False)
