@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmt.config import TEXTS
-from rmt.data import corpora, encoding, store
+from rmt.data import corpora, encoding, mini, store
 from rmt.data.corpora import load_corpus
 from rmt.data.vocabulary import Vocabulary
 from rmt.errors import UsageError
@@ -285,8 +285,16 @@ def test_missing_data_says_how_to_get_it(load, tmp_path, monkeypatch, dataset):
     (tmp_path / "data").mkdir()
     with pytest.raises(UsageError, match=rf"at {tmp_path}/data/.*`bash getdata.sh {dataset}`"):
         load(dataset)
-    with pytest.raises(UsageError, match=f"at {tmp_path}/elsewhere: run"):
+    with pytest.raises(UsageError, match=f"at {tmp_path}/elsewhere: check --data, or run"):
         load(dataset, tmp_path / "elsewhere")
+
+
+def test_missing_texts_of_mini_scale_are_made(load, tmp_path):
+    for file in mini.SHA256:
+        place = tmp_path / Path(file).parts[0]
+        dataset = "enwik8" if "enwik8" in file else "wt103"
+        with pytest.raises(UsageError, match=r"make it with `bash run_scripts/make_mini_data.sh`"):
+            load(dataset, place)
 
 
 def test_default_place(tmp_path, monkeypatch):

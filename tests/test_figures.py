@@ -1,4 +1,4 @@
-"""Figures of runs on the algorithmic tasks; the curves of runs on text are in test_tables.py."""
+"""Figures of runs; most of those of runs on text are in test_tables.py."""
 
 import json
 from pathlib import Path
@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from logged import write_task_run
+from logged import run_of, write_task_run
 from programs import RMT, TINY, TRXL, assert_one_sentence, run
-from rmt import attention_figures, figures, task_figures, train
+from rmt import attention_figures, figures, task_figures, text_figures, train
 from rmt.attention_maps import Pattern, SegmentMaps
 from rmt.drawing import COLOURS
+from rmt.experiments import rows
 from rmt.logged_runs import read_runs
+from rmt.scales import plan
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """What would be written: the figures, which close with the test."""
     kept = []
-    for module in (task_figures, attention_figures):
+    for module in (task_figures, text_figures, attention_figures):
         monkeypatch.setattr(module, "save_figure", lambda figure, out: kept.append(figure))
     yield kept
     plt.close("all")
@@ -162,6 +164,20 @@ def test_runs_of_one_name_are_not_averaged(tmp_path, drawn):
     ]
 
 
+@pytest.mark.parametrize("n_letters", [20, 65, 66, 100])
+def test_a_legend_has_its_place_in_the_figure(tmp_path, drawn, monkeypatch, n_letters):
+    runs = [run_of(plan(row, "mini"), 1, 2.5) for row in rows("table3")[2:5]]
+    names = iter("abc")
+    monkeypatch.setattr(text_figures, "legend_name", lambda *_: n_letters * next(names))
+    text_figures.draw_curves(runs, Path("unused"))
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert len(figure.legends[0].get_texts()) == 3
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert 0 <= legend.y0 < legend.y1 <= figure.axes[0].get_window_extent().y0
+
+
 @pytest.mark.parametrize("out", ["fig.xyz", "fig", "fig.PNG.v2"])
 def test_figures_are_png_files_or_refused(tmp_path, out):
     write_task_run(tmp_path / "run", memory=3)
@@ -237,10 +253,9 @@ def test_without_patterns_there_is_one_picture_in_the_run_folder(trained):
     stale.write_text("of an earlier model")
     outcome = run(figures.main, "attention", "--work_dir", trained / "trxl", "--sample", "3")
     assert outcome.status == 0, outcome.err
-    assert outcome.out.splitlines() == [
-        "no pattern found",
-        str(trained / "trxl" / "attention-sample3.png"),
-    ]
+    said, path = outcome.out.splitlines()
+    assert said.startswith("no pattern found: ")
+    assert path == str(trained / "trxl" / "attention-sample3.png")
     assert (trained / "trxl" / "attention-sample3.png").read_bytes().startswith(b"\x89PNG")
     assert not stale.exists()
 

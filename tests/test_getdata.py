@@ -268,7 +268,7 @@ def test_no_mirror_left(getdata, server, tmp_path):
     code, output = getdata("wt103", RMT_MIRRORS_WT103=server.url("/absent.zip"))
     assert code == 1
     assert "error: no mirror gave wikitext-103-v1.zip" in output
-    assert "--from" in output
+    assert "bash getdata.sh wt103 --from" in output
     assert files_in(tmp_path / "data") == []
 
 

@@ -42,7 +42,10 @@ def draw_attention(work_dir: Path, sample: int, out: Path | None) -> list[Path]:
     draw_maps(segments, patterns, title, out)
     large.unlink(missing_ok=True)  # an earlier model may have had patterns
     if not patterns:
-        print("no pattern found")
+        print(
+            "no pattern found: by the measure of rmt/attention_maps.py no head writes, reads or "
+            "rewrites memory in order, which a model may solve its task without"
+        )
         return [out]
     print(patterns_table(patterns), end="")
     draw_patterns(segments, strongest_of_each(patterns), title, large)

@@ -13,6 +13,7 @@ from rmt.logged_runs import LoggedRun, by_configuration, common_text, over_seeds
 from rmt.metrics import bits_per_character, perplexity
 from rmt.scales import MINI_SEGMENT, fitting_runs, plan
 
+WIDE = 65  # letters: of longer names in a legend no two fit side by side
 # RMT's lines by gradient depth: from light to dark.
 DEPTHS = {0: "#f6c9a5", 1: "#f0a367", 2: "#e5803a", 3: "#D55E00", 4: "#8c3d00"}
 
@@ -49,6 +50,9 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.35))
     handles, labels = axes[1].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 2, "fontsize": 8, "frameon": False}
+    if max(map(len, labels), default=0) > WIDE:
+        place["ncols"] = 1
+        figure.set_figheight(3.2 + 0.2 * len(labels))
     figure.legend(handles, labels, **place)
     save_figure(figure, out)
 

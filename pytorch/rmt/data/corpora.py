@@ -47,6 +47,8 @@ MIN_TOKENS = 2
 
 PROJECT = project_root()
 DEFAULT_PLACES = {"wt103": "wikitext-103", "enwik8": "enwik8", "text8": "text8"}
+# In data/, too: what make_mini_data.sh makes of the first two.
+MINI_PLACES = {"wt103": "wt103-mini", "enwik8": "enwik8-head"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +156,14 @@ def _find_text(dataset: str, data: str | Path | None, keep_newlines: bool, token
         return _characters(split_characters(_pydoc_source()))
     path = Path(data) if data is not None else _default_place(dataset)
     if not path.exists():
-        download = "" if dataset == "text" else f": run `bash getdata.sh {dataset}`"
-        raise UsageError(f"there is no {dataset} data at {path}{download}")
+        download = f"run `bash getdata.sh {dataset}`"
+        if dataset == "text":
+            advice = "check --data"
+        elif path.name == MINI_PLACES.get(dataset):
+            advice = "make it with `bash run_scripts/make_mini_data.sh`"
+        else:
+            advice = f"check --data, or {download} and leave it out" if data else download
+        raise UsageError(f"there is no {dataset} data at {path}: {advice}")
     if dataset == "wt103":
         return _Text(_folder_parts(path, dataset), WordTokenizer(), {})
     if dataset == "text":
@@ -283,7 +291,10 @@ def _encode(dataset: str, text: _Text, folder: Path, fingerprint: str, progress:
     n_bytes = sum(len(text.parts[split]) for split in to_read)
     bar_shown = progress and sys.stderr.isatty()
     if progress and not bar_shown:
-        print(f"encoding {dataset} ({n_bytes / 1e6:.1f} MB to read) into {folder}", file=sys.stderr)
+        print(
+            f"encoding {dataset} ({n_bytes / 1e6:.1f} MB to read) into {folder}",
+            file=sys.stderr,
+        )
     with tqdm(
         total=n_bytes, desc=f"encoding {dataset}", unit="B", unit_scale=True, disable=not bar_shown
     ) as bar:

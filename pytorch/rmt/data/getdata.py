@@ -231,7 +231,7 @@ def _get(
         if source is not None:
             _take(corpus, Path(source), unpacked, verify)
         else:
-            _download_and_unpack(corpus, download, unpacked, verify)
+            _download_and_unpack(name, corpus, download, unpacked, verify)
         _move(unpacked, place)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -302,19 +302,19 @@ def _looks_like_zip(path: Path) -> bool:
 # --- downloading ---------------------------------------------------------------------------------
 
 
-def _download_and_unpack(corpus: dict, download: Path, unpacked: Path, verify: bool) -> None:
+def _download_and_unpack(
+    name: str, corpus: dict, download: Path, unpacked: Path, verify: bool
+) -> None:
     """Try the mirrors in turn until one gives an archive that passes every check."""
-    failures = []
     for url in corpus["mirrors"]:
         try:
             _from_mirror(url, corpus, download, unpacked, verify)
             return
         except DataError as error:
-            failures.append(f"{url}: {error}")
-            print(f"  {failures[-1]}", file=sys.stderr)
+            print(f"  {url}: {error}", file=sys.stderr)
     raise DataError(
-        f"no mirror gave {corpus['archive']} ({'; '.join(failures)}); fetch it in another way and "
-        "give it with --from"
+        f"no mirror gave {corpus['archive']}, see above: fetch it in another way and give it with "
+        f"bash getdata.sh {name} --from FILE"
     )
 
 
