@@ -72,7 +72,6 @@ def test_one_without_spread_leaves_the_others_degrees_of_freedom():
 
 def test_without_spread_nothing_is_decided():
     own = comparison()
-    assert effect(own, runs_with(own, [1.0], [])) is None
     for others in ([2.0], [2.0, 2.0, 2.0]):
         alone = effect(own, runs_with(own, [1.0], others))
         assert (alone.mean, alone.half_width, alone.verdict) == (-1.0, math.inf, "unclear")
@@ -116,15 +115,15 @@ def test_a_score_is_compared_with_one_that_the_paper_names():
         (["yes", "yes"], "reproduced at mini scale"),
         (["yes", "unclear"], "in part (1 of 2)"),
         (["yes", "no"], "in part (1 of 2, 1 not seen)"),
-        (["yes", None, "yes"], "in part (2 of 3)"),
-        (["no", None], "not decided yet"),
+        (["yes", "not run", "yes"], "in part (2 of 3)"),
+        (["no", "not run"], "not decided yet"),
         (["no", "unclear"], "not seen"),
         (["unclear"], "undecided"),
-        ([None, None], "not run"),
+        (["not run", "not run"], "not run"),
     ],
 )
 def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
-    effects = [verdict and Effect(0.0, 1.0, verdict, []) for verdict in verdicts]
+    effects = [Effect(0.0, 1.0, verdict, []) for verdict in verdicts]
     assert verdict_of(effects) == expected
 
 
@@ -141,6 +140,17 @@ def test_the_table_has_a_line_for_every_comparison(tmp_path):
     lines = ledger.table(ledger.judge([]), tmp_path).splitlines()[2:]
     assert len(lines) == sum(len(claim.comparisons) for claim in found)
     assert sum("**not run**" in line for line in lines) == len(found)
+
+
+def test_what_has_run_of_a_comparison_is_linked_before_the_rest_has(tmp_path):
+    own = claims()[-1].comparisons[0]
+    runs = runs_with(own, [1.0], [])
+    found = effect(own, runs)
+    assert found.verdict == "not run"
+    assert math.isnan(found.mean)
+    (line,) = (x for x in ledger.table(ledger.judge(runs), tmp_path).splitlines() if own.what in x)
+    assert "| -0.13 | not run | ppl |" in line
+    assert f"[1]({os.path.relpath(runs[0].path, tmp_path)}); not run |" in line
 
 
 def test_the_table_links_to_the_log_of_every_seed(tmp_path):

@@ -31,7 +31,10 @@ MARGIN, ACCURACY_MARGIN = 0.02, 0.025
 @dataclass(frozen=True)
 class Effect:
     """An effect at mini scale, its confidence interval (infinite where an experiment has a single
-    seed, and so no spread), verdict, and the runs of every experiment."""
+    seed, and so no spread), verdict, and the runs of every experiment.
+
+    Where one of these has no runs the verdict is NOT_RUN, and the effect is not a number.
+    """
 
     mean: float
     half_width: float
@@ -39,8 +42,8 @@ class Effect:
     runs: Sequence[Sequence[LoggedRun]]
 
 
-def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
-    """The effect in runs at mini scale; None where one of the experiments has not run.
+def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
+    """The effect in runs at mini scale.
 
     Raises UsageError for runs on different texts.
     """
@@ -48,13 +51,14 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect | None:
         (w, fitting_runs(plan(experiment, "mini"), runs)) for w, experiment in comparison.terms
     ]
     common_text([run for _, found in terms for run in found if not run.is_task])
-    if not all(found for _, found in terms):
-        return None
+    found_runs = [found for _, found in terms]
+    if not all(found_runs):
+        return Effect(math.nan, math.inf, NOT_RUN, found_runs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
     mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
     half_width = _half_width(groups)
     said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
-    return Effect(mean, half_width, said, [found for _, found in terms])
+    return Effect(mean, half_width, said, found_runs)
 
 
 def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
@@ -93,9 +97,9 @@ def verdict(comparison: Comparison, mean: float, half_width: float, last_score: 
     return "yes" if holds else "no" if fails else "unclear"
 
 
-def verdict_of(effects: Sequence[Effect | None]) -> str:
+def verdict_of(effects: Sequence[Effect]) -> str:
     """Of a claim, from those of its comparisons."""
-    found = [found.verdict for found in effects if found]
+    found = [own.verdict for own in effects if own.verdict != NOT_RUN]
     if not found:
         return NOT_RUN
     n_holding = found.count("yes")
@@ -111,7 +115,7 @@ def verdict_of(effects: Sequence[Effect | None]) -> str:
 
 
 # A claim with the effects of its comparisons.
-Judged = tuple[Claim, list[Effect | None]]
+Judged = tuple[Claim, list[Effect]]
 
 
 def judge(runs: Sequence[LoggedRun]) -> list[Judged]:
@@ -138,10 +142,9 @@ def table(judged: Sequence[Judged], folder: Path) -> str:
             line = [*line, comparison.what, comparison.expected]
             line += [f"{comparison.published:+.{digits}f}", _interval(found, digits)]
             line.append(comparison.unit)
-            if found:
-                line += ["; ".join(links(same, folder) for same in found.runs), found.verdict]
-            else:
-                line += ["", ""]
+            logs = [links(same, folder) or NOT_RUN for same in found.runs]
+            line.append("; ".join(logs) if any(found.runs) else "")
+            line.append("" if found.verdict == NOT_RUN else found.verdict)
             lines.append([*line, f"**{verdict_of(effects)}**" if i == 0 else ""])
     return markdown(head, lines, n_words=4)
 
@@ -155,8 +158,8 @@ def summary(judged: Sequence[Judged]) -> str:
     return f"Of {len(verdicts)} of the paper's claims: {counts}.\n"
 
 
-def _interval(found: Effect | None, digits: int) -> str:
-    if found is None:
+def _interval(found: Effect, digits: int) -> str:
+    if found.verdict == NOT_RUN:
         return NOT_RUN
     interval = f" ± {found.half_width:.{digits}f}" if math.isfinite(found.half_width) else ""
     return f"{found.mean:+.{digits}f}{interval}"
