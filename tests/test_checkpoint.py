@@ -157,6 +157,20 @@ def test_a_manifest_changed_by_hand(tmp_path):
     assert checkpoint.verify(path).step == 1
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a power cut may leave a checkpoint whose files are empty, and the older ones removed."""
+    order, replace, flush = [], os.replace, checkpoint._flush_to_disk
+    monkeypatch.setattr(
+        checkpoint, "_flush_to_disk", lambda path: (order.append(path.name), flush(path))
+    )
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: (order.append(f"> {new.name}"), replace(old, new))
+    )
+    save(tmp_path, 1)
+    assert sorted(order[:3]) == ["manifest.json", "model.safetensors", "training.pt"]
+    assert order[3:] == ["> step-00000001", "checkpoints", "> last"]
+
+
 # A crash at any moment
 
 

@@ -214,6 +214,13 @@ def test_text8_with_another_character_names_its_offset(load, tmp_path, small_blo
         load("text8", tmp_path)
 
 
+def test_a_cut_that_is_between_words_already_stays():
+    """120 characters; the cuts at 108 and 114 are just after a space."""
+    source = encoding.Source("words", lambda: io.BytesIO(b"ab " * 40))
+    parts = encoding.split_characters(source, between_words=True)
+    assert [len(parts[split]) for split in SPLITS] == [108, 6, 6]
+
+
 # --- text and pydoc ------------------------------------------------------------------------------
 
 

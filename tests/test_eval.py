@@ -350,6 +350,16 @@ def test_evaluate_leaves_the_model_as_it_was():
         assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_it_is_computed_in_the_precision_that_is_asked_for(precision, dtype):
+    model, seen = tiny_model(model="rmt", mem_len=2).float(), set()
+    model.layers[0].attention.query.register_forward_hook(lambda _, args, out: seen.add(out.dtype))
+    evaluate(model, torch.randint(20, (50,)).numpy(), Protocol(7, 3, {}), precision=precision)
+    assert seen == {dtype}
+
+
 def test_a_part_of_the_segments():
     model = tiny_model(model="rmt", mem_len=2)
     ids = torch.randint(20, (100,)).numpy()

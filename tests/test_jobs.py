@@ -108,6 +108,12 @@ def test_what_a_finished_run_printed_is_not_kept(job):
     assert not job.output.exists()
 
 
+def test_what_another_process_has_finished_is_not_started(job, start, monkeypatch):
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
+    assert jobs.run_jobs([job], 1, lambda job: True).finished == ["run"]
+    assert not Started.all
+
+
 def test_a_job_waits_while_another_process_has_its_folder(job, start, monkeypatch):
     """Also if that took it after the job was started, which then ended with an error."""
     monkeypatch.setattr(jobs, "POLL_SECONDS", 0)

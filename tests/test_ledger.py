@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from logged import run_of
 from rmt import ledger
 from rmt.claims import Comparison, claims
+from rmt.errors import UsageError
 from rmt.experiments import rows
 from rmt.ledger import Effect, effect, verdict_of
 from rmt.published import table_cells
@@ -87,6 +89,7 @@ def test_without_spread_nothing_is_decided():
         ("higher", [9.0, 9.01], "no"),
         ("same", [10.0, 10.01], "yes"),
         ("same", [9.0, 9.01], "no"),
+        ("same", [11.0, 11.01], "no"),
         ("same", [9.8, 9.81], "unclear"),
         ("not higher", [9.0, 9.01], "yes"),
         ("not higher", [10.0, 10.01], "yes"),
@@ -99,6 +102,20 @@ def test_without_spread_nothing_is_decided():
 def test_a_verdict_needs_the_whole_interval(expected, first, verdict):
     own = comparison(expected)
     assert effect(own, runs_with(own, first, [10.0, 10.01])).verdict == verdict
+
+
+def test_the_margin_is_a_share_of_what_is_subtracted():
+    """2 % of 10, which 0.203 is above; 2 % of 10.203 it is not."""
+    own = comparison("same")
+    assert effect(own, runs_with(own, [10.203] * 2, [10.0] * 2)).verdict == "no"
+
+
+def test_scores_on_different_texts_are_not_compared():
+    own = comparison()
+    one, other = runs_with(own, [1.0], [2.0])
+    other = replace(other, result=other.result | {"corpus": "another"})
+    with pytest.raises(UsageError, match="are of different texts"):
+        effect(own, [one, other])
 
 
 def test_a_score_is_compared_with_one_that_the_paper_names():

@@ -10,6 +10,7 @@ import torch
 from models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
 from numpy_reference import reference_segment
 from rmt.config import MODELS, ModelConfig
+from rmt.dropout import Dropout
 from rmt.errors import UsageError
 from rmt.interop import reference_state_dict
 from rmt.mem_transformer import MemTransformerLM, State
@@ -217,6 +218,45 @@ def test_initial_weights_follow_transformer_xl():
         assert not bias.any()
     uniform = MemTransformerLM(tiny_config("rmt", init="uniform", init_range=0.5))
     assert 0.4 < uniform.embedding.weight.abs().max() <= 0.5
+
+
+@torch.no_grad()
+def test_every_weight_is_drawn():
+    torch.manual_seed(0)
+    sizes = {"d_model": 64, "d_embed": 32, "n_head": 4, "d_head": 16, "cutoffs": (9,)}
+    model = MemTransformerLM(tiny_config("rmt", not_tied=True, proj_init_std=0.1, **sizes))
+    for name, weight in model.named_parameters():
+        if name.rpartition(".")[2] in ("bias", "cluster_bias"):
+            assert not weight.any(), name
+        elif "norm" not in name and name != "memory":
+            expected = 0.1 if "projection" in name else 0.02
+            assert weight.std() == pytest.approx(expected, rel=0.35), name
+
+
+def test_where_dropout_is():
+    """On the input with its memory, positions, both sublayers, and the output."""
+    model, seen = tiny_model("rmt", n_layer=1), []
+    for name, module in model.named_modules():
+        if isinstance(module, Dropout):
+            module.register_forward_hook(
+                lambda _, args, out, name=name: seen.append((name, tuple(args[0].shape)))
+            )
+    model(*tiny_segments([5])[0])
+    rows, last = (2, 3 + 5 + 3), (2, 5 + 3)  # of the last layer the read memory is not computed
+    assert seen == [
+        ("dropout", (*rows, 8)),
+        ("dropout", (11 + 3, 8)),
+        ("layers.0.dropout", (*last, 8)),
+        ("layers.0.feed_forward.dropout", (*last, 12)),
+        ("layers.0.feed_forward.dropout", (*last, 8)),
+        ("dropout", (*last, 8)),
+    ]
+
+
+def test_the_memory_that_is_passed_on_has_had_dropout():
+    model = tiny_model("rmt")
+    model.dropout.register_forward_hook(lambda _, args, out: 0 * out)
+    assert not model.advance(tiny_segments([5])[0][0]).memory.any()
 
 
 def test_with_lengths_shares_the_weights_and_leaves_the_model_alone():

@@ -125,9 +125,10 @@ def test_equal_scores_share_the_mean_of_their_places():
     assert paper_results._ranks([3.0, 1.0, 3.0, 2.0]) == [3.5, 1.0, 3.5, 2.0]
 
 
-def test_rows_on_different_texts_are_not_compared():
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_rows_on_different_texts_are_not_compared(scale):
     chosen = [row for row in rows("table3") if row.model == "trxl" and row.segment_len == 128]
-    runs = [run_of(plan(row, "mini")) for row in chosen]
+    runs = [run_of(plan(row, scale)) for row in chosen]
     runs[2] = replace(runs[2], result=runs[2].result | {"corpus": "another"})
     with pytest.raises(UsageError, match="are of different texts"):
         paper_table("table3", runs, TABLES)

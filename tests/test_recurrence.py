@@ -183,6 +183,16 @@ def test_checkpointed_gradients_are_the_plain_ones(name, mode):
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize(("checkpoint_segments", "n_computed"), [(False, 3), (True, 6)])
+def test_checkpointed_segments_are_computed_again(checkpoint_segments, n_computed):
+    """So that nothing inside them is kept until then."""
+    model, computed = tiny_model("rmt"), []
+    model.layers[0].register_forward_hook(lambda *_: computed.append(1))
+    losses, _ = Unrolled(model, checkpoint_segments)(tiny_segments(LENGTHS[:3]))
+    losses.mean().backward()
+    assert len(computed) == n_computed
+
+
 def test_window_losses_are_those_of_the_plain_stream():
     segments = tiny_segments(LENGTHS)
     model = tiny_model("rmt")

@@ -131,6 +131,26 @@ def test_a_run_with_another_configuration_does_not_count(change):
     assert own.differences(parts) == name
 
 
+def test_a_run_with_other_cutoffs_does_not_count():
+    own = next(p for p in plans_for(["table4"], "mini") if p.dataset == "wt103")
+    assert own.fits(run_of(own))
+    assert not own.fits(run_of(own, cutoffs=(10_000,)))
+
+
+def test_a_run_whose_settings_were_changed_midway_does_not_count():
+    own = a_plan()
+    assert not own.fits(replace(run_of(own), changed=["lr"]))
+
+
+def test_a_run_on_another_text_or_with_another_seed_does_not_count():
+    planned = reproduce.Planned(a_plan(), 1, Path("anywhere"), "abc")
+    found = run_of(planned.plan, seed=1)
+    assert planned.counts(found)
+    assert replace(planned, text=None).counts(found), "any text where none is at hand"
+    assert not replace(planned, text="other").counts(found)
+    assert not replace(planned, seed=2).counts(found)
+
+
 def test_a_small_text_is_not_the_papers():
     own = a_plan("paper")
     assert own.fits(run_of(own))
@@ -320,6 +340,18 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path):
     flags = ["figure4", "--scale", "mini", "--rows", own.name, "--results", tmp_path, "--dry_run"]
     expected = f"{folder} holds another run (lr differs): move it away"
     assert expected in assert_one_sentence(run(reproduce.main, *flags))
+
+
+@pytest.mark.parametrize(("seed", "text", "other"), [(2, "abc", "seed"), (1, "xyz", "the text")])
+def test_another_seed_or_text_in_the_folder_is_left_alone(tmp_path, seed, text, other):
+    planned = reproduce.Planned(a_plan(), 1, tmp_path, "abc")
+    found = run_of(planned.plan, seed)
+    config = {"model": asdict(found.model), "train": found.train}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "result.json").write_text(json.dumps(found.result | {"corpus": text, "tokens": 1}))
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(reproduce.UsageError, match=rf"\({other} differs\)"):
+        planned.refuse_others()
 
 
 def test_a_configuration_that_is_none_is_named(tmp_path):

@@ -189,11 +189,15 @@ def test_these_variants_are_what_they_say(undisturbed):
     assert lessons.index(3) == 13, "not at a checkpoint"
 
 
-def test_dev_perf_goes_on_with_its_own_schedule(undisturbed):
-    """Past the warmup its rate is the optimizer's, which another warmup would have changed."""
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("warmup_step", 3), ("patience", 7), ("lr", 0.5), ("decay_rate", 0.3), ("lr_min", 0.1)],
+)
+def test_dev_perf_goes_on_with_its_own_schedule(undisturbed, name, value):
+    """Its rate is the optimizer's, made by what the options were on the way."""
     flags, folder = undisturbed("dev_perf")
-    outcome = run(train.main, *flags, "--work_dir", folder, "--restart", "--warmup_step", 3)
-    assert "warmup_step was 0 there and is 3 now" in assert_one_sentence(outcome)
+    outcome = run(train.main, *flags, "--work_dir", folder, "--restart", f"--{name}", value)
+    assert f"{name} was " in assert_one_sentence(outcome)
 
 
 @pytest.mark.parametrize("changes", [[*REPLAY, *SHORT_EPOCHS], LESSONS], ids=["text", "task"])

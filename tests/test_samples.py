@@ -342,6 +342,14 @@ def test_a_lesson_ends_when_its_mean_loss_is_low_and_all_when_their_time_is_over
             n_now, lesson = min(n_now + n_first, n_full), []
 
 
+@pytest.mark.parametrize(("loss", "lesson"), [(0.49, 1), (0.51, 0)])
+def test_by_default_a_lesson_is_learned_at_half_a_nat(loss, lesson):
+    tested = Curriculum((Lesson(1, 3), Lesson(2, 3)), n_longest=10)
+    tested.draw(LESSON)
+    tested.tell_loss(loss)
+    assert tested.lesson == lesson
+
+
 def test_lessons_of_a_number_that_does_not_divide():
     tested, lengths = curriculum(3, 8), []
     for _ in range(5):

@@ -184,6 +184,18 @@ def test_damaged_files_are_named(runs, task_runs, name, content):
         assert f"the files of {folder} can't be read" in said
 
 
+@pytest.mark.parametrize("score", ["NaN", "Infinity"])
+def test_a_score_that_is_no_number_is_named(runs, task_runs, score):
+    for table, folder, name in (
+        ("runs", runs / "a-seed1", "test_bpc"),
+        ("tasks", task_runs / "a1", "test_acc"),
+    ):
+        found = json.loads((folder / "result.json").read_text()) | {name: float(score)}
+        (folder / "result.json").write_text(json.dumps(found))
+        said = assert_one_sentence(run(tables.main, table, folder))
+        assert f"the files of {folder} can't be read (the test score is" in said
+
+
 def test_the_committed_table_is_what_the_committed_runs_give():
     outcome = run(tables.main, "runs", ROOT / "results/runs/enwik8-small", "--without_speed")
     assert outcome.out == (ROOT / "results/tables/enwik8-small.md").read_text()
@@ -237,11 +249,10 @@ def test_tasks_stand_beside_what_the_authors_measured(task_runs):
     assert "minutes" not in run(tables.main, "tasks", task_runs, "--without_speed").out
 
 
-def test_a_run_counts_once_wherever_its_samples_lie(task_runs):
-    folders = {
-        read.train["encoded_dir"] for read in read_runs([task_runs / "a1", task_runs / "a2"])
-    }
-    assert len(folders) == 2, "and still they shared a row above"
+def test_seeds_share_a_row_wherever_their_samples_lie(task_runs):
+    seeds = [task_runs / "a1", task_runs / "a2"]
+    assert len({read.train["encoded_dir"] for read in read_runs(seeds)}) == 2
+    assert len(run(tables.main, "tasks", *seeds).out.splitlines()) == 3, "the head and one row"
 
 
 def test_text_and_tasks_share_no_table_and_no_figure(runs, task_runs):

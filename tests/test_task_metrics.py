@@ -127,6 +127,17 @@ def test_check_is_called_before_every_batch():
     assert calls == [False] * 3
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_it_is_computed_in_the_precision_that_is_asked_for(precision, dtype):
+    model, seen = tiny_model("rmt").float(), set()
+    model.layers[0].attention.query.register_forward_hook(lambda _, args, out: seen.add(out.dtype))
+    samples = np.zeros((2, TASK.length), dtype=np.uint8)
+    evaluate_task(model, TASK, samples, 4, 2, precision=precision)
+    assert seen == {dtype}
+
+
 def test_nothing_is_kept_for_a_backward_pass():
     model, seen = tiny_model("rmt"), []
     model.layers[0].register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))

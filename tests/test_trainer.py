@@ -1,12 +1,14 @@
 """The training loop: its steps against a loop written out, and steps that go wrong."""
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from programs import RMT, TRXL, assert_one_sentence, records, result, run, steps_saved, weights_of
-from rmt import checkpoint, train
+from rmt import checkpoint, train, trainer
 from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
 from rmt.mem_transformer import MemTransformerLM
@@ -174,6 +176,24 @@ def test_after_a_restart_the_count_goes_on(tiny, tmp_path, bad_losses):
     run(train.main, *flags, "--max_nonfinite", 3)
     outcome = run(train.main, *flags, "--max_nonfinite", 3, "--restart")
     assert "3 steps in a row, up to step 7" in assert_one_sentence(outcome)
+
+
+def test_what_is_counted_and_timed_goes_on_after_a_restart(tiny, tmp_path, bad_losses, monkeypatch):
+    """By a clock that goes on by a second whenever it is read, so that every step takes one."""
+    ticks = itertools.count()
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    bad_losses({3}, math.nan)
+    flags = [*tiny, *RMT, *"--scheduler constant --log_interval 4".split(), "--work_dir", tmp_path]
+    assert run(train.main, *flags, "--max_step", 6).status == 0
+    assert run(train.main, *flags, "--max_step", 8, "--restart").status == 0
+    entries = records(tmp_path, "train")
+    assert [entry["seconds"] for entry in entries] == [4, 8]
+    assert [entry["tokens_per_s"] for entry in entries] == [32, 32]  # 4 streams of 8
+    assert [entry["n_nonfinite"] for entry in entries] == [1, 1]
+    assert result(tmp_path)["n_nonfinite"] == 1
+    lines = [x for x in (tmp_path / "log.txt").read_text().splitlines() if "ms/batch" in x]
+    assert len(lines) == 2
+    assert all("ms/batch 1000.00" in line for line in lines)
 
 
 def test_single_bad_steps_are_left_out_and_counted(tiny, tmp_path, bad_losses, monkeypatch):
