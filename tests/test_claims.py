@@ -20,18 +20,18 @@ def test_every_comparison_has_a_name_of_its_own():
         ("both - cache 150", 23.99 - 24.12, "ppl"),  # the authors' own run
         ("RMT 10, BPTT-2 - cache 10", 1.228 - 1.283, "bpc"),
         (
-            "that, less memory 25 - memory 5 at BPTT-1",
+            "(BPTT-3 - BPTT-0) - (memory 25 - memory 5)",
             (26.37 - 30.69) - (26.32 - 27.05),
             "ppl",
         ),
         (
-            "that, plus memory 25 - memory 5 at BPTT-1",
+            "(BPTT-3 - BPTT-0) + (memory 25 - memory 5)",
             (26.37 - 30.69) + (26.32 - 27.05),
             "ppl",
         ),
         ("copy, 9 segments, memory 8: RMT - Tr-XL", 1 - 0.278, "accuracy"),
         (
-            "reverse: that with 6 segments, less that with 2",
+            "reverse: gap in 6 segments - gap in 2",
             (0.9 - 0.666) - (1 - 0.783),
             "accuracy",
         ),

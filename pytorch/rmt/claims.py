@@ -125,7 +125,7 @@ def _gap(task: str, segments: int, memory: int, expected: str) -> Comparison:
 
 def _growth(task: str, many: tuple[int, int], few: tuple[int, int]) -> Comparison:
     """How much larger the gap is with many segments (and the memory) than with few."""
-    what = f"{task}: that with {many[0]} segments, less that with {few[0]}"
+    what = f"{task}: gap in {many[0]} segments - gap in {few[0]}"
     return _combined(what, _gap(task, *many, "higher"), -1, _gap(task, *few, "higher"))
 
 
@@ -189,8 +189,8 @@ def _of_text() -> list[Claim]:
             [
                 depth,
                 # Whichever way size falls.
-                _combined(f"that, less {size.what}", depth, -1, size),
-                _combined(f"that, plus {size.what}", depth, 1, size),
+                _combined("(BPTT-3 - BPTT-0) - (memory 25 - memory 5)", depth, -1, size),
+                _combined("(BPTT-3 - BPTT-0) + (memory 25 - memory 5)", depth, 1, size),
                 _versus(
                     "enwik8: BPTT-2 - BPTT-0, memory 20",
                     _rmt(20, 2, 128),
