@@ -196,8 +196,9 @@ def test_these_variants_are_what_they_say(undisturbed):
 def test_dev_perf_goes_on_with_its_own_schedule(undisturbed, name, value):
     """Its rate is the optimizer's, made by what the options were on the way."""
     flags, folder = undisturbed("dev_perf")
+    was = json.loads((folder / "config.json").read_text())["train"][name]
     outcome = run(train.main, *flags, "--work_dir", folder, "--restart", f"--{name}", value)
-    assert f"{name} was " in assert_one_sentence(outcome)
+    assert f"{name} was {was} there and is {value} now" in assert_one_sentence(outcome)
 
 
 @pytest.mark.parametrize("changes", [[*REPLAY, *SHORT_EPOCHS], LESSONS], ids=["text", "task"])
