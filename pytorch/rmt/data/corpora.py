@@ -291,10 +291,7 @@ def _encode(dataset: str, text: _Text, folder: Path, fingerprint: str, progress:
     n_bytes = sum(len(text.parts[split]) for split in to_read)
     bar_shown = progress and sys.stderr.isatty()
     if progress and not bar_shown:
-        print(
-            f"encoding {dataset} ({n_bytes / 1e6:.1f} MB to read) into {folder}",
-            file=sys.stderr,
-        )
+        print(f"encoding {dataset} ({n_bytes / 1e6:.1f} MB to read) into {folder}", file=sys.stderr)
     with tqdm(
         total=n_bytes, desc=f"encoding {dataset}", unit="B", unit_scale=True, disable=not bar_shown
     ) as bar:

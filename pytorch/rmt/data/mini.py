@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from rmt.cli import Parser
-from rmt.data.corpora import DEFAULT_PLACES
+from rmt.data.corpora import DEFAULT_PLACES, MINI_PLACES
 from rmt.errors import UsageError, run_program
 from rmt.paths import project_root
 from rmt.run_folder import write_bytes
@@ -30,7 +30,7 @@ SHA256 = {
 def enwik8_head(folder: Path) -> dict[str, bytes]:
     """The beginning of folder/enwik8, by the name of its file."""
     with (folder / "enwik8").open("rb") as file:
-        return {"enwik8-head": file.read(N_BYTES)}
+        return {MINI_PLACES["enwik8"]: file.read(N_BYTES)}
 
 
 def wt103_mini(folder: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def wt103_mini(folder: Path) -> dict[str, bytes]:
     texts = {name: "".join(own) for name, own in splits.items()}
     known = set(texts["train"].split())
     return {
-        f"wt103-mini/{name}.txt": with_known_words(text, known).encode()
+        f"{MINI_PLACES['wt103']}/{name}.txt": with_known_words(text, known).encode()
         for name, text in texts.items()
     }
 
