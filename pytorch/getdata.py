@@ -122,7 +122,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    repository = Path(__file__).resolve().parents[3]
+    repository = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(
         prog="getdata.sh",
         allow_abbrev=False,

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 import torch
 
-from programs import REAL_TEXT, TINY, write_corpus
+from helpers.programs import REAL_TEXT, TINY, write_corpus
 
 # Equal sums need equal numbers of threads; and the machines that run tests are small.
 torch.set_num_threads(1)

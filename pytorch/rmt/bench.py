@@ -17,16 +17,23 @@ from pathlib import Path
 
 import torch
 
-from rmt.cli import Parser, pick
-from rmt.config import MODELS, WRITE_MEMORY, ModelConfig, TaskConfig, TrainConfig, check_together
-from rmt.data.tasks import make_task
-from rmt.errors import ProcessKilled, UsageError, run_program
-from rmt.experiments import MODEL_SIZES
-from rmt.markdown import markdown
-from rmt.measure import Case, in_new_process, measure, new_report
-from rmt.progress import Progress
-from rmt.run_folder import write_text
-from rmt.workloads import in_segments
+from rmt.benchmark.measure import Case, in_new_process, measure, new_report
+from rmt.data.tasks.tasks import make_task
+from rmt.options.command_line import Parser, pick
+from rmt.options.config import (
+    MODELS,
+    WRITE_MEMORY,
+    ModelConfig,
+    TaskConfig,
+    TrainConfig,
+    check_together,
+)
+from rmt.paper.experiments import MODEL_SIZES
+from rmt.runs.markdown import markdown
+from rmt.runs.run_folder import write_text
+from rmt.runtime.errors import ProcessKilled, UsageError, run_program
+from rmt.runtime.progress import Progress
+from rmt.training.workloads import in_segments
 
 # The paper's models and segments; batches small enough for a desktop computer.
 NAMED = {

@@ -11,16 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rmt import checkpoint, distributed
-from rmt.checks import default_of
-from rmt.cli import Parser, pick
-from rmt.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
-from rmt.data.tasks import load_task
-from rmt.errors import UsageError, run_program
-from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import Protocol, in_train_protocol
-from rmt.paths import project_root
-from rmt.workloads import AlgorithmicTask, LanguageModelling, Scoring, Workload, load_text
+from rmt.data.tasks.tasks import load_task
+from rmt.evaluation.text import Protocol, in_train_protocol
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.command_line import Parser, pick
+from rmt.options.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
+from rmt.options.option import default_of
+from rmt.runs import checkpoint
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.files import project_root
+from rmt.training.workloads import AlgorithmicTask, LanguageModelling, Scoring, Workload, load_text
 
 # Segment, cache and clamp_len of Transformer-XL's evaluation scripts, all with same_length.
 # The large models are those with d_model 1024.

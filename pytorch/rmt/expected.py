@@ -4,13 +4,13 @@ All of it is estimated: the counted operations of a run, in layers and softmax, 
 of what the vendor's data sheet says of dense products. What was measured is in results/bench.
 """
 
-from rmt.cli import Parser
-from rmt.config import ModelConfig, TrainConfig
-from rmt.errors import UsageError, run_program
-from rmt.experiments import TABLES, Row, rows
-from rmt.flops import softmax_flops, step_flops
-from rmt.markdown import markdown
-from rmt.scales import Plan, plan
+from rmt.models.transformer_xl.operations import softmax_flops, step_flops
+from rmt.options.command_line import Parser
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.paper.experiments import TABLES, Row, rows
+from rmt.reproduction.scales import Plan, plan
+from rmt.runs.markdown import markdown
+from rmt.runtime.errors import UsageError, run_program
 
 # Operations per second, from NVIDIA's data sheets, without sparsity (V100: fp16 instead of bf16).
 GPUS = {

@@ -10,14 +10,14 @@ attention  what the heads of one run on a task attend to, and the memory operati
 
 from pathlib import Path
 
-from rmt.cli import Parser
-from rmt.errors import run_program
-from rmt.logged_runs import finished_runs, read_runs
-from rmt.panels import PAPER_FIGURES
-from rmt.paper_results import write_figures
-from rmt.paths import project_root
-from rmt.task_figures import draw_accuracy, draw_paper_figure
-from rmt.text_figures import draw_by_segment, draw_curves
+from rmt.options.command_line import Parser
+from rmt.paper.panels import PAPER_FIGURES
+from rmt.reproduction.paper_results import write_figures
+from rmt.reproduction.task_figures import draw_accuracy, draw_paper_figure
+from rmt.reproduction.text_figures import draw_by_segment, draw_curves
+from rmt.runs.logged_runs import finished_runs, read_runs
+from rmt.runtime.errors import run_program
+from rmt.runtime.files import project_root
 
 # Figures of any runs.
 DRAWN = {"curves": draw_curves, "segments": draw_by_segment, "accuracy": draw_accuracy}
@@ -29,9 +29,9 @@ def draw_attention(work_dir: Path, sample: int, out: Path | None) -> list[Path]:
     out: FILE.png; the patterns go to FILE-patterns.png. None: into the run folder.
     """
     # Imported late: the other figures need no model.
-    from rmt.attention_capture import load_run, maps_of_sample
-    from rmt.attention_figures import draw_maps, draw_patterns, patterns_table, strongest_of_each
-    from rmt.attention_maps import find_patterns
+    from rmt.analysis.capture import load_run, maps_of_sample
+    from rmt.analysis.patterns import find_patterns
+    from rmt.analysis.pictures import draw_maps, draw_patterns, patterns_table, strongest_of_each
 
     out = out or work_dir / f"attention-sample{sample}.png"
     large = out.with_name(f"{out.stem}-patterns{out.suffix}")

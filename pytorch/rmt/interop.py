@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rmt.cli import Parser
-from rmt.errors import UsageError, run_program
-from rmt.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.command_line import Parser
+from rmt.runtime.errors import UsageError, run_program
 
 # Ours -> theirs, inside layer N and outside. Queries, keys and values are one matrix there.
 LAYER_NAMES = {

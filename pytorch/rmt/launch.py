@@ -11,8 +11,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
 
-from rmt.errors import UsageError, run_program
-from rmt.hardware import n_cores
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.machine import n_cores
 
 SECONDS_TO_SAVE = 600  # torchrun's own 30 may be too few for a large model on a network disk
 

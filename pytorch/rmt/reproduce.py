@@ -17,16 +17,12 @@ from pathlib import Path
 
 import torch
 
-from rmt.cli import Parser
-from rmt.data.corpora import Corpus
-from rmt.errors import UsageError, run_program
+from rmt.data.text.corpora import Corpus
 from rmt.expected import GPUS, UTILIZATION, hours, run_flops
-from rmt.experiments import TABLES
-from rmt.hardware import n_cores
-from rmt.jobs import Job, Outcome, run_jobs
-from rmt.logged_runs import LoggedRun, finished_run, finished_runs
-from rmt.markdown import markdown
-from rmt.paper_results import (
+from rmt.options.command_line import Parser
+from rmt.paper.experiments import TABLES
+from rmt.reproduction.jobs import Job, Outcome, run_jobs
+from rmt.reproduction.paper_results import (
     PAPER_TABLES,
     TARGETS,
     paper_table,
@@ -34,11 +30,15 @@ from rmt.paper_results import (
     write_figures,
     write_tables,
 )
-from rmt.paths import project_root
-from rmt.run_folder import write_text
-from rmt.scales import SCALES, WITHOUT_DATA, Plan
-from rmt.studies import STUDIES, study_table
-from rmt.workloads import load_text
+from rmt.reproduction.scales import SCALES, WITHOUT_DATA, Plan
+from rmt.reproduction.studies import STUDIES, study_table
+from rmt.runs.logged_runs import LoggedRun, finished_run, finished_runs
+from rmt.runs.markdown import markdown
+from rmt.runs.run_folder import write_text
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.files import project_root
+from rmt.runtime.machine import n_cores
+from rmt.training.workloads import load_text
 
 # Operations per second of a core in training models as small as those of mini scale, by the logs of
 # such runs on a CPU that has bf16.

@@ -12,14 +12,14 @@ tasks: runs on the algorithmic tasks, a row per configuration, with the authors'
 
 from pathlib import Path
 
-from rmt.cli import Parser
-from rmt.errors import run_program
-from rmt.logged_runs import finished_runs, read_runs
-from rmt.pages import refresh
-from rmt.paper_results import write_tables
-from rmt.paths import project_root
-from rmt.published import published_cells
-from rmt.run_tables import runs_table, tasks_table
+from rmt.options.command_line import Parser
+from rmt.paper.published import published_cells
+from rmt.reproduction.pages import refresh
+from rmt.reproduction.paper_results import write_tables
+from rmt.reproduction.run_tables import runs_table, tasks_table
+from rmt.runs.logged_runs import finished_runs, read_runs
+from rmt.runtime.errors import run_program
+from rmt.runtime.files import project_root
 
 
 def main(argv: list[str]) -> None:

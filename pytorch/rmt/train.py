@@ -13,22 +13,29 @@ from typing import TypeVar
 
 import torch
 
-from rmt import checkpoint, distributed
-from rmt.cli import Parser, pick
-from rmt.config import TASKS, ModelConfig, TaskConfig, TrainConfig, check_together
-from rmt.data.tasks import load_task
-from rmt.errors import UsageError, run_program
-from rmt.hardware import peak_memory
-from rmt.interruption import Interrupted, Interruption
-from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import in_train_protocol
-from rmt.precision import has_bf16
-from rmt.progress import Progress
-from rmt.recipes import recipe_for
-from rmt.resume import changed_settings, choose_work_dir, find_checkpoint
-from rmt.run_folder import RunFolder, environment
-from rmt.trainer import Trainer
-from rmt.workloads import AlgorithmicTask, LanguageModelling, Scores, in_segments, load_text
+from rmt.data.tasks.tasks import load_task
+from rmt.evaluation.text import in_train_protocol
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.command_line import Parser, pick
+from rmt.options.config import TASKS, ModelConfig, TaskConfig, TrainConfig, check_together
+from rmt.runs import checkpoint
+from rmt.runs.run_folder import RunFolder, environment
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.interruption import Interrupted, Interruption
+from rmt.runtime.machine import peak_memory
+from rmt.runtime.precision import has_bf16
+from rmt.runtime.progress import Progress
+from rmt.training.recipes import recipe_for
+from rmt.training.resume import changed_settings, choose_work_dir, find_checkpoint
+from rmt.training.trainer import Trainer
+from rmt.training.workloads import (
+    AlgorithmicTask,
+    LanguageModelling,
+    Scores,
+    in_segments,
+    load_text,
+)
 
 Data = TypeVar("Data")
 

@@ -9,17 +9,17 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models import tiny_model
-from rmt.attention_capture import attention_maps, recorded_attention
-from rmt.attention_maps import (
+from helpers.models import tiny_model
+from rmt.analysis.capture import attention_maps, recorded_attention
+from rmt.analysis.patterns import (
     MIN_ORDER,
     SegmentMaps,
     find_patterns,
     is_pattern,
     measure,
 )
-from rmt.config import TaskConfig
-from rmt.data.tasks import make_task
+from rmt.data.tasks.tasks import make_task
+from rmt.options.config import TaskConfig
 
 # --- the measure ---------------------------------------------------------------------------------
 

@@ -2,21 +2,21 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import LENGTHS, tiny_config, tiny_segments
-from programs import assert_one_sentence, run
-from rmt import bench, measure
-from rmt.config import TrainConfig
-from rmt.flops import layer_flops, matrix_rate, step_flops
-from rmt.hardware import ALLOCATORS
-from rmt.plain import PlainModel
-from rmt.time_split import part, time_split
+from helpers.models import LENGTHS, tiny_config, tiny_segments
+from helpers.programs import ROOT, assert_one_sentence, run
+from rmt import bench
+from rmt.benchmark import measure
+from rmt.benchmark.time_split import part, time_split
+from rmt.models.transformer_xl.operations import layer_flops, matrix_rate, step_flops
+from rmt.models.transformer_xl.plain import PlainModel
+from rmt.options.config import TrainConfig
+from rmt.runtime.machine import ALLOCATORS
 
 TINY = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 12".split()
 
@@ -50,7 +50,7 @@ def test_the_rate_is_operations_per_second():
 
 
 def test_the_run_scripts_set_the_same_allocators():
-    lib = (Path(__file__).parents[1] / "run_scripts" / "lib.sh").read_text()
+    lib = (ROOT / "run_scripts" / "lib.sh").read_text()
     for name, value in ALLOCATORS.items():
         assert f'export {name}="${{{name}:-{value}}}"' in lib
 

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from programs import assert_one_sentence, run
-from rmt import scaling
-from rmt.errors import UsageError
-from rmt.hardware import peak_memory
-from rmt.measure import made_up_text
+from helpers.programs import assert_one_sentence, run
+from rmt.benchmark import scaling
+from rmt.benchmark.measure import made_up_text
+from rmt.runtime.errors import UsageError
+from rmt.runtime.machine import peak_memory
 
 
 def test_training_and_evaluation_report_their_cost():

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmt import distributed
 from rmt.data.batches import EpochReader, SegmentBatches
-from rmt.errors import UsageError
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
 
 
 def ids(n: int) -> np.ndarray:

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import LENGTHS, V, tiny_model
-from rmt.decoding import SegmentDecoder, generate
+from helpers.models import LENGTHS, V, tiny_model
+from rmt.evaluation.generation import SegmentDecoder, generate
 
 N_STREAMS = 3
 

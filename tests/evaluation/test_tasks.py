@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import LENGTHS, V, tiny_model
-from rmt.data.tasks import Task
-from rmt.task_metrics import RATES, evaluate_task
+from helpers.models import LENGTHS, V, tiny_model
+from rmt.data.tasks.tasks import Task
+from rmt.evaluation.tasks import RATES, evaluate_task
 
 # As in quadratic, the final answer is the last part of the answer.
 TASK = Task(

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rmt.config import ModelConfig, TaskConfig
-from rmt.data.tasks import make_task
-from rmt.logged_runs import LoggedRun
-from rmt.scales import Plan
+from rmt.data.tasks.tasks import make_task
+from rmt.options.config import ModelConfig, TaskConfig
+from rmt.reproduction.scales import Plan
+from rmt.runs.logged_runs import LoggedRun
 
 
 def write_task_run(

@@ -2,8 +2,8 @@
 
 import torch
 
-from rmt.config import ModelConfig
-from rmt.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.config import ModelConfig
 
 V = 23
 

@@ -14,9 +14,10 @@ from unittest.mock import patch
 import numpy as np
 import safetensors.torch
 
-from rmt import checkpoint, errors
+from rmt.runs import checkpoint
+from rmt.runtime import errors
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REAL_TEXT = ROOT.parent / "shared" / "data"
 
 # The smallest model that has everything. A flag given again later replaces the earlier value.

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from programs import RMT, ROOT, TRXL, assert_one_sentence, records, run, run_process, weights_of
+from helpers.programs import (
+    RMT,
+    ROOT,
+    TRXL,
+    assert_one_sentence,
+    records,
+    run,
+    run_process,
+    weights_of,
+)
 from rmt import eval as evaluation
 from rmt import interop, train
-from rmt.cli import DROPPED
-from rmt.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
-from rmt.errors import UsageError
+from rmt.options.command_line import DROPPED
+from rmt.options.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
+from rmt.runtime.errors import UsageError
 
 PACKAGE = ROOT / "pytorch" / "rmt"
 
@@ -133,10 +142,14 @@ def read_in(source: Path, receivers: set[str]) -> set[str]:
     return names
 
 
+MODEL_FILES = ("mem_transformer", "attention", "adaptive_softmax")
+TRAINING_FILES = ("trainer", "resume", "workloads", "optimization")
+
+
 def properties_of_configs() -> dict[str, set[str]]:
     """Of each property in config.py, the fields that it reads."""
     properties = {}
-    for node in ast.walk(ast.parse((PACKAGE / "config.py").read_text())):
+    for node in ast.walk(ast.parse((PACKAGE / "options" / "config.py").read_text())):
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
             properties[node.name] = {
                 inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)
@@ -147,12 +160,18 @@ def properties_of_configs() -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("config", "files"),
     [
-        (ModelConfig, ["mem_transformer.py", "attention.py", "adaptive_softmax.py", "train.py"]),
+        (
+            ModelConfig,
+            [
+                *(f"models/transformer_xl/{name}.py" for name in MODEL_FILES),
+                "train.py",
+            ],
+        ),
         (
             TrainConfig,
-            "train.py trainer.py resume.py workloads.py metrics.py optimization.py".split(),
+            ["train.py", "evaluation/text.py", *(f"training/{name}.py" for name in TRAINING_FILES)],
         ),
-        (TaskConfig, ["data/tasks.py", "data/quadratic.py"]),
+        (TaskConfig, ["data/tasks/tasks.py", "data/tasks/quadratic.py"]),
         (EvalConfig, ["eval.py"]),
     ],
 )
@@ -265,7 +284,7 @@ def test_options_with_another_effect_are_few():
 
 
 def test_adaptive_takes_the_cutoffs_of_the_dataset(corpus_folder, encoded_dir, monkeypatch):
-    from rmt.data import corpora
+    from rmt.data.text import corpora
 
     monkeypatch.setattr(corpora, "WT103_CUTOFFS", (10, 30, 1000))
     options = {"data": str(corpus_folder), "encoded_dir": str(encoded_dir), "adaptive": True}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rmt.claims import Comparison, claims, published_score
-from rmt.ledger import verdict
-from rmt.scales import plan
+from rmt.paper.claims import Comparison, claims, published_score
+from rmt.reproduction.ledger import verdict
+from rmt.reproduction.scales import plan
 
 COMPARISONS = {c.what: c for claim in claims() for c in claim.comparisons}
 

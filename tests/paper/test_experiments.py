@@ -2,24 +2,23 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import tiny_config, tiny_model
-from programs import assert_one_sentence, run
+from helpers.models import tiny_config, tiny_model
+from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import expected
-from rmt.cli import Parser, pick
-from rmt.config import ModelConfig, TrainConfig, check_together
-from rmt.errors import UsageError
-from rmt.experiments import TABLES, rows
-from rmt.flops import softmax_flops, word_frequencies
-from rmt.mem_transformer import MemTransformerLM
-from rmt.scales import plan
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.operations import softmax_flops, word_frequencies
+from rmt.options.command_line import Parser, pick
+from rmt.options.config import ModelConfig, TrainConfig, check_together
+from rmt.paper.experiments import TABLES, rows
+from rmt.reproduction.scales import plan
+from rmt.runtime.errors import UsageError
 
-SCRIPTS = Path(__file__).parents[1] / "run_scripts"
+SCRIPTS = ROOT / "run_scripts"
 
 
 def test_every_row_of_the_tables_is_there():

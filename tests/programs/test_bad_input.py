@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from programs import (
+from helpers.programs import (
     REAL_TEXT,
     RMT,
     assert_one_sentence,
@@ -21,11 +21,13 @@ from programs import (
     weights_of,
     write_corpus,
 )
-from rmt import checkpoint, distributed, run_folder, train
 from rmt import eval as evaluation
-from rmt.config import ModelConfig, TrainConfig, check_together
-from rmt.errors import UsageError
-from rmt.trainer import Trainer
+from rmt import train
+from rmt.options.config import ModelConfig, TrainConfig, check_together
+from rmt.runs import checkpoint, run_folder
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.training.trainer import Trainer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from programs import (
+from helpers.programs import (
     RMT,
     TRXL,
     assert_one_sentence,
@@ -18,12 +18,19 @@ from programs import (
     run_process,
 )
 from rmt import eval as evaluation
-from rmt import metrics, train
-from rmt.config import ModelConfig, TrainConfig
+from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.errors import UsageError
-from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import Protocol, bits_per_character, evaluate, in_train_protocol, perplexity
+from rmt.evaluation import text as metrics
+from rmt.evaluation.text import (
+    Protocol,
+    bits_per_character,
+    evaluate,
+    in_train_protocol,
+    perplexity,
+)
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runtime.errors import UsageError
 
 TRXL_RMT = [*RMT, "--model", "trxl_rmt", "--cache_len", "6"]
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from logged import run_of, write_task_run
-from programs import RMT, TINY, TRXL, assert_one_sentence, run
-from rmt import attention_figures, figures, task_figures, text_figures, train
-from rmt.attention_maps import Pattern, SegmentMaps
-from rmt.drawing import COLOURS
-from rmt.experiments import rows
-from rmt.logged_runs import read_runs
-from rmt.scales import plan
+from helpers.logged import run_of, write_task_run
+from helpers.programs import RMT, TINY, TRXL, assert_one_sentence, run
+from rmt import figures, train
+from rmt.analysis import pictures as attention_figures
+from rmt.analysis.patterns import Pattern, SegmentMaps
+from rmt.paper.experiments import rows
+from rmt.reproduction import task_figures, text_figures
+from rmt.reproduction.scales import plan
+from rmt.runs.drawing import COLOURS
+from rmt.runs.logged_runs import read_runs
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def trained(tmp_path_factory):
 
 def test_attention_of_a_run_is_drawn_and_its_patterns_named(trained, tmp_path):
     out = tmp_path / "maps.png"
-    with patch("rmt.attention_maps.is_pattern", lambda looks, _: looks.mass > 0):
+    with patch("rmt.analysis.patterns.is_pattern", lambda looks, _: looks.mass > 0):
         outcomes = []
         for _ in range(2):
             outcomes.append(

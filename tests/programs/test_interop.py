@@ -5,10 +5,10 @@ import pickle
 import pytest
 import torch
 
-from models import tiny_model, tiny_segments
-from rmt.config import MODELS
-from rmt.errors import UsageError
+from helpers.models import tiny_model, tiny_segments
 from rmt.interop import load_reference_weights, main, reference_state_dict
+from rmt.options.config import MODELS
+from rmt.runtime.errors import UsageError
 
 VARIANTS = [{}, {"cutoffs": (5, 9)}, {"d_embed": 6, "cutoffs": (5,)}, {"not_tied": True}]
 

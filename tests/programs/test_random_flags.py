@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from programs import assert_one_sentence, records, result, run, steps_saved, weights_of
+from helpers.programs import assert_one_sentence, records, result, run, steps_saved, weights_of
 from rmt import eval as evaluation
 from rmt import train
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from logged import run_of
-from programs import ROOT, Outcome, assert_one_sentence, process_settings, records, run
-from rmt import reproduce, scales, train
-from rmt.logged_runs import common_text
-from rmt.paper_results import TARGETS, experiments, plans_for
-from rmt.run_folder import RunFolder, in_use
-from rmt.scales import SCALES, plan
+from helpers.logged import run_of
+from helpers.programs import ROOT, Outcome, assert_one_sentence, process_settings, records, run
+from rmt import reproduce, train
+from rmt.reproduction import scales
+from rmt.reproduction.paper_results import TARGETS, experiments, plans_for
+from rmt.reproduction.scales import SCALES, plan
+from rmt.runs.logged_runs import common_text
+from rmt.runs.run_folder import RunFolder, in_use
 
 AUTHORS_RUNS = ROOT.parent / "shared" / "reference" / "lm-rmt-runs"
 ALL = [(target, scale) for target in TARGETS for scale in SCALES]
@@ -169,7 +170,9 @@ def test_texts_are_not_mixed():
 
 SMALL = """
 import sys
-from rmt import errors, reproduce, scales
+from rmt import reproduce
+from rmt.runtime import errors
+from rmt.reproduction import scales
 scales.MINI_SIZES = dict(n_layer=1, n_head=1, d_head=4, d_model=8, d_inner=8)
 scales.MINI_SEGMENT = {50: 8, 128: 8, 150: 8, 512: 8}
 scales.MINI_TOKENS_PER_STEP = 64

@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 import pytest
 
-from logged import write_task_run
-from models import tiny_config
-from programs import ROOT, assert_one_sentence, run
-from rmt import figures, tables, text_figures
-from rmt.errors import UsageError
-from rmt.logged_runs import finished_runs, read_runs
-from rmt.published import published_cells
+from helpers.logged import write_task_run
+from helpers.models import tiny_config
+from helpers.programs import ROOT, assert_one_sentence, run
+from rmt import figures, tables
+from rmt.paper.published import published_cells
+from rmt.reproduction import text_figures
+from rmt.runs.logged_runs import finished_runs, read_runs
+from rmt.runtime.errors import UsageError
 
 
 def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc", tgt_len=8):

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from rmt import jobs
-from rmt.jobs import Job
+from rmt.reproduction import jobs
+from rmt.reproduction.jobs import Job
 
 
 class Started:

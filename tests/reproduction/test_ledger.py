@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from logged import run_of
-from rmt import ledger
-from rmt.claims import Comparison, claims
-from rmt.errors import UsageError
-from rmt.experiments import rows
-from rmt.ledger import Effect, effect, verdict_of
-from rmt.published import table_cells
-from rmt.scales import plan
+from helpers.logged import run_of
+from rmt.paper.claims import Comparison, claims
+from rmt.paper.experiments import rows
+from rmt.paper.published import table_cells
+from rmt.reproduction import ledger
+from rmt.reproduction.ledger import Effect, effect, verdict_of
+from rmt.reproduction.scales import plan
+from rmt.runtime.errors import UsageError
 
 
 def students_probability(t: float, freedom: float) -> float:

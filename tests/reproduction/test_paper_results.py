@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from logged import run_of
-from programs import ROOT
-from rmt import paper_results
-from rmt.errors import UsageError
-from rmt.experiments import rows
-from rmt.logged_runs import finished_runs
-from rmt.pages import PAGES, refresh, with_tables
-from rmt.paper_results import (
+from helpers.logged import run_of
+from helpers.programs import ROOT
+from rmt.paper.experiments import rows
+from rmt.reproduction import paper_results
+from rmt.reproduction.pages import PAGES, refresh, with_tables
+from rmt.reproduction.paper_results import (
     PAPER_TABLES,
     experiments,
     paper_table,
     write_figures,
     write_tables,
 )
-from rmt.scales import MINI_TEXTS, plan
-from rmt.text_figures import visible_context
+from rmt.reproduction.scales import MINI_TEXTS, plan
+from rmt.reproduction.text_figures import visible_context
+from rmt.runs.logged_runs import finished_runs
+from rmt.runtime.errors import UsageError
 
 RESULTS = ROOT / "results"
 TABLES = Path("results/tables")

@@ -2,12 +2,12 @@
 
 import pytest
 
-from logged import run_of
-from programs import ROOT, assert_one_sentence, run
+from helpers.logged import run_of
+from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import reproduce
-from rmt.logged_runs import finished_runs
-from rmt.paper_results import TARGETS, plans_for
-from rmt.studies import OF_TEXT, STUDIES, is_complete, study_table
+from rmt.reproduction.paper_results import TARGETS, plans_for
+from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, study_table
+from rmt.runs.logged_runs import finished_runs
 
 
 @pytest.mark.parametrize("with_data", [True, False])

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from programs import steps_saved
-from rmt import checkpoint
-from rmt.errors import UsageError
+from helpers.programs import steps_saved
+from rmt.runs import checkpoint
+from rmt.runtime.errors import UsageError
 
 ABOUT = {"model": {"n_layer": 2, "cutoffs": (1, 2), "lr": 0.1, "best": float("inf")}}
 

@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from programs import process_settings
-from rmt import precision
-from rmt.precision import PRODUCTS
+from helpers.programs import process_settings
+from rmt.runtime import precision
+from rmt.runtime.precision import PRODUCTS
 
 # Run in a process of its own, for the replaced kernels stay.
 SCRIPT = """
 import torch
-from rmt import precision
+from rmt.runtime import precision
 
 def results(dtype):
     numbers = torch.Generator().manual_seed(1)

@@ -19,8 +19,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from programs import (
+from helpers.programs import (
     RMT,
+    ROOT,
     TRXL,
     Outcome,
     assert_one_sentence,
@@ -31,12 +32,13 @@ from programs import (
     steps_saved,
     weights_of,
 )
-from rmt import distributed, train
-from rmt.config import TrainConfig
+from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.recurrence import Stream
-from rmt.trainer import Trainer
-from rmt.workloads import load_text
+from rmt.options.config import TrainConfig
+from rmt.runtime import distributed
+from rmt.training.recurrence import Stream
+from rmt.training.trainer import Trainer
+from rmt.training.workloads import load_text
 
 # Gradients are summed in another order, so float32 would drift apart within a few steps of Adam.
 DTYPE = torch.float64
@@ -162,7 +164,7 @@ def outcomes(jobs, folder) -> dict[str, list[Outcome]]:
     """Of each job, how it ended in the first and in the second process."""
     (folder / "jobs.json").write_text(json.dumps(list(jobs.values())))
     settings = process_settings() | {"stderr": subprocess.STDOUT}
-    path = f"{Path(__file__).parent}{os.pathsep}{settings['env']['PYTHONPATH']}"
+    path = f"{ROOT / 'tests'}{os.pathsep}{settings['env']['PYTHONPATH']}"
     settings["env"] |= {"PYTHONPATH": path, "GLOO_SOCKET_IFNAME": "lo"}
     processes = [
         subprocess.Popen([sys.executable, __file__, str(rank), "2", str(folder)], **settings)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rmt.config import TrainConfig
-from rmt.optimization import LearningRate, build_optimizer
+from rmt.options.config import TrainConfig
+from rmt.training.optimization import LearningRate, build_optimizer
 
 
 def schedule(n_steps: int, **options) -> list[float]:

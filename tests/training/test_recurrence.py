@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from models import tiny_model, tiny_segments
-from rmt.recurrence import Stream, Unrolled
+from helpers.models import tiny_model, tiny_segments
+from rmt.training.recurrence import Stream, Unrolled
 
 LENGTHS = [5, 6, 4, 5, 6, 5]
 

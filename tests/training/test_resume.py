@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from programs import (
+from helpers.programs import (
     RMT,
     TRXL,
     assert_one_sentence,
@@ -26,9 +26,10 @@ from programs import (
     steps_saved,
     weights_of,
 )
-from rmt import checkpoint, train
-from rmt.interruption import Interruption
-from rmt.trainer import Trainer
+from rmt import train
+from rmt.runs import checkpoint
+from rmt.runtime.interruption import Interruption
+from rmt.training.trainer import Trainer
 
 REPLAY = [*RMT, "--bptt_unrolls", "2"]
 DROPOUT = ["--dropout", "0.1"]

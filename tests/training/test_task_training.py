@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from programs import (
+from helpers.programs import (
     RMT,
     TINY,
     TRXL,
@@ -20,11 +20,12 @@ from programs import (
     weights_of,
 )
 from rmt import eval as evaluation
-from rmt import recipes, train, workloads
-from rmt.config import ModelConfig, TaskConfig, TrainConfig
-from rmt.data.tasks import TaskData, load_task, make_task
-from rmt.mem_transformer import MemTransformerLM
-from rmt.trainer import Trainer
+from rmt import train
+from rmt.data.tasks.tasks import TaskData, load_task, make_task
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.training import recipes, workloads
+from rmt.training.trainer import Trainer
 
 SIZES = {"train_samples": 60, "valid_samples": 10, "test_samples": 10}
 SAMPLES = [word for name, n in SIZES.items() for word in (f"--{name}", str(n))]

@@ -7,13 +7,24 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from programs import RMT, TRXL, assert_one_sentence, records, result, run, steps_saved, weights_of
-from rmt import checkpoint, train, trainer
-from rmt.config import ModelConfig, TrainConfig
+from helpers.programs import (
+    RMT,
+    TRXL,
+    assert_one_sentence,
+    records,
+    result,
+    run,
+    steps_saved,
+    weights_of,
+)
+from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.mem_transformer import MemTransformerLM
-from rmt.trainer import Trainer
-from rmt.workloads import load_text
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runs import checkpoint
+from rmt.training import trainer
+from rmt.training.trainer import Trainer
+from rmt.training.workloads import load_text
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rmt import checkpoint
-from rmt.attention import attention_weights
-from rmt.attention_maps import SegmentMaps
-from rmt.config import ModelConfig, TaskConfig, TrainConfig
-from rmt.data.samples import cut
-from rmt.data.tasks import Task, TaskData, load_task
-from rmt.errors import UsageError
+from rmt.analysis.patterns import SegmentMaps
+from rmt.data.tasks.samples import cut
+from rmt.data.tasks.tasks import Task, TaskData, load_task
 from rmt.eval import read_run
-from rmt.logged_runs import model_label, task_label
-from rmt.mem_transformer import MemTransformerLM, State
+from rmt.models.transformer_xl.attention import attention_weights
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
+from rmt.options.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.runs import checkpoint
+from rmt.runs.logged_runs import model_label, task_label
+from rmt.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Patch, Rectangle
 
-from rmt.attention_maps import KINDS, REGIONS, Pattern, SegmentMaps
-from rmt.drawing import plt, save_figure
-from rmt.markdown import markdown
+from rmt.analysis.patterns import KINDS, REGIONS, Pattern, SegmentMaps
+from rmt.runs.drawing import plt, save_figure
+from rmt.runs.markdown import markdown
 
 PATTERN_COLOURS = {
     "write": "#CC3311",

@@ -13,22 +13,22 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from rmt.config import ModelConfig, TaskConfig, TrainConfig
-from rmt.data.corpora import Corpus
-from rmt.data.tasks import TaskData, make_task
+from rmt.benchmark.time_split import part, time_split
+from rmt.data.tasks.tasks import TaskData, make_task
+from rmt.data.text.corpora import Corpus
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import ProcessKilled
-from rmt.flops import matrix_rate, step_flops, word_frequencies
-from rmt.hardware import ALLOCATORS, machine, peak_memory, wait_for
-from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import in_train_protocol
-from rmt.plain import PlainModel
-from rmt.precision import DTYPES
-from rmt.progress import Progress
-from rmt.run_folder import environment
-from rmt.time_split import part, time_split
-from rmt.trainer import Trainer
-from rmt.workloads import AlgorithmicTask, LanguageModelling, Workload
+from rmt.evaluation.text import in_train_protocol
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.operations import matrix_rate, step_flops, word_frequencies
+from rmt.models.transformer_xl.plain import PlainModel
+from rmt.options.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.runs.run_folder import environment
+from rmt.runtime.errors import ProcessKilled
+from rmt.runtime.machine import ALLOCATORS, machine, peak_memory, wait_for
+from rmt.runtime.precision import DTYPES
+from rmt.runtime.progress import Progress
+from rmt.training.trainer import Trainer
+from rmt.training.workloads import AlgorithmicTask, LanguageModelling, Workload
 
 
 @dataclass(frozen=True)

@@ -23,20 +23,20 @@ import numpy as np
 import torch
 
 from rmt.bench import NAMED
-from rmt.cli import Parser
-from rmt.config import ModelConfig, TrainConfig
-from rmt.data.corpora import load_corpus
-from rmt.errors import UsageError, run_program
-from rmt.flops import word_frequencies
-from rmt.hardware import peak_memory
-from rmt.markdown import markdown
-from rmt.measure import in_new_process, made_up_text, new_report
-from rmt.mem_transformer import MemTransformerLM
-from rmt.metrics import evaluate
-from rmt.progress import Progress
-from rmt.run_folder import write_text
-from rmt.trainer import Trainer
-from rmt.workloads import LanguageModelling
+from rmt.benchmark.measure import in_new_process, made_up_text, new_report
+from rmt.data.text.corpora import load_corpus
+from rmt.evaluation.text import evaluate
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.operations import word_frequencies
+from rmt.options.command_line import Parser
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runs.markdown import markdown
+from rmt.runs.run_folder import write_text
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.machine import peak_memory
+from rmt.runtime.progress import Progress
+from rmt.training.trainer import Trainer
+from rmt.training.workloads import LanguageModelling
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(
@@ -145,7 +145,7 @@ def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> di
     options |= {"batch_size": n * sizes["batch_size"], "precision": "bf16", "max_eval_steps": 1}
     options |= {"max_step": n_steps, "log_interval": n_steps // 2, "eval_interval": n_steps}
     launch = ["-m", "rmt.launch", "--standalone", f"--nproc_per_node={n}", "--"]
-    source = str(Path(__file__).parents[1])
+    source = str(Path(__file__).parents[2])
     with TemporaryDirectory() as folder:
         flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         done = subprocess.run(

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from rmt.adaptive_softmax import AdaptiveSoftmax
-from rmt.attention import RelativeAttention
-from rmt.dropout import Dropout
-from rmt.mem_transformer import FeedForward
+from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
+from rmt.models.transformer_xl.attention import RelativeAttention
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.mem_transformer import FeedForward
 
 # The innermost part that an operation is in counts: a dropout's, not the feed-forward's around it.
 PARTS = {

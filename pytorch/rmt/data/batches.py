@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 IGNORED = -100  # a target that does not count; PyTorch's cross_entropy leaves it out
 

@@ -15,9 +15,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from rmt.data.encoding import id_type
+from rmt.data.text.encoding import id_type
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 FORMAT = 1  # goes up when the same source and options give different files
 DESCRIPTION = "corpus.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 EOS = "<eos>"  # ends every line of word-level text
 UNKNOWN = "<unk>"  # stands for rare and unseen words

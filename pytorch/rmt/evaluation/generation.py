@@ -7,7 +7,7 @@ is computed once per segment. The cost is linear in the tokens predicted.
 import torch
 from torch import Tensor
 
-from rmt.mem_transformer import MemTransformerLM, State
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
 
 
 class SegmentDecoder:

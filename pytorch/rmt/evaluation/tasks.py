@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmt import distributed
 from rmt.data.batches import on_device
-from rmt.data.samples import cut
-from rmt.data.tasks import Task
-from rmt.decoding import generate
-from rmt.precision import autocast
-from rmt.progress import Progress
+from rmt.data.tasks.samples import cut
+from rmt.data.tasks.tasks import Task
+from rmt.evaluation.generation import generate
+from rmt.runtime import distributed
+from rmt.runtime.precision import autocast
+from rmt.runtime.progress import Progress
 
 RATES = ("accuracy", "sequence_accuracy", "solve_rate")
 

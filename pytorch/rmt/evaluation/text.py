@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from rmt import distributed
-from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import SegmentBatches
-from rmt.errors import UsageError
-from rmt.precision import autocast
-from rmt.progress import Progress
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.runtime.precision import autocast
+from rmt.runtime.progress import Progress
 
 
 def perplexity(loss: float) -> float:

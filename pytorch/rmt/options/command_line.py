@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import get_args
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 # Flags of the Transformer-XL code base that are gone, with what to do instead.
 DROPPED = {

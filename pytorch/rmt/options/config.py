@@ -8,9 +8,15 @@ import os
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
-from rmt.checks import check_at_least, check_choices, check_limit, check_probabilities, default_of
-from rmt.errors import UsageError
-from rmt.paths import project_root
+from rmt.options.option import (
+    check_at_least,
+    check_choices,
+    check_limit,
+    check_probabilities,
+    default_of,
+)
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
 
 MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
 WRITE_MEMORY = ("rmt", "trxl_rmt")

@@ -1,6 +1,6 @@
 """What an option dataclass checks of its values; UsageError names the option and the value."""
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 
 def default_of(config_class: type, name: str):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rmt.experiments import Experiment, Row, rows
-from rmt.published import Cell, figure_cells, table_cells
+from rmt.paper.experiments import Experiment, Row, rows
+from rmt.paper.published import Cell, figure_cells, table_cells
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ they name (Dai et al. 2019), and for the tasks the options of most of the author
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmt.config import WRITE_MEMORY
-from rmt.data.corpora import WT103_CUTOFFS
-from rmt.published import Cell, read_published
+from rmt.data.text.corpora import WT103_CUTOFFS
+from rmt.options.config import WRITE_MEMORY
+from rmt.paper.published import Cell, read_published
 
 # Vocabularies are those of the full texts; enwik8's is without newlines, as published.
 MODEL_SIZES = {

@@ -6,7 +6,7 @@ Source: Bulatov et al. 2022; a point of a figure is a published.Cell.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rmt.published import Cell
+from rmt.paper.published import Cell
 
 COPY_120 = {(3, 60), (6, 30), (9, 40)}  # segments and memory of Figure 5(a)
 

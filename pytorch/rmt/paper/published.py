@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rmt.errors import UsageError
-from rmt.paths import project_root
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
 
 Row = TypeVar("Row")
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rmt import checkpoint
-from rmt.hardware import ALLOCATORS, n_cores
-from rmt.interruption import Interruption
-from rmt.progress import Progress
-from rmt.run_folder import in_use
+from rmt.runs import checkpoint
+from rmt.runs.run_folder import in_use
+from rmt.runtime.interruption import Interruption
+from rmt.runtime.machine import ALLOCATORS, n_cores
+from rmt.runtime.progress import Progress
 
 POLL_SECONDS = 0.5
 BAR = "{desc} {percentage:.1f}%|{bar}| {elapsed}, {remaining} left{postfix}"
@@ -126,7 +126,7 @@ def _fill(running, waiting, n_parallel, is_finished, outcome, n_gpus) -> None:
 
 def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Popen:
     environment = ALLOCATORS | os.environ
-    source = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    source = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, source))
     if n_gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.claims import Claim, Comparison, claims
-from rmt.logged_runs import LoggedRun, common_text, links
-from rmt.markdown import NOT_RUN, markdown
-from rmt.scales import fitting_runs, plan
+from rmt.paper.claims import Claim, Comparison, claims
+from rmt.reproduction.scales import fitting_runs, plan
+from rmt.runs.logged_runs import LoggedRun, common_text, links
+from rmt.runs.markdown import NOT_RUN, markdown
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
 STUDENT = {

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt import ledger
-from rmt.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
-from rmt.logged_runs import LoggedRun, common_text, links, over_seeds
-from rmt.markdown import NOT_RUN, markdown, mean_and_spread
-from rmt.panels import PAPER_FIGURES
-from rmt.published import figure_cells, published_cells, table_cells
-from rmt.run_folder import write_text
-from rmt.run_tables import tasks_table
-from rmt.scales import SCALES, Plan, describe_mini, fitting_runs, plan
-from rmt.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
+from rmt.paper.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
+from rmt.paper.panels import PAPER_FIGURES
+from rmt.paper.published import figure_cells, published_cells, table_cells
+from rmt.reproduction import ledger
+from rmt.reproduction.run_tables import tasks_table
+from rmt.reproduction.scales import SCALES, Plan, describe_mini, fitting_runs, plan
+from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
+from rmt.runs.logged_runs import LoggedRun, common_text, links, over_seeds
+from rmt.runs.markdown import NOT_RUN, markdown, mean_and_spread
+from rmt.runs.run_folder import write_text
 
 PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
@@ -225,8 +225,8 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Draw the paper's figures with what has run, the learning curves of CURVES, and studies of
     which nothing is missing."""
     # Imported late: tables need no matplotlib.
-    from rmt.task_figures import draw_accuracy, draw_paper_figure
-    from rmt.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
+    from rmt.reproduction.task_figures import draw_accuracy, draw_paper_figure
+    from rmt.reproduction.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
 
     folder = results / "figures"
     draw_figure_5cd(runs, folder / f"{FIGURE_5CD}.png")

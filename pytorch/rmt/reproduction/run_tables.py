@@ -2,11 +2,11 @@
 
 import statistics
 
-from rmt.config import MODELS, TASKS
-from rmt.data.tasks import headline
-from rmt.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks, refuse_text
-from rmt.markdown import markdown, mean_and_spread
-from rmt.published import Cell
+from rmt.data.tasks.tasks import headline
+from rmt.options.config import MODELS, TASKS
+from rmt.paper.published import Cell
+from rmt.runs.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks, refuse_text
+from rmt.runs.markdown import markdown, mean_and_spread
 
 # --- runs on text --------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from rmt import train
-from rmt.cli import pick
-from rmt.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
-from rmt.data.corpora import usual_cutoffs
-from rmt.experiments import (
+from rmt.data.text.corpora import usual_cutoffs
+from rmt.options.command_line import pick
+from rmt.options.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
+from rmt.paper.experiments import (
     COMMON,
     LONG,
     LONG_TRAINING,
@@ -27,8 +27,8 @@ from rmt.experiments import (
     Experiment,
     Row,
 )
-from rmt.logged_runs import DEFAULTS, LoggedRun
-from rmt.published import Cell
+from rmt.paper.published import Cell
+from rmt.runs.logged_runs import DEFAULTS, LoggedRun
 
 SCALES = ("paper", "mini")
 

@@ -13,12 +13,12 @@ They are targets of rmt.reproduce, as the paper's tables and figures are.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rmt.experiments import ADDED, rows
-from rmt.logged_runs import LoggedRun
-from rmt.markdown import NOT_RUN
-from rmt.published import figure_cells, published_cells
-from rmt.run_tables import runs_table, tasks_table
-from rmt.scales import MINI_TOKENS_PER_STEP, Plan, fitting_runs, plan
+from rmt.paper.experiments import ADDED, rows
+from rmt.paper.published import figure_cells, published_cells
+from rmt.reproduction.run_tables import runs_table, tasks_table
+from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, Plan, fitting_runs, plan
+from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.markdown import NOT_RUN
 
 
 def window(with_data: bool) -> list[Plan]:

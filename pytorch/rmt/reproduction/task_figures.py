@@ -10,11 +10,11 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
-from rmt.data.tasks import headline
-from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
-from rmt.logged_runs import LoggedRun, by_configuration, over_seeds, refuse_text
-from rmt.panels import PAPER_FIGURES, Panel
-from rmt.published import Cell, published_cells
+from rmt.data.tasks.tasks import headline
+from rmt.paper.panels import PAPER_FIGURES, Panel
+from rmt.paper.published import Cell, published_cells
+from rmt.runs.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
+from rmt.runs.logged_runs import LoggedRun, by_configuration, over_seeds, refuse_text
 
 MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}

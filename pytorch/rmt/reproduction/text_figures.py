@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rmt.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
-from rmt.errors import UsageError
-from rmt.experiments import SEGMENT_5CD as SEGMENT
-from rmt.experiments import Row, rows
-from rmt.logged_runs import LoggedRun, by_configuration, common_text, over_seeds, refuse_tasks
-from rmt.metrics import bits_per_character, perplexity
-from rmt.scales import MINI_SEGMENT, fitting_runs, plan
+from rmt.evaluation.text import bits_per_character, perplexity
+from rmt.paper.experiments import SEGMENT_5CD as SEGMENT
+from rmt.paper.experiments import Row, rows
+from rmt.reproduction.scales import MINI_SEGMENT, fitting_runs, plan
+from rmt.runs.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
+from rmt.runs.logged_runs import LoggedRun, by_configuration, common_text, over_seeds, refuse_tasks
+from rmt.runtime.errors import UsageError
 
 WIDE = 65  # letters: of longer names in a legend no two fit side by side
 # RMT's lines by gradient depth: from light to dark.

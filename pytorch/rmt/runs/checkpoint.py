@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 MODEL_FILE, TRAINING_FILE, MANIFEST_FILE = "model.safetensors", "training.pt", "manifest.json"
 

@@ -10,9 +10,9 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 
 import matplotlib.pyplot as plt
 
-from rmt.errors import UsageError
-from rmt.logged_runs import LoggedRun, over_seeds
-from rmt.run_folder import write_bytes
+from rmt.runs.logged_runs import LoggedRun, over_seeds
+from rmt.runs.run_folder import write_bytes
+from rmt.runtime.errors import UsageError
 
 # Colours that are told apart with any colour vision (Okabe and Ito 2008).
 COLOURS = {

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rmt.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
-from rmt.errors import UsageError
+from rmt.options.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
+from rmt.runtime.errors import UsageError
 
 # Of options that are newer than a run's files.
 DEFAULTS = {

@@ -18,7 +18,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 LOCK = ".lock"
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 _stopped: list[dist.ProcessGroup] = []
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from rmt import distributed
+from rmt.runtime import distributed
 
 
 class Interrupted(Exception):

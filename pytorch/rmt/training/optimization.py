@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from rmt.config import TrainConfig
-from rmt.errors import UsageError
+from rmt.options.config import TrainConfig
+from rmt.runtime.errors import UsageError
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

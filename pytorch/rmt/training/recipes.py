@@ -14,7 +14,7 @@ in results/runs/tasks-fast,
         quadratic         6 segments 112, for 0.28 of the equations
 """
 
-from rmt.config import TASKS
+from rmt.options.config import TASKS
 
 FAST = {
     "init": "xavier",

@@ -3,10 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from rmt import checkpoint, distributed
-from rmt.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
-from rmt.errors import UsageError
-from rmt.paths import project_root
+from rmt.options.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
+from rmt.runs import checkpoint
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
 
 # A checkpoint is continued only with the same values of these. batch_chunk and the number of
 # processes may differ: that changes the dropout masks, nothing else.

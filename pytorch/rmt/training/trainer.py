@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rmt import checkpoint, distributed
-from rmt.config import ModelConfig, TrainConfig
 from rmt.data.batches import Update
-from rmt.errors import UsageError
-from rmt.interruption import Interrupted, Interruption
-from rmt.optimization import LearningRate, build_optimizer
-from rmt.precision import autocast
-from rmt.progress import Progress
-from rmt.recurrence import Unrolled
-from rmt.run_folder import RunFolder
-from rmt.word_weights import gradients_in_place
-from rmt.workloads import Scores, Scoring, Workload
+from rmt.models.transformer_xl.word_weights import gradients_in_place
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runs import checkpoint
+from rmt.runs.run_folder import RunFolder
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.runtime.interruption import Interrupted, Interruption
+from rmt.runtime.precision import autocast
+from rmt.runtime.progress import Progress
+from rmt.training.optimization import LearningRate, build_optimizer
+from rmt.training.recurrence import Unrolled
+from rmt.training.workloads import Scores, Scoring, Workload
 
 # What a later step depends on beside the weights, as plain values in a checkpoint.
 PLACE = (

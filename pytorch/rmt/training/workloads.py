@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from rmt import distributed
-from rmt.config import TaskConfig, TrainConfig
 from rmt.data.batches import EpochReader, SegmentBatches
-from rmt.data.corpora import Corpus, load_corpus
-from rmt.data.samples import Curriculum, SampleReader, lessons_for
-from rmt.data.tasks import TaskData, headline, make_task
-from rmt.errors import UsageError
-from rmt.metrics import Protocol, bits_per_character, evaluate, perplexity, readable
-from rmt.recurrence import Stream
-from rmt.task_metrics import evaluate_task
+from rmt.data.tasks.samples import Curriculum, SampleReader, lessons_for
+from rmt.data.tasks.tasks import TaskData, headline, make_task
+from rmt.data.text.corpora import Corpus, load_corpus
+from rmt.evaluation.tasks import evaluate_task
+from rmt.evaluation.text import Protocol, bits_per_character, evaluate, perplexity, readable
+from rmt.options.config import TaskConfig, TrainConfig
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.training.recurrence import Stream
 
 Scores = Mapping[str, float]
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt import distributed
-from rmt.config import TaskConfig
 from rmt.data.batches import IGNORED
-from rmt.data.samples import Curriculum, Lesson, SampleReader, cut, lessons_for
-from rmt.data.tasks import make_task
+from rmt.data.tasks.samples import Curriculum, Lesson, SampleReader, cut, lessons_for
+from rmt.data.tasks.tasks import make_task
+from rmt.options.config import TaskConfig
+from rmt.runtime import distributed
 
 CPU = torch.device("cpu")
 REVERSE = make_task("reverse", TaskConfig(n=4))

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs import ROOT, assert_one_sentence, run, run_process
-from rmt.config import TASKS, TaskConfig
-from rmt.data import quadratic, tasks
-from rmt.data.tasks import Kind, load_task, make_task
-from rmt.errors import UsageError
+from helpers.programs import ROOT, assert_one_sentence, run, run_process
+from rmt.data.tasks import quadratic, tasks
+from rmt.data.tasks.tasks import Kind, load_task, make_task
+from rmt.options.config import TASKS, TaskConfig
+from rmt.runtime.errors import UsageError
 
 SMALL = {"train_samples": 300, "valid_samples": 50, "test_samples": 100}
 

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmt.config import TEXTS
-from rmt.data import corpora, encoding, mini, store
-from rmt.data.corpora import load_corpus
+from helpers.programs import REAL_TEXT, ROOT
+from rmt.data import store
+from rmt.data.text import corpora, encoding, mini
+from rmt.data.text.corpora import load_corpus
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import UsageError
+from rmt.options.config import TEXTS
+from rmt.runtime.errors import UsageError
 
-REAL_TEXT = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SPLITS = ("train", "valid", "test")
 
 real_text = pytest.mark.skipif(not REAL_TEXT.is_dir(), reason=f"no real text at {REAL_TEXT}")
@@ -489,12 +490,12 @@ def test_interrupt_leaves_nothing(load, mine, tmp_path, monkeypatch):
 
 def test_at_most_one_plain_line_without_a_terminal(mine, tmp_path):
     program = (
-        "import sys; from rmt.data.corpora import load_corpus\n"
+        "import sys; from rmt.data.text.corpora import load_corpus\n"
         "for _ in range(2): load_corpus('text', sys.argv[1], encoded_dir=sys.argv[2])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, mine, tmp_path / "encoded"],
-        env={**os.environ, "PYTHONPATH": str(Path(corpora.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "pytorch")},
         capture_output=True,
         text=True,
         check=True,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from programs import REAL_TEXT, assert_one_sentence, run
-from rmt.data import mini
+from helpers.programs import REAL_TEXT, assert_one_sentence, run
+from rmt.data.text import mini
 
 TITLES = [f"Title {i}" for i in range(20)]
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt.adaptive_softmax import AdaptiveSoftmax
+from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
 
 
 def random_softmax(n_token, cutoffs, d_model=6, d_embed=6, seed=0):

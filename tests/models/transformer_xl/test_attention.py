@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt.attention import (
+from rmt.models.transformer_xl.attention import (
     RelativeAttention,
     align_distances,
     attention_weights,
@@ -16,7 +16,7 @@ from rmt.attention import (
     masked_keys,
     relative_scores,
 )
-from rmt.config import ModelConfig
+from rmt.options.config import ModelConfig
 
 DRAWING = """
 x x . . . . .

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from models import tiny_model, tiny_segments
-from programs import assert_one_sentence, run
+from helpers.models import tiny_model, tiny_segments
+from helpers.programs import assert_one_sentence, run
 from rmt import train
-from rmt.decoding import generate
-from rmt.mem_transformer import Layer, MemTransformerLM
-from rmt.recurrence import Unrolled
-from rmt.word_weights import gradients_in_place
+from rmt.evaluation.generation import generate
+from rmt.models.transformer_xl.mem_transformer import Layer, MemTransformerLM
+from rmt.models.transformer_xl.word_weights import gradients_in_place
+from rmt.training.recurrence import Unrolled
 
 
 def compiled(model: MemTransformerLM) -> MemTransformerLM:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rmt.dropout import LEVELS, Dropout
+from rmt.models.transformer_xl.dropout import LEVELS, Dropout
 
 probabilities = st.floats(0.0, 0.999)
 shapes = st.lists(st.integers(0, 5), max_size=4).map(torch.Size)

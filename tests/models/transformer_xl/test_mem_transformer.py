@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
-from numpy_reference import reference_segment
-from rmt.config import MODELS, ModelConfig
-from rmt.dropout import Dropout
-from rmt.errors import UsageError
+from helpers.models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
+from helpers.numpy_reference import reference_segment
 from rmt.interop import reference_state_dict
-from rmt.mem_transformer import MemTransformerLM, State
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
+from rmt.options.config import MODELS, ModelConfig
+from rmt.runtime.errors import UsageError
 
 WT103 = dict(n_layer=16, d_model=410, n_head=10, d_head=41, d_inner=2100)
 ENWIK8 = dict(n_layer=12, d_model=512, n_head=8, d_head=64, d_inner=2048)

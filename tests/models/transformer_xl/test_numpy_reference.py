@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numpy_reference import LAYOUTS, attention, layer, reference_segment, sinusoid, visible
+from helpers.numpy_reference import LAYOUTS, attention, layer, reference_segment, sinusoid, visible
 
 V, D, E, INNER = 23, 16, 12, 20
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models import LENGTHS, tiny_config, tiny_model, tiny_segments
-from rmt.dropout import Dropout
-from rmt.plain import PlainModel
-from rmt.recurrence import Stream, Unrolled
-from rmt.word_weights import gradients_in_place
+from helpers.models import LENGTHS, tiny_config, tiny_model, tiny_segments
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.plain import PlainModel
+from rmt.models.transformer_xl.word_weights import gradients_in_place
+from rmt.training.recurrence import Stream, Unrolled
 
 CUTOFFS = {"cutoffs": (5, 11)}
 ADAPTIVE = CUTOFFS | {"d_embed": 6}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from rmt.word_weights import FEW_ROWS, gradients_in_place, lookup, split
+from rmt.models.transformer_xl.word_weights import FEW_ROWS, gradients_in_place, lookup, split
 
 N_WORDS, N_DIMENSIONS = 11, 4
 

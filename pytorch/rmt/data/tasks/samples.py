@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rmt import distributed
 from rmt.data.batches import IGNORED, Update, on_device
-from rmt.data.tasks import Task
+from rmt.data.tasks.tasks import Task
+from rmt.runtime import distributed
 
 # A first lesson of more symbols may never be learned: the more places the attention has to choose
 # from, the less each of them weighs, and the less it is told which is right.

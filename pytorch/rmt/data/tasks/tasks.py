@@ -45,13 +45,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.cli import Parser, pick
-from rmt.config import TASKS, TaskConfig
-from rmt.data import quadratic, retrieval
-from rmt.data.corpora import SPLITS, default_encoded_dir
 from rmt.data.store import opened_or_made, write_encoded
+from rmt.data.tasks import quadratic, retrieval
+from rmt.data.text.corpora import SPLITS, default_encoded_dir
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import UsageError, run_program
+from rmt.options.command_line import Parser, pick
+from rmt.options.config import TASKS, TaskConfig
+from rmt.runtime.errors import UsageError
 
 FORMAT = 1  # goes up when the same options give other samples
 MAX_TOKENS = 1 << 34  # in all samples of a task, which are drawn in memory
@@ -342,7 +342,3 @@ def _aligned(task: Task, sample: np.ndarray) -> str:
     marks = ["."] * (task.length - 1 - task.answer_size) + ["^"] * task.answer_size
     rows = {"input": symbols[:-1], "target": symbols[1:], "loss": marks}
     return "".join(f"{name:8}{' '.join(row)}\n" for name, row in rows.items())
-
-
-if __name__ == "__main__":
-    run_program(main)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rmt.config import TEXTS, TOKENIZERS
-from rmt.data.encoding import (
+from rmt.data.store import opened_or_made, write_encoded
+from rmt.data.text.encoding import (
     N_CODE_POINTS,
     NEWLINE,
     CodeTokenizer,
@@ -33,10 +33,10 @@ from rmt.data.encoding import (
     split_bytes,
     split_characters,
 )
-from rmt.data.store import opened_or_made, write_encoded
 from rmt.data.vocabulary import Vocabulary
-from rmt.errors import UsageError
-from rmt.paths import project_root
+from rmt.options.config import TEXTS, TOKENIZERS
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
 
 SPLITS = ("train", "valid", "test")
 

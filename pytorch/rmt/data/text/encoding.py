@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
-from rmt.errors import UsageError
+from rmt.runtime.errors import UsageError
 
 BLOCK_BYTES = 1 << 22
 NEWLINE, SPACE = 10, 32

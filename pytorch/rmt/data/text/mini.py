@@ -9,11 +9,11 @@ import random
 import re
 from pathlib import Path
 
-from rmt.cli import Parser
-from rmt.data.corpora import DEFAULT_PLACES, MINI_PLACES
-from rmt.errors import UsageError, run_program
-from rmt.paths import project_root
-from rmt.run_folder import write_bytes
+from rmt.data.text.corpora import DEFAULT_PLACES, MINI_PLACES
+from rmt.options.command_line import Parser
+from rmt.runs.run_folder import write_bytes
+from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.files import project_root
 
 N_BYTES = 4_000_000
 N_HELD_OUT = 8  # articles each for validation and test

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rmt.word_weights import Words, split
+from rmt.models.transformer_xl.word_weights import Words, split
 
 
 class AdaptiveSoftmax(nn.Module):

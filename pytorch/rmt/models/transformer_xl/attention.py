@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rmt.config import ModelConfig
-from rmt.dropout import Dropout
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.options.config import ModelConfig
 
 
 @lru_cache(maxsize=64)

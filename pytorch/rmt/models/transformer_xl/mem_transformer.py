@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from rmt.adaptive_softmax import AdaptiveSoftmax
-from rmt.attention import RelativeAttention, distance_embeddings, masked_keys
-from rmt.config import ModelConfig
-from rmt.dropout import Dropout
-from rmt.errors import UsageError
-from rmt.word_weights import WordEmbedding
+from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
+from rmt.models.transformer_xl.attention import RelativeAttention, distance_embeddings, masked_keys
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.word_weights import WordEmbedding
+from rmt.options.config import ModelConfig
+from rmt.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from rmt.config import ModelConfig, TrainConfig
-from rmt.hardware import wait_for
+from rmt.options.config import ModelConfig, TrainConfig
+from rmt.runtime.machine import wait_for
 
 
 def layer_flops(config: ModelConfig, n_tokens: int, n_streams: int) -> int:

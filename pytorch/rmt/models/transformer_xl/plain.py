@@ -8,10 +8,10 @@ gradients are those of the model.
 
 from torch import Tensor, nn
 
-from rmt.attention import RelativeAttention, attention_weights
-from rmt.config import ModelConfig
-from rmt.dropout import Dropout
-from rmt.mem_transformer import MemTransformerLM, State
+from rmt.models.transformer_xl.attention import RelativeAttention, attention_weights
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
+from rmt.options.config import ModelConfig
 
 
 class PlainAttention(RelativeAttention):
