@@ -9,4 +9,4 @@ set_up_python
 for name in enwik8 wt103; do
     ! has "$name" "$@" || fetch_data "$name"
 done
-exec "$PYTHON" -m rmt.data.mini "$@"
+exec "$PYTHON" -m rmt.data.text.mini "$@"

@@ -1,4 +1,30 @@
 """Recurrent Memory Transformer on the Transformer-XL backbone.
 
 Source: Bulatov, Kuratov, Burtsev, "Recurrent Memory Transformer", NeurIPS 2022.
+
+    model = rmt.load("runs/my-run")     # a trained model, in evaluation mode, with its vocabulary
+    model = rmt.build(rmt.ModelConfig(n_token=256, model="rmt", mem_len=10))     # a new one
+
+Names are imported when they are first used, so that `import rmt` is fast and needs no PyTorch.
 """
+
+import importlib
+
+_PLACES = {
+    "load": "rmt.runs.trained",
+    "build": "rmt.models.registry",
+    "State": "rmt.models.contract",
+    "ModelConfig": "rmt.models.transformer_xl.options",
+    "MemTransformerLM": "rmt.models.transformer_xl.mem_transformer",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'rmt' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

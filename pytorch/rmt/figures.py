@@ -23,39 +23,12 @@ from rmt.runtime.files import project_root
 DRAWN = {"curves": draw_curves, "segments": draw_by_segment, "accuracy": draw_accuracy}
 
 
-def draw_attention(work_dir: Path, sample: int, out: Path | None) -> list[Path]:
-    """Draw a run's attention on a test sample and print the patterns; returns the files written.
-
-    out: FILE.png; the patterns go to FILE-patterns.png. None: into the run folder.
-    """
-    # Imported late: the other figures need no model.
-    from rmt.analysis.capture import load_run, maps_of_sample
-    from rmt.analysis.patterns import find_patterns
-    from rmt.analysis.pictures import draw_maps, draw_patterns, patterns_table, strongest_of_each
-
-    out = out or work_dir / f"attention-sample{sample}.png"
-    large = out.with_name(f"{out.stem}-patterns{out.suffix}")
-    run = load_run(work_dir)
-    segments = maps_of_sample(run, sample)
-    patterns = find_patterns(segments)
-    title = f"{run.label} (test sample {sample})"
-    draw_maps(segments, patterns, title, out)
-    large.unlink(missing_ok=True)  # an earlier model may have had patterns
-    if not patterns:
-        print(
-            "no pattern found: by the measure of rmt/attention_maps.py no head writes, reads or "
-            "rewrites memory in order, which a model may solve its task without"
-        )
-        return [out]
-    print(patterns_table(patterns), end="")
-    draw_patterns(segments, strongest_of_each(patterns), title, large)
-    return [out, large]
-
-
 def main(argv: list[str]) -> None:
     options = parse(argv)
     figure, out = options["figure"], options.get("out")
     if figure == "attention":
+        from rmt.analysis.draw import draw_attention  # late: the others need no model
+
         written = draw_attention(options["work_dir"], options["sample"], out)
     elif figure == "paper":
         written = write_figures(finished_runs(options["results"] / "runs"), options["results"])

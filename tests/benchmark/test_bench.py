@@ -1,5 +1,6 @@
 """The benchmark: counted operations, the split by part, cases, and what it prints and keeps."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -11,12 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.models import LENGTHS, tiny_config, tiny_segments
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import bench
-from rmt.benchmark import measure
+from rmt.benchmark import measure, rates
+from rmt.benchmark.cases import Case, cases
+from rmt.benchmark.rates import matrix_rate
+from rmt.benchmark.tables import label
 from rmt.benchmark.time_split import part, time_split
-from rmt.models.transformer_xl.operations import layer_flops, matrix_rate, step_flops
+from rmt.data.text.made_up import zipf_ids
+from rmt.models.registry import options_of
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
+from rmt.models.transformer_xl.operations import layer_flops, softmax_flops
 from rmt.models.transformer_xl.plain import PlainModel
-from rmt.options.config import TrainConfig
+from rmt.options.training import TrainConfig
 from rmt.runtime.machine import ALLOCATORS
+from rmt.training.cost import layer_operations, segments_per_step, step_operations
 
 TINY = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 12".split()
 
@@ -39,14 +47,28 @@ def test_counted_operations_are_those_that_pytorch_counts(name):
 def test_a_steps_operations_are_three_times_those_of_its_segments():
     """And chunks of the batch each have their own projection of the distances."""
     model = tiny_config("rmt")
-    config = TrainConfig(tgt_len=9, batch_size=4)
-    assert step_flops(model, config, 3) == 3 * 3 * layer_flops(model, 9, 4)
+    config = TrainConfig(tgt_len=9, batch_size=4, bptt_unrolls=2)
+    assert layer_operations(model, config) == 3 * 3 * layer_flops(model, 9, 4)
     chunks = replace(config, batch_chunk=2)
-    assert step_flops(model, chunks, 3) == 3 * 3 * 2 * layer_flops(model, 9, 2)
+    assert layer_operations(model, chunks) == 3 * 3 * 2 * layer_flops(model, 9, 2)
 
 
-def test_the_rate_is_operations_per_second():
-    assert 1e8 < matrix_rate(torch.float32, torch.device("cpu"), seconds=0.0) < 1e15
+def test_a_window_predicts_all_its_segments_and_replay_the_last_alone():
+    model = tiny_config("rmt")
+    replay = TrainConfig(tgt_len=9, batch_size=4, bptt_unrolls=3)
+    window = replace(replay, bptt_mode="window")
+    assert (segments_per_step(replay), segments_per_step(window)) == ((1, 3), (4, 0))
+    predictions = 3 * softmax_flops(model, 4 * 9)
+    layers = 3 * 4 * layer_flops(model, 9, 4)
+    assert step_operations(model, replay) == layers + predictions
+    assert step_operations(model, window) == layers + 4 * predictions
+
+
+def test_the_rate_is_operations_per_second(monkeypatch):
+    """Of products that take a second each."""
+    ticks = itertools.count()
+    monkeypatch.setattr(rates.time, "perf_counter", lambda: float(next(ticks)))
+    assert matrix_rate(torch.float32, torch.device("cpu"), seconds=0.0) == 2 * 1536**3
 
 
 def test_the_run_scripts_set_the_same_allocators():
@@ -88,17 +110,17 @@ def test_the_split_leaves_no_marks():
 # Cases
 
 
-def cases_of(*argv: str) -> list[measure.Case]:
+def cases_of(*argv: str) -> list[Case]:
     options = bench.parse(list(argv))
     options.pop("out")
-    return list(bench.cases(options.pop("names"), options))
+    return list(cases(options.pop("names"), options.pop("grid"), options))
 
 
 def test_every_combination_is_a_case_once():
     found = cases_of(
         *"wt103 enwik8 --models baseline trxl rmt --bptt 0 3 --precisions fp32 bf16".split()
     )
-    assert [bench.label(case) for case in found[::2]] == [
+    assert [label(case) for case in found[::2]] == [
         f"{name} {model}"
         for name in ("wt103", "enwik8")
         for model in ("baseline BPTT-0", "trxl BPTT-0", "rmt BPTT-0", "rmt BPTT-3")
@@ -110,7 +132,7 @@ def test_every_combination_is_a_case_once():
 def test_the_named_sizes_are_the_papers():
     wt103, enwik8, copy = cases_of("wt103", "enwik8", "copy")
     sizes = [
-        measure.MemTransformerLM(replace(case.model, mem_len=0, model="baseline")).n_parameters()
+        MemTransformerLM(replace(case.model, mem_len=0, model="baseline")).n_parameters()
         for case in (wt103, enwik8)
     ]
     assert sizes == [151_107_538, 41_055_436]
@@ -118,7 +140,7 @@ def test_the_named_sizes_are_the_papers():
 
 
 def test_words_are_as_frequent_as_words():
-    ids = measure.zipf_ids(np.random.default_rng(0), 267_735, 20_000)
+    ids = zipf_ids(np.random.default_rng(0), 267_735, 20_000)
     assert ids.dtype == np.int32
     assert 0 <= ids.min() <= ids.max() < 267_735
     assert 0.88 < (ids < 20_000).mean() < 0.96
@@ -153,7 +175,7 @@ def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
     assert found["utilization"] == pytest.approx(flops / seconds / 4e9)
     if "enwik8" in flags:
         assert found["tokens_per_s"] == pytest.approx(2 * 7 / seconds)
-        own = measure.ModelConfig.from_record(found["model"] | {"n_token": found["n_token"]})
+        own = options_of(found["model"] | {"n_token": found["n_token"]})
         assert flops == 3 * 3 * layer_flops(own, 7, 2), "two segments are replayed"
     else:
         assert found["tokens_per_s"] == pytest.approx(3 * 18 / seconds)

@@ -6,10 +6,12 @@ import os
 import pytest
 
 from helpers.programs import assert_one_sentence, run
+from rmt import scaling as program
 from rmt.benchmark import scaling
 from rmt.benchmark.measure import made_up_text
+from rmt.runs.settings import Settings
+from rmt.runtime.device import peak_memory
 from rmt.runtime.errors import UsageError
-from rmt.runtime.machine import peak_memory
 
 
 def test_training_and_evaluation_report_their_cost():
@@ -17,7 +19,9 @@ def test_training_and_evaluation_report_their_cost():
         (scaling.train_steps, 8 * (3 * 64 + 1), 3 * 8 * 64),
         (scaling.evaluate_tokens, 1300, 1300),
     ):
-        found = function(made_up_text(scaling.SMALL, scaling.STREAMS, n_ids))
+        settings = Settings.of(scaling.SMALL)
+        model = settings.model(scaling.N_SYMBOLS)
+        found = function(model, made_up_text(model, settings.train, n_ids))
         assert found["amount"] == amount
         assert found["seconds"] > 0
         assert found["peak_memory_bytes"] == pytest.approx(peak_memory(scaling.CPU), rel=0.5)
@@ -28,7 +32,7 @@ def test_streams_of_several_lengths_are_measured(monkeypatch):
     monkeypatch.setattr(
         scaling,
         "in_new_process",
-        lambda function, text: plans.append((function, len(text.corpus.splits["train"]))) or {},
+        lambda function, _, text: plans.append((function, len(text.corpus.splits["train"]))) or {},
     )
     assert scaling.stream(0.05) == [{}] * 5
     assert plans[:2] == [(scaling.train_steps, 8 * (n * 64 + 1)) for n in (3, 30)]
@@ -76,7 +80,7 @@ def test_the_program_prints_a_table_and_keeps_the_measurements(tmp_path, monkeyp
     rows = [row, row | {"peak_memory_bytes": 3 * 2**20}]
     monkeypatch.setitem(scaling.MEASUREMENTS, "encoding", lambda share: rows if share == 0.5 else 0)
     out = tmp_path / "cost.json"
-    outcome = run(scaling.main, "encoding", "--share", "0.5", "--out", out)
+    outcome = run(program.main, "encoding", "--share", "0.5", "--out", out)
     assert outcome.out.splitlines()[2:] == [
         "| x | 1,200 words | 2.0 | 600 |  |",
         "| x | 1,200 words | 2.0 | 600 | 3 MiB |",
@@ -93,4 +97,4 @@ def test_the_program_prints_a_table_and_keeps_the_measurements(tmp_path, monkeyp
     ],
 )
 def test_wrong_use_is_one_sentence(flags, expected):
-    assert expected in assert_one_sentence(run(scaling.main, *flags.split()))
+    assert expected in assert_one_sentence(run(program.main, *flags.split()))

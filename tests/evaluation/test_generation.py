@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.models import LENGTHS, V, tiny_model
-from rmt.evaluation.generation import SegmentDecoder, generate
+from rmt.evaluation.generation import generate
+from rmt.models.contract import Decoder
 
 N_STREAMS = 3
 
@@ -30,15 +31,10 @@ def slow_generate(model, prompt, n_tokens, tgt_len):
 
 @torch.no_grad()
 def decoded(model, stream, tgt_len, at_a_time=1):
-    """What SegmentDecoder says of every token's successor: [B, T, V]."""
-    state, log_probs = None, []
-    for start in range(0, stream.shape[1], tgt_len):
-        segment = stream[:, start : start + tgt_len]
-        decoder = SegmentDecoder(model, state, len(stream), segment.shape[1])
-        for first in range(0, segment.shape[1], at_a_time):
-            log_probs.append(decoder.feed(segment[:, first : first + at_a_time]))
-        state = model.advance(segment, state)
-    return torch.stack(log_probs, dim=1)
+    """What the model's decoder says of every token's successor: [B, T, V]."""
+    decoder = model.decoder(None, tgt_len, len(stream))
+    parts = stream.split(at_a_time, dim=1)
+    return torch.stack([decoder.feed(part) for part in parts], dim=1)
 
 
 VARIANTS = [
@@ -77,14 +73,25 @@ def test_wherever_the_segments_are_cut(name, n_prompt, n_tokens, tgt_len):
     assert torch.equal(generate(model, prompt, n_tokens, tgt_len), tokens)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 2, 5])
+@pytest.mark.parametrize("at_a_time", [1, 2, 5, 7])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_however_many_tokens_are_fed_at_a_time(name, at_a_time):
     model, stream = tiny_model(name), random_tokens(15)
+    """Also over the end of a segment, and over several."""
     each = decoded(model, stream, 5)
-    last_fed = [i for i in range(15) if (i % 5) % at_a_time == at_a_time - 1 or i % 5 == 4]
     several = decoded(model, stream, 5, at_a_time)
+    last_fed = [*range(at_a_time - 1, 15, at_a_time), 14][: several.shape[1]]
     torch.testing.assert_close(several, each[:, last_fed], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_models_own_decoder_says_what_the_plain_one_does(name):
+    """From a state in the middle of a stream."""
+    model, stream = tiny_model(name), random_tokens(11)
+    state = model.advance(random_tokens(6, seed=4))
+    own, plain = model.decoder(state, 4, N_STREAMS), Decoder(model, state, 4, N_STREAMS)
+    for part in stream.split([1, 2, 6, 1, 1], dim=1):
+        torch.testing.assert_close(own.feed(part), plain.feed(part), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LENGTHS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers.models import LENGTHS, V, tiny_model
-from rmt.data.tasks.tasks import Task
+from rmt.data.tasks.task import Task
 from rmt.evaluation.tasks import RATES, evaluate_task
 
 # As in quadratic, the final answer is the last part of the answer.

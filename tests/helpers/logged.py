@@ -4,9 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rmt.data.tasks.tasks import make_task
-from rmt.options.config import ModelConfig, TaskConfig
-from rmt.reproduction.scales import Plan
+from helpers.data import make_task, task_options
+from rmt.models.registry import options_of
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.reproduction.plans import Plan
 from rmt.runs.logged_runs import LoggedRun
 
 
@@ -23,18 +24,17 @@ def write_task_run(
     steps: int = 300,
     training: dict | None = None,
     model_options: dict | None = None,
-    **task_options,
+    **sizes: int,
 ) -> Path:
     """A finished run; accuracy is the headline of the test and of the last validation."""
     folder.mkdir(parents=True)
-    task = TaskConfig(**task_options)
-    tgt_len = -(-(make_task(dataset, task).length - 1) // segments)
+    tgt_len = -(-(make_task(dataset, **sizes).length - 1) // segments)
     config = {
         "model": asdict(ModelConfig(10, model, memory, **(model_options or {}))),
         "train": {"dataset": dataset, "bptt_unrolls": unrolls, "bptt_mode": "replay"}
         | {"seed": seed, "tgt_len": tgt_len, "batch_size": 20, "encoded_dir": str(folder)}
         | (training or {}),
-        "task": task.belonging_to(dataset),
+        "task": task_options(dataset, **sizes).recorded(),
     }
     rates = _rates(dataset, accuracy)
     result = {"segments": segments, "tgt_len": tgt_len, "test_acc": accuracy, "steps": steps}
@@ -61,15 +61,15 @@ def _rates(dataset: str, accuracy: float) -> dict[str, float]:
 
 def run_of(own: Plan, seed: int = 1, score: float = 2.0, **changes: object) -> LoggedRun:
     """A run of a plan, or nearly."""
-    config, task = own.configurations
-    parts = {"model": asdict(own.model), "train": config.recorded() | {"seed": seed}}
-    parts["task"] = task.belonging_to(config.dataset)
+    parts = own.settings.record(own.model)
+    parts["train"] |= {"seed": seed}
+    parts.setdefault("task", {})
     for name, value in changes.items():
         (owner,) = (part for part in parts.values() if name in part)
         owner[name] = value
     result = {"n_token": own.n_token or 50, "corpus": "abc"}
-    result |= {"test_acc" if config.is_task else "test_bpc": score}
-    model = ModelConfig.from_record(parts["model"])
+    result |= {"test_acc" if own.is_task else "test_bpc": score}
+    model = options_of(parts["model"])
     return LoggedRun(
         Path("results/runs", own.folder_name(seed)),
         model,

@@ -3,7 +3,7 @@
 import torch
 
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.options.config import ModelConfig
+from rmt.models.transformer_xl.options import ModelConfig
 
 V = 23
 

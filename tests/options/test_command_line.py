@@ -1,8 +1,7 @@
 """The command line: flags in either spelling, refusals in one sentence, no flag without effect."""
 
 import ast
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -19,8 +18,14 @@ from helpers.programs import (
 )
 from rmt import eval as evaluation
 from rmt import interop, train
-from rmt.options.command_line import DROPPED
-from rmt.options.config import EvalConfig, ModelConfig, TaskConfig, TrainConfig
+from rmt.data import registry as data
+from rmt.data.text import wt103
+from rmt.evaluation.workloads import load_workload
+from rmt.models import registry as models
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.options.evaluation import EvalConfig
+from rmt.options.training import TrainConfig
+from rmt.runs.settings import Settings
 from rmt.runtime.errors import UsageError
 
 PACKAGE = ROOT / "pytorch" / "rmt"
@@ -48,6 +53,9 @@ def test_cutoffs_are_numbers():
         "cutoffs": [10, 20],
         "adaptive": True,
     }
+
+
+DROPPED = ModelConfig.DROPPED | TrainConfig.DROPPED
 
 
 @pytest.mark.parametrize("name", DROPPED)
@@ -128,61 +136,35 @@ def test_defaults_are_allowed_together():
 # No option without effect
 
 
-def read_in(source: Path, receivers: set[str]) -> set[str]:
-    """Attributes read of variables that hold a config, and names in strings, for getattr."""
+def read_of_options() -> set[str]:
+    """Attributes that are read anywhere but in the checks of options themselves."""
     names = set()
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            value = node.value
-            receiver = value.id if isinstance(value, ast.Name) else getattr(value, "attr", None)
-            if receiver in receivers:
+    for source in PACKAGE.rglob("*.py"):
+        tree = ast.parse(source.read_text())
+        checks = [
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"
+            for inner in ast.walk(node)
+        ]
+        for node in set(ast.walk(tree)) - set(checks):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 names.add(node.attr)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names |= set(node.value.split())
     return names
 
 
-MODEL_FILES = ("mem_transformer", "attention", "adaptive_softmax")
-TRAINING_FILES = ("trainer", "resume", "workloads", "optimization")
+OPTIONS = [
+    *dict.fromkeys(entry.options for entry in models.entries().values()),
+    *dict.fromkeys(dataset.options for dataset in data.tasks().values()),
+    TrainConfig,
+    EvalConfig,
+]
 
 
-def properties_of_configs() -> dict[str, set[str]]:
-    """Of each property in config.py, the fields that it reads."""
-    properties = {}
-    for node in ast.walk(ast.parse((PACKAGE / "options" / "config.py").read_text())):
-        if isinstance(node, ast.FunctionDef) and node.decorator_list:
-            properties[node.name] = {
-                inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)
-            }
-    return properties
-
-
-@pytest.mark.parametrize(
-    ("config", "files"),
-    [
-        (
-            ModelConfig,
-            [
-                *(f"models/transformer_xl/{name}.py" for name in MODEL_FILES),
-                "train.py",
-            ],
-        ),
-        (
-            TrainConfig,
-            ["train.py", "evaluation/text.py", *(f"training/{name}.py" for name in TRAINING_FILES)],
-        ),
-        (TaskConfig, ["data/tasks/tasks.py", "data/tasks/quadratic.py"]),
-        (EvalConfig, ["eval.py"]),
-    ],
-)
-def test_every_option_is_read(config, files):
-    receivers = {"config", "model", "train", "model_config", "train_config"}
-    read = set().union(*(read_in(PACKAGE / name, receivers) for name in files))
-    for name, inner in properties_of_configs().items():
-        if name in read:
-            read |= inner
-    read.add("recipe")  # recipes.py reads it before the config is made
-    assert {spec.name for spec in fields(config)} - read == set()
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.__name__)
+def test_every_option_is_read(options):
+    # The recipe is read from what was given, before there is an object.
+    assert {spec.name for spec in fields(options)} - read_of_options() <= {"recipe"}
 
 
 BASE = "--dropout 0.1 --eval_interval 2 --max_step 6".split()
@@ -284,12 +266,11 @@ def test_options_with_another_effect_are_few():
 
 
 def test_adaptive_takes_the_cutoffs_of_the_dataset(corpus_folder, encoded_dir, monkeypatch):
-    from rmt.data.text import corpora
-
-    monkeypatch.setattr(corpora, "WT103_CUTOFFS", (10, 30, 1000))
+    few = replace(wt103.WT103, cutoffs=(10, 30, 1000))
+    monkeypatch.setitem(data.datasets(), "wt103", few)
     options = {"data": str(corpus_folder), "encoded_dir": str(encoded_dir), "adaptive": True}
-    config = TrainConfig(**options)
-    chosen, _ = train.load(config, TaskConfig(), {"mem_len": 1})
+    options |= {"mem_len": 1, "tgt_len": 8, "batch_size": 4}
+    chosen, _ = load_workload(Settings.of(options))
     assert chosen.cutoffs == (10, 30), "1000 is beyond the vocabulary"
-    own, _ = train.load(config, TaskConfig(), {"mem_len": 1, "cutoffs": [5]})
+    own, _ = load_workload(Settings.of({**options, "cutoffs": [5]}))
     assert own.cutoffs == (5,)

@@ -23,10 +23,13 @@ from helpers.programs import (
 )
 from rmt import eval as evaluation
 from rmt import train
-from rmt.options.config import ModelConfig, TrainConfig, check_together
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint, run_folder
+from rmt.runs.settings import Settings
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
+from rmt.training.run import check_processes
 from rmt.training.trainer import Trainer
 
 
@@ -105,8 +108,8 @@ def finished_run(tiny, tmp_path):
         ("--scheduler dev_perf --decay_rate 1", "decay_rate must be below 1"),
         # Together
         ("--batch_size 4 --batch_chunk 3", "batch_size 4 does not divide into 3 chunks"),
-        ("--tokenizer word", "tokenizer word belongs to the dataset text"),
-        ("--keep_newlines", "keep_newlines belongs to enwik8"),
+        ("--tokenizer word", "tokenizer means nothing to dataset wt103"),
+        ("--keep_newlines", "keep_newlines means nothing to dataset wt103"),
         ("--fp16", "precision fp16 needs --cuda"),
         ("--restart --debug", "--debug keeps no checkpoints"),
         ("--restart_dir somewhere", "give --restart with it"),
@@ -147,11 +150,11 @@ def test_apex_adam_without_apex(refused, monkeypatch):
 @pytest.mark.parametrize("n_processes", [3, 4])
 def test_the_batch_must_divide_among_processes(monkeypatch, n_processes):
     monkeypatch.setattr(distributed, "world_size", lambda: n_processes)
-    train.check_processes(TrainConfig(batch_size=12, batch_chunk=1))
+    check_processes(TrainConfig(batch_size=12, batch_chunk=1))
     with pytest.raises(UsageError, match=f"10 does not divide among {n_processes} processes"):
-        train.check_processes(TrainConfig(batch_size=10))
+        check_processes(TrainConfig(batch_size=10))
     with pytest.raises(UsageError, match="streams of each process do not divide into 6 chunks"):
-        train.check_processes(TrainConfig(batch_size=12, batch_chunk=6))
+        check_processes(TrainConfig(batch_size=12, batch_chunk=6))
 
 
 def test_configs_refuse_from_python_too():
@@ -162,9 +165,7 @@ def test_configs_refuse_from_python_too():
     with pytest.raises(UsageError, match="n_token must be 1 or more"):
         ModelConfig(n_token=0, model="baseline")
     with pytest.raises(UsageError, match="passes no gradient"):
-        check_together(
-            ModelConfig(n_token=10, model="baseline"), TrainConfig(tgt_len=4, bptt_unrolls=2)
-        )
+        Settings.of({"model": "baseline", "tgt_len": 4, "bptt_unrolls": 2})
 
 
 # Data

@@ -20,16 +20,15 @@ from helpers.programs import (
 from rmt import eval as evaluation
 from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.evaluation import text as metrics
-from rmt.evaluation.text import (
-    Protocol,
-    bits_per_character,
-    evaluate,
-    in_train_protocol,
-    perplexity,
-)
+from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY, bits_per_character, perplexity
+from rmt.evaluation.scoring import choose_protocol
+from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.options.config import ModelConfig, TrainConfig
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.options.evaluation import EvalConfig
+from rmt.options.training import TrainConfig
+from rmt.runs import trained
+from rmt.runs.settings import Settings
 from rmt.runtime.errors import UsageError
 
 TRXL_RMT = [*RMT, "--model", "trxl_rmt", "--cache_len", "6"]
@@ -89,7 +88,7 @@ def test_eval_prints_the_score_of_training(runs, name):
     out = score(folder)
     assert f"test {test_score}" in out
     assert f"ppl {result(folder)['test_ppl']:9.3f}" in out
-    assert f"valid {metrics.readable(records(folder, 'valid')[-1]['loss'], True)}" in out
+    assert f"valid {PERPLEXITY.readable(records(folder, 'valid')[-1]['loss'])}" in out
 
 
 def test_bits_per_character_of_characters(runs):
@@ -185,7 +184,7 @@ def test_impossible_evaluations(runs, name, flags, part):
 
 
 def test_the_published_lengths_of_transformer_xl():
-    config = evaluation.EvalConfig(protocol="txl")
+    config = EvalConfig(protocol="txl")
     for dataset, d_model, lengths in (
         ("wt103", 410, (64, 640, 400)),
         ("wt103", 1024, (128, 1600, 1000)),
@@ -197,9 +196,8 @@ def test_the_published_lengths_of_transformer_xl():
         for model, option in (("trxl", "mem_len"), ("trxl_rmt", "cache_len")):
             about = {"model": model, "d_model": d_model, "mem_len": 10}
             about |= {"cache_len": 10} if model == "trxl_rmt" else {}
-            chosen = evaluation.choose_protocol(
-                config, ModelConfig(n_token=10, **about), TrainConfig(dataset=dataset)
-            )
+            settings = Settings.of({**about, "dataset": dataset})
+            chosen = choose_protocol(config, settings, settings.model(10), {})
             tgt_len, cache_len, clamp_len = lengths
             assert chosen.tgt_len == tgt_len
             assert chosen.lengths == {
@@ -253,7 +251,7 @@ def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path
 @pytest.fixture
 def project(tmp_path, monkeypatch, runs):
     """A project whose runs are copies, of which the last is the newest."""
-    monkeypatch.setattr(evaluation, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(trained, "project_root", lambda: tmp_path)
     for i, name in enumerate(("rmt", "trxl", "characters", "trxl_rmt")):
         folder = shutil.copytree(runs(name), tmp_path / "runs" / name, symlinks=True)
         for path in (folder / "checkpoints").iterdir():
@@ -381,8 +379,8 @@ def test_units():
     assert perplexity(math.log(20)) == pytest.approx(20)
     assert perplexity(1e6) == perplexity(math.nan) == math.inf
     assert bits_per_character(math.log(2)) == pytest.approx(1)
-    assert metrics.readable(math.log(2), word_level=True) == "loss  0.69 | ppl     2.000"
-    assert metrics.readable(math.log(2), word_level=False) == "loss  0.69 | bpc   1.00000"
+    assert PERPLEXITY.readable(math.log(2)) == "loss  0.69 | ppl     2.000"
+    assert BITS_PER_CHARACTER.readable(math.log(2)) == "loss  0.69 | bpc   1.00000"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rmt.analysis.patterns import Pattern, SegmentMaps
 from rmt.paper.experiments import rows
 from rmt.reproduction import task_figures, text_figures
 from rmt.reproduction.scales import plan
-from rmt.runs.drawing import COLOURS
+from rmt.runs.drawing import look
 from rmt.runs.logged_runs import read_runs
 
 
@@ -67,14 +67,14 @@ def test_figure_4_shows_our_cells_beside_the_published(tmp_path, drawn):
     assert copy.get_title() == "copy, n 24\n5 runs of ours"
     assert reverse.get_title() == "reverse, n 24\nnot run here"
     assert retrieval.get_title() == "retrieval, 4 pairs\n1 run of ours"
-    assert points(copy, COLOURS["rmt"], filled=True) == {"6": 0.8, "9": 0.6}
-    assert points(copy, COLOURS["rmt"], filled=False) == {"3": 1.0, "6": 1.0, "9": 1.0}
-    assert points(copy, COLOURS["trxl"], filled=True) == {}
-    assert points(copy, COLOURS["trxl"], filled=False) == {"3": 1.0, "6": 0.967, "9": 0.278}
-    assert points(copy, COLOURS["baseline"], filled=True) == {"6": 0.1}
-    assert points(reverse, COLOURS["rmt"], filled=False) == {"2": 1.0, "4": 1.0, "6": 0.9}
-    assert points(retrieval, COLOURS["trxl"], filled=True) == {"5": 0.9}
-    assert points(retrieval, COLOURS["mt"], filled=False) == {"2": 0.191, "4": 0.139, "5": 0.109}
+    assert points(copy, look("rmt")[0], filled=True) == {"6": 0.8, "9": 0.6}
+    assert points(copy, look("rmt")[0], filled=False) == {"3": 1.0, "6": 1.0, "9": 1.0}
+    assert points(copy, look("trxl")[0], filled=True) == {}
+    assert points(copy, look("trxl")[0], filled=False) == {"3": 1.0, "6": 0.967, "9": 0.278}
+    assert points(copy, look("baseline")[0], filled=True) == {"6": 0.1}
+    assert points(reverse, look("rmt")[0], filled=False) == {"2": 1.0, "4": 1.0, "6": 0.9}
+    assert points(retrieval, look("trxl")[0], filled=True) == {"5": 0.9}
+    assert points(retrieval, look("mt")[0], filled=False) == {"2": 0.191, "4": 0.139, "5": 0.109}
     names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert names[:5] == ["baseline", "mt", "trxl", "rmt", "rmt, BPTT-0"]
 
@@ -84,7 +84,7 @@ def test_error_bars_are_standard_deviations_over_seeds(tmp_path, drawn):
     bars = [
         segment
         for container in drawn[0].axes[0].containers
-        if container.lines[0].get_color() == COLOURS["rmt"]
+        if container.lines[0].get_color() == look("rmt")[0]
         for segment in container.lines[2][0].get_segments()
     ]
     low, high = 0.8 - 0.02**0.5, 0.8 + 0.02**0.5
@@ -99,13 +99,13 @@ def test_figures_5_and_7_take_their_own_cells(tmp_path, drawn):
     assert "not run here" in by_segments.get_title(), "not with that memory"
     assert "not run here" in long.get_title()
     assert "1 run of ours" in by_length.get_title()
-    assert points(by_segments, COLOURS["trxl"], False) == {"3": 0.778, "6": 0.125, "9": 0.136}
-    assert points(by_length, COLOURS["rmt"], False) == {"360": 1.0, "720": 0.882, "1080": 0.579}
-    assert points(by_length, COLOURS["trxl"], filled=True) == {"720": 0.2}
-    assert points(copy, COLOURS["rmt"], filled=True) == {"6": 0.55}
-    assert points(copy, COLOURS["trxl"], filled=False) == {"3": 0.832, "6": 0.541}
-    assert points(reverse, COLOURS["trxl"], filled=False) == {"2": 0.996, "4": 0.799}
-    assert points(long, COLOURS["trxl"], filled=False) == {"2": 0.861, "4": 0.614, "6": 0.667}
+    assert points(by_segments, look("trxl")[0], False) == {"3": 0.778, "6": 0.125, "9": 0.136}
+    assert points(by_length, look("rmt")[0], False) == {"360": 1.0, "720": 0.882, "1080": 0.579}
+    assert points(by_length, look("trxl")[0], filled=True) == {"720": 0.2}
+    assert points(copy, look("rmt")[0], filled=True) == {"6": 0.55}
+    assert points(copy, look("trxl")[0], filled=False) == {"3": 0.832, "6": 0.541}
+    assert points(reverse, look("trxl")[0], filled=False) == {"2": 0.996, "4": 0.799}
+    assert points(long, look("trxl")[0], filled=False) == {"2": 0.861, "4": 0.614, "6": 0.667}
 
 
 def test_accuracy_is_drawn_over_time_and_samples(tmp_path, drawn):
@@ -115,7 +115,7 @@ def test_accuracy_is_drawn_over_time_and_samples(tmp_path, drawn):
     task_figures.draw_accuracy(read_runs([tmp_path]), Path("unused"))
     over_time, over_samples = drawn[0].axes
     curves = [line for line in over_samples.get_lines() if line.get_marker() != "None"]
-    assert [line.get_color() for line in curves] == [COLOURS[m] for m in ("rmt", "rmt", "trxl")]
+    assert [line.get_color() for line in curves] == [look(m)[0] for m in ("rmt", "rmt", "trxl")]
     np.testing.assert_allclose(curves[2].get_data(), [[2, 4, 6], [0.2, 0.4, 0.6]])
     forced = [line for line in over_time.get_lines() if line.get_linestyle() == "--"]
     np.testing.assert_allclose(forced[2].get_data(), [[1 / 3, 2 / 3, 1], [0.25, 0.45, 0.65]])

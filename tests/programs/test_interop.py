@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from helpers.models import tiny_model, tiny_segments
-from rmt.interop import load_reference_weights, main, reference_state_dict
-from rmt.options.config import MODELS
+from rmt.interop import main
+from rmt.models.transformer_xl.options import MODELS
+from rmt.models.transformer_xl.published_names import (
+    load_published_weights,
+    published_state_dict,
+)
 from rmt.runtime.errors import UsageError
 
 VARIANTS = [{}, {"cutoffs": (5, 9)}, {"d_embed": 6, "cutoffs": (5,)}, {"not_tied": True}]
@@ -17,7 +21,7 @@ VARIANTS = [{}, {"cutoffs": (5, 9)}, {"d_embed": 6, "cutoffs": (5,)}, {"not_tied
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_round_trip_through_the_published_names(name, changes):
     source, target = tiny_model(name, seed=0, **changes), tiny_model(name, seed=1, **changes)
-    load_reference_weights(target, reference_state_dict(source))
+    load_published_weights(target, published_state_dict(source))
     [segment] = tiny_segments([6])
     assert torch.equal(source(*segment)[0], target(*segment)[0])
     for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
@@ -25,7 +29,7 @@ def test_round_trip_through_the_published_names(name, changes):
 
 
 def test_names_and_shapes_are_the_published_ones():
-    names = reference_state_dict(tiny_model("rmt", cutoffs=(5, 9)))
+    names = published_state_dict(tiny_model("rmt", cutoffs=(5, 9)))
     shapes = {name: tuple(tensor.shape) for name, tensor in names.items()}
     layer = {
         "dec_attn.qkv_net.weight": (24, 8),
@@ -57,30 +61,30 @@ def test_names_and_shapes_are_the_published_ones():
 
 def test_query_rows_come_first_then_keys_then_values():
     model = tiny_model("trxl")
-    joined = reference_state_dict(model)["layers.1.dec_attn.qkv_net.weight"]
+    joined = published_state_dict(model)["layers.1.dec_attn.qkv_net.weight"]
     attention = model.layers[1].attention
     assert torch.equal(joined[:8], attention.query.weight)
     assert torch.equal(joined[8:], attention.key_value.weight)
 
 
 def test_other_models_weights_are_refused_by_name():
-    weights = reference_state_dict(tiny_model("trxl"))
+    weights = published_state_dict(tiny_model("trxl"))
     with pytest.raises(UsageError, match="memory is absent in the weights"):
-        load_reference_weights(tiny_model("rmt"), weights)
+        load_published_weights(tiny_model("rmt"), weights)
     with pytest.raises(UsageError, match=r"inner\.bias is \(12,\) in the weights and \(9,\)"):
-        load_reference_weights(tiny_model("trxl", d_inner=9), weights)
+        load_published_weights(tiny_model("trxl", d_inner=9), weights)
     with pytest.raises(UsageError, match=r"extra\.thing is not a parameter"):
-        load_reference_weights(tiny_model("trxl"), {**weights, "extra.thing": torch.zeros(1)})
+        load_published_weights(tiny_model("trxl"), {**weights, "extra.thing": torch.zeros(1)})
 
 
 def test_the_command_converts_there_and_back(tmp_path):
     model = tiny_model("rmt", cutoffs=(5,))
-    torch.save(reference_state_dict(model), tmp_path / "theirs.pt")
+    torch.save(published_state_dict(model), tmp_path / "theirs.pt")
     main([str(tmp_path / "theirs.pt"), str(tmp_path / "ours.safetensors")])
     main([str(tmp_path / "ours.safetensors"), str(tmp_path / "again.pt")])
     again = torch.load(tmp_path / "again.pt", weights_only=True)
-    load_reference_weights(tiny_model("rmt", seed=3, cutoffs=(5,)), again)
-    for name, tensor in reference_state_dict(model).items():
+    load_published_weights(tiny_model("rmt", seed=3, cutoffs=(5,)), again)
+    for name, tensor in published_state_dict(model).items():
         assert torch.equal(again[name], tensor)
     with pytest.raises(UsageError, match="exists already"):
         main([str(tmp_path / "theirs.pt"), str(tmp_path / "again.pt")])

@@ -19,9 +19,12 @@ from helpers.programs import ROOT, Outcome, assert_one_sentence, process_setting
 from rmt import reproduce, train
 from rmt.reproduction import scales
 from rmt.reproduction.paper_results import TARGETS, experiments, plans_for
+from rmt.reproduction.plans import Plan
+from rmt.reproduction.runner import Planned
 from rmt.reproduction.scales import SCALES, plan
-from rmt.runs.logged_runs import common_text
+from rmt.runs.reports import common_text
 from rmt.runs.run_folder import RunFolder, in_use
+from rmt.runtime.errors import UsageError
 
 AUTHORS_RUNS = ROOT.parent / "shared" / "reference" / "lm-rmt-runs"
 ALL = [(target, scale) for target in TARGETS for scale in SCALES]
@@ -35,9 +38,9 @@ def test_every_row_has_a_plan_that_rmt_train_takes(target, scale):
     settings = {}
     for experiment in experiments(target):
         own = plan(experiment, scale)
-        assert own.settings["model"] == experiment.model
-        assert own.settings["mem_len"] == experiment.memory
-        assert settings.setdefault(own.name, own.settings) == own.settings
+        assert own.compared["model"] == experiment.model
+        assert own.compared["mem_len"] == experiment.memory
+        assert settings.setdefault(own.name, own.compared) == own.compared
     assert len(settings) == len(plans_for([target], scale))
 
 
@@ -45,8 +48,8 @@ def test_plans_of_different_targets_share_runs_where_they_are_the_same():
     """A name means the same in every target, and every configuration has one name."""
     for scale in SCALES:
         plans = [own for target in TARGETS for own in plans_for([target], scale)]
-        by_name = {own.name: own.settings for own in plans}
-        assert all(by_name[own.name] == own.settings for own in plans)
+        by_name = {own.name: own.compared for own in plans}
+        assert all(by_name[own.name] == own.compared for own in plans)
         distinct = {json.dumps(own, sort_keys=True) for own in by_name.values()}
         assert len(distinct) == len(by_name)
 
@@ -68,7 +71,7 @@ def test_the_tasks_at_paper_scale_are_what_their_scripts_train(task):
 def test_the_tasks_at_paper_scale_have_what_differs_between_the_authors_runs():
     for cell in experiments("figure4") + experiments("figure5"):
         own = plan(cell, "paper")
-        assert own.settings | cell.training == own.settings
+        assert own.compared | cell.training == own.compared
 
 
 @pytest.mark.skipif(not AUTHORS_RUNS.is_dir(), reason="the authors' runs are not here")
@@ -83,7 +86,7 @@ def test_the_tasks_at_paper_scale_have_the_options_of_most_of_the_authors_runs()
                 found.update((task, name, line.get(name)) for name in [*names.split(), "max_step"])
     cells = experiments("figure4") + experiments("figure5") + experiments("table1")
     for cell in cells:
-        own = plan(cell, "paper").settings
+        own = plan(cell, "paper").compared
         for name in [*names.split(), *(["max_step"] if cell.task == "quadratic" else [])]:
             counts = {value: n for (*of, value), n in found.items() if of == [cell.task, name]}
             usual = max(counts, key=counts.get)
@@ -99,7 +102,7 @@ def test_without_data_mini_is_of_pydoc():
 # Which runs count
 
 
-def a_plan(scale: str = "mini") -> scales.Plan:
+def a_plan(scale: str = "mini") -> Plan:
     (row,) = (
         r for r in experiments("table3") if (r.model, r.memory, r.bptt_unrolls) == ("rmt", 10, 1)
     )
@@ -124,8 +127,8 @@ def test_a_run_counts_whatever_machine_it_was_made_on():
 def test_a_run_with_another_configuration_does_not_count(change):
     own = a_plan()
     name, value = change.split("=")
-    value = type(own.settings[name])(value or True)
-    assert own.settings[name] != value
+    value = type(own.compared[name])(value or True)
+    assert own.compared[name] != value
     found = run_of(own, **{name: value})
     assert not own.fits(found)
     parts = {"model": asdict(found.model), "train": found.train, "task": found.task}
@@ -144,7 +147,7 @@ def test_a_run_whose_settings_were_changed_midway_does_not_count():
 
 
 def test_a_run_on_another_text_or_with_another_seed_does_not_count():
-    planned = reproduce.Planned(a_plan(), 1, Path("anywhere"), "abc")
+    planned = Planned(a_plan(), 1, Path("anywhere"), "abc")
     found = run_of(planned.plan, seed=1)
     assert planned.counts(found)
     assert replace(planned, text=None).counts(found), "any text where none is at hand"
@@ -162,7 +165,7 @@ def test_texts_are_not_mixed():
     own = a_plan()
     first, second = run_of(own), run_of(own)
     second = replace(second, train=second.train | {"seed": 2}, result={"corpus": "other"})
-    with pytest.raises(reproduce.UsageError, match="different texts"):
+    with pytest.raises(UsageError, match="different texts"):
         common_text([first, second])
 
 
@@ -337,9 +340,9 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path):
     (own,) = (p for p in plans_for(["figure4"], "mini") if p.name == "copy-6x12-rmt12")
     folder = tmp_path / "runs" / own.folder_name(1)
     folder.mkdir(parents=True)
-    config, task = own.configurations
-    parts = {"model": asdict(own.model), "train": config.recorded() | {"seed": 1, "lr": 0.5}}
-    (folder / "config.json").write_text(json.dumps(parts | {"task": task.belonging_to("copy")}))
+    parts = own.settings.record(own.model)
+    parts["train"] |= {"seed": 1, "lr": 0.5}
+    (folder / "config.json").write_text(json.dumps(parts))
     flags = ["figure4", "--scale", "mini", "--rows", own.name, "--results", tmp_path, "--dry_run"]
     expected = f"{folder} holds another run (lr differs): move it away"
     assert expected in assert_one_sentence(run(reproduce.main, *flags))
@@ -347,13 +350,13 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize(("seed", "text", "other"), [(2, "abc", "seed"), (1, "xyz", "the text")])
 def test_another_seed_or_text_in_the_folder_is_left_alone(tmp_path, seed, text, other):
-    planned = reproduce.Planned(a_plan(), 1, tmp_path, "abc")
+    planned = Planned(a_plan(), 1, tmp_path, "abc")
     found = run_of(planned.plan, seed)
     config = {"model": asdict(found.model), "train": found.train}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "result.json").write_text(json.dumps(found.result | {"corpus": text, "tokens": 1}))
     (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(reproduce.UsageError, match=rf"\({other} differs\)"):
+    with pytest.raises(UsageError, match=rf"\({other} differs\)"):
         planned.refuse_others()
 
 
@@ -413,7 +416,7 @@ def test_every_row_has_its_first_run_before_others_and_the_longest_begins(tmp_pa
 def test_one_process_writes_a_run_folder(tmp_path):
     folder = RunFolder(tmp_path)
     assert in_use(tmp_path)
-    with pytest.raises(reproduce.UsageError, match="another process is writing the run in"):
+    with pytest.raises(UsageError, match="another process is writing the run in"):
         RunFolder(tmp_path)
     folder.close()
     assert not in_use(tmp_path)

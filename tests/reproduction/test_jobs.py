@@ -7,6 +7,7 @@ import pytest
 
 from rmt.reproduction import jobs
 from rmt.reproduction.jobs import Job
+from rmt.runtime import machine
 
 
 class Started:
@@ -32,7 +33,7 @@ def start(monkeypatch, tmp_path):
 
     def start(n_parallel: int, n_gpus: int) -> list[dict]:
         for slot in range(n_parallel):
-            job = Job(tmp_path / f"run{slot}", ("--lr", "1"), 10, 1.0)
+            job = Job(tmp_path / f"run{slot}", {"lr": 1}, 10, 1.0)
             jobs._start(job, n_parallel, slot, n_gpus)
         return [started.env for started in Started.all]
 
@@ -49,7 +50,7 @@ def test_only_gpus_that_may_be_used_are(start, monkeypatch):
 
 
 def test_cores_are_shared_out(start, monkeypatch):
-    monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 5})
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 5})
     assert [env["OMP_NUM_THREADS"] for env in start(3, 0)] == ["2", "2", "2"]
 
 
@@ -58,7 +59,7 @@ def test_a_run_alone_has_all_cores(start):
 
 
 def test_the_share_done_is_the_logs(tmp_path):
-    job = Job(tmp_path, (), 200, 1.0)
+    job = Job(tmp_path, {}, 200, 1.0)
     assert job.share_done() == 0
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text(json.dumps({"kind": "train", "step": 50}) + "\n")
@@ -69,7 +70,7 @@ def test_the_share_done_is_the_logs(tmp_path):
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(tmp_path / "run", (), 10, 1.0)
+    return Job(tmp_path / "run", {}, 10, 1.0)
 
 
 def settled(job: Job, status: int, output: str = "", finished: bool = False) -> jobs.Outcome:

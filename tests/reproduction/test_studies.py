@@ -16,7 +16,7 @@ def test_every_study_has_plans_that_rmt_train_takes(with_data):
     by_name, by_settings = {}, {}
     for target in (*TARGETS, *STUDIES):
         for own in plans_for([target], "mini", with_data):
-            settings = tuple(sorted(own.settings.items()))
+            settings = tuple(sorted(own.compared.items()))
             assert by_name.setdefault(own.name, settings) == settings
             assert by_settings.setdefault(settings, own.name) == own.name
             assert own.is_task == (own.dataset in ("copy", "reverse", "retrieval", "quadratic"))
@@ -27,7 +27,7 @@ def test_every_study_has_plans_that_rmt_train_takes(with_data):
 def test_window_trains_on_what_it_says():
     tokens, steps = {}, {}
     for own in STUDIES["window"](True):
-        config, _ = own.configurations
+        config = own.settings.train
         n_new = config.bptt_unrolls + 1 if config.bptt_mode == "window" else 1
         way = own.name.removeprefix("enwik8-")
         steps[way] = config.max_step
@@ -46,9 +46,9 @@ def test_the_plans_differ_in_what_is_studied_alone(name):
     studied = {"segments": {"tgt_len", "eval_tgt_len", "batch_size"}, "rates": {"lr"}}[name]
     models = {}
     for own in plans:
-        rest = {k: v for k, v in own.settings.items() if k not in studied}
+        rest = {k: v for k, v in own.compared.items() if k not in studied}
         assert models.setdefault(own.model.model, rest) == rest
-        config, _ = own.configurations
+        config = own.settings.train
         assert config.batch_size * config.tgt_len == 512
     assert len(plans) == {"segments": 3 * 4, "rates": 2 * 3}[name]
 
@@ -56,10 +56,10 @@ def test_the_plans_differ_in_what_is_studied_alone(name):
 def test_the_studies_of_tasks_change_one_thing_of_a_cell():
     base, *shorter = STUDIES["gradients"](True)
     for own, depth in zip(shorter, (0, 1), strict=True):
-        assert own.settings == base.settings | {"bptt_unrolls": depth}
+        assert own.compared == base.compared | {"bptt_unrolls": depth}
     plans = STUDIES["lessons"](True)
     for base, other in zip(plans[::2], plans[1::2], strict=True):
-        differing = {name for name in base.settings if base.settings[name] != other.settings[name]}
+        differing = {name for name in base.compared if base.compared[name] != other.compared[name]}
         assert "curriculum" in differing
         assert differing <= {"curriculum", "init"}
 

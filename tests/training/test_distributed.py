@@ -34,11 +34,11 @@ from helpers.programs import (
 )
 from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.options.config import TrainConfig
+from rmt.evaluation.workloads import load_text
+from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
 from rmt.training.recurrence import Stream
 from rmt.training.trainer import Trainer
-from rmt.training.workloads import load_text
 
 # Gradients are summed in another order, so float32 would drift apart within a few steps of Adam.
 DTYPE = torch.float64
@@ -120,7 +120,7 @@ def signal_at(rank: int, at_rank: int, at_step: int):
 
     def train_step(trainer, progress):
         real(trainer, progress)
-        if (rank, trainer.step) == (at_rank, at_step):
+        if (rank, trainer.place.step) == (at_rank, at_step):
             os.kill(os.getpid(), signal.SIGTERM)
 
     return patch.object(Trainer, "train_step", train_step)

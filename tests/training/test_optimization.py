@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rmt.options.config import TrainConfig
+from rmt.options.training import TrainConfig
 from rmt.training.optimization import LearningRate, build_optimizer
 
 

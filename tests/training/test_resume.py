@@ -66,7 +66,7 @@ def stop_before_step(monkeypatch):
         real = Trainer.train_step
 
         def train_step(trainer, progress):
-            if trainer.step == step:
+            if trainer.place.step == step:
                 monkeypatch.setattr(Trainer, "train_step", real)
                 raise Stopped
             real(trainer, progress)
@@ -157,7 +157,7 @@ def test_restart_is_exact(undisturbed, tmp_path, stop_before_step, monkeypatch, 
 
         def train_step(trainer, progress):
             real(trainer, progress)
-            if trainer.step == stop:
+            if trainer.place.step == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(Trainer, "train_step", train_step)
@@ -313,7 +313,7 @@ def test_a_signal_during_an_evaluation_ends_it_at_once(tiny, tmp_path, monkeypat
     real, finished = Trainer.score, []
 
     def score(trainer, what, *args):
-        at_the_signal = what == split and trainer.step == 4
+        at_the_signal = what == split and trainer.place.step == 4
         if at_the_signal:
             os.kill(os.getpid(), number)
         scored = real(trainer, what, *args)
@@ -340,7 +340,7 @@ def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path, monkeypatch):
         real(*args, **settings)
 
     def train_step(trainer, progress):
-        trainer.step += 1
+        trainer.place.step += 1
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(checkpoint, "save", save)

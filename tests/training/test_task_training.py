@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from helpers.data import load_task, make_task
 from helpers.programs import (
     RMT,
     TINY,
@@ -21,10 +22,14 @@ from helpers.programs import (
 )
 from rmt import eval as evaluation
 from rmt import train
-from rmt.data.tasks.tasks import TaskData, load_task, make_task
+from rmt.data.registry import find
+from rmt.data.tasks.task import TaskData
+from rmt.evaluation import workloads
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.options.config import ModelConfig, TaskConfig, TrainConfig
-from rmt.training import recipes, workloads
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.options import recipes
+from rmt.options.training import TrainConfig
+from rmt.runs import trained as trained_runs
 from rmt.training.trainer import Trainer
 
 SIZES = {"train_samples": 60, "valid_samples": 10, "test_samples": 10}
@@ -91,7 +96,7 @@ def test_steps_are_those_of_a_loop_written_out(tiny_task, encoded_dir, tmp_path)
     flags += ["--max_step", n_steps, "--work_dir", tmp_path]
     assert run(train.main, *flags).status == 0
 
-    samples = load_task("reverse", TaskConfig(n=5, **SIZES), encoded_dir).splits["train"]
+    samples = load_task("reverse", encoded_dir, n=5, **SIZES).splits["train"]
     sizes = {"n_layer": 2, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 16}
     torch.manual_seed(1111)
     model = MemTransformerLM(ModelConfig(n_token=10, model="rmt", mem_len=2, **sizes))
@@ -161,7 +166,7 @@ def test_a_log_line_is_the_mean_of_its_interval(trained):
 
 
 def test_lessons_end_by_half_of_the_training():
-    task = make_task("reverse", TaskConfig(n=6))
+    task = make_task("reverse", n=6)
     config = TrainConfig(dataset="reverse", tgt_len=2, curriculum=1, max_step=31)
     samples = {"train": task.generate(np.random.default_rng(0), 100)}
     data = TaskData(task, "made up", samples)
@@ -316,7 +321,7 @@ def test_the_recipe_fills_in_what_flags_leave_open(tmp_path, encoded_dir):
     assert run(train.main, *flags).status == 0
     about = json.loads((tmp_path / "config.json").read_text())
     own = {"batch_size": 20, "eval_batch_size": 10, "clip": 0.5, "max_step": 1}
-    expected = recipes.FAST | recipes.SPECIAL["reverse"] | own
+    expected = recipes.FAST | find("reverse").fast | own
     options = about["train"] | about["model"]
     assert {name: options[name] for name in expected} == expected
 
@@ -349,7 +354,7 @@ def test_eval_in_other_batches(trained):
 @pytest.fixture
 def project(tmp_path, monkeypatch, trained):
     """A project whose runs are copies, of which the last is the newest."""
-    monkeypatch.setattr(evaluation, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(trained_runs, "project_root", lambda: tmp_path)
     runs = {
         "reverse5 in 3": [*RMT, *REVERSE],
         "reverse5 in 2": [*RMT, *"--dataset reverse --n 5 --segments 2".split()],

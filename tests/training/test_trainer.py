@@ -19,12 +19,13 @@ from helpers.programs import (
 )
 from rmt import train
 from rmt.data.batches import SegmentBatches
+from rmt.evaluation.workloads import load_text
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.options.config import ModelConfig, TrainConfig
+from rmt.models.transformer_xl.options import ModelConfig
 from rmt.runs import checkpoint
+from rmt.runs.settings import Settings
 from rmt.training import trainer
 from rmt.training.trainer import Trainer
-from rmt.training.workloads import load_text
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,9 @@ def test_steps_are_those_of_a_loop_written_out(tiny, tmp_path):
     flags = [*tiny, *TRXL, "--max_step", n_steps, "--clip", "0.1", "--warmup_step", "5"]
     assert run(train.main, *flags, "--work_dir", tmp_path).status == 0
 
-    settings = TrainConfig(data=tiny[3], encoded_dir=tiny[5])
+    settings = Settings.of({"data": tiny[3], "encoded_dir": tiny[5], "mem_len": 1})
     corpus = load_text(settings)
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.train.seed)
     sizes = {"n_layer": 2, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 16}
     model = MemTransformerLM(ModelConfig(n_token=51, model="trxl", mem_len=8, **sizes))
     adam = torch.optim.Adam(model.parameters())
@@ -259,7 +260,7 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best(first, tiny, tmp_
 
     def score(trainer, split, *args):
         scores = real(trainer, split, *args)
-        bad = split == "valid" and (trainer.step == 2) == math.isnan(first)
+        bad = split == "valid" and (trainer.place.step == 2) == math.isnan(first)
         return scores | ({"loss": math.nan} if bad else {})
 
     monkeypatch.setattr(Trainer, "score", score)

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from rmt.analysis.patterns import KINDS, REGIONS, Pattern, SegmentMaps
 from rmt.runs.drawing import plt, save_figure
-from rmt.runs.markdown import markdown
+from rmt.runs.reports import markdown
 
 PATTERN_COLOURS = {
     "write": "#CC3311",

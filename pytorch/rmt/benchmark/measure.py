@@ -8,42 +8,31 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
+from rmt.benchmark.cases import Case
+from rmt.benchmark.rates import matrix_rate
 from rmt.benchmark.time_split import part, time_split
-from rmt.data.tasks.tasks import TaskData, make_task
+from rmt.data.metrics import PERPLEXITY
+from rmt.data.tasks.task import TaskData
 from rmt.data.text.corpora import Corpus
+from rmt.data.text.made_up import zipf_ids
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import in_train_protocol
-from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.models.transformer_xl.operations import matrix_rate, step_flops, word_frequencies
-from rmt.models.transformer_xl.plain import PlainModel
-from rmt.options.config import ModelConfig, TaskConfig, TrainConfig
+from rmt.evaluation.workloads import AlgorithmicTask, LanguageModelling, Workload
+from rmt.models.options import ModelOptions
+from rmt.options.training import TrainConfig
 from rmt.runs.run_folder import environment
+from rmt.runtime.device import machine, peak_memory, wait_for
 from rmt.runtime.errors import ProcessKilled
-from rmt.runtime.machine import ALLOCATORS, machine, peak_memory, wait_for
+from rmt.runtime.machine import ALLOCATORS
 from rmt.runtime.precision import DTYPES
 from rmt.runtime.progress import Progress
+from rmt.training.cost import layer_operations, segments_per_step
 from rmt.training.trainer import Trainer
-from rmt.training.workloads import AlgorithmicTask, LanguageModelling, Workload
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is measured. task: the samples of an algorithmic task; steps: how many are timed.
-
-    against: "plain", the plain model in fp32; "replay", the same with bptt_mode replay; or None.
-    """
-
-    name: str
-    model: ModelConfig
-    train: TrainConfig
-    task: TaskConfig | None = None
-    steps: int = 10
-    against: str | None = None
 
 
 def measure(case: Case) -> dict:
@@ -53,11 +42,8 @@ def measure(case: Case) -> dict:
     in bytes, rates in operations per second.
     """
     device = torch.device("cuda" if case.train.cuda else "cpu")
-    trainer = _trainer(case, MemTransformerLM, device)
-    n_segments = trainer.chunks[0].segments_per_step
-    n_computed = n_segments  # with those that are replayed
-    if case.train.bptt_mode == "replay":
-        n_computed += max(0, case.train.bptt_unrolls)
+    trainer = _trainer(case, device)
+    n_segments, _ = segments_per_step(case.train)
     _mark(trainer)
     step = _stepper(trainer)
     for _ in range(_n_warmup(case)):
@@ -65,7 +51,7 @@ def measure(case: Case) -> dict:
     memory = peak_memory(device)
 
     rates = {dtype: [matrix_rate(dtype, device)] for dtype in _dtypes(case)}
-    other = _trainer(*_other(case), device) if case.against else None
+    other = _other(case, device) if case.against else None
     other_step = _stepper(other) if other else None
     for _ in range(_n_warmup(case) if other else 0):
         other_step()
@@ -79,7 +65,7 @@ def measure(case: Case) -> dict:
     fp32_rate, own_rate = (statistics.mean(rates[dtype]) for dtype in _dtypes(case))
 
     seconds = statistics.median(times)
-    flops = step_flops(case.model, case.train, n_computed)
+    flops = layer_operations(case.model, case.train)
     n_tokens = case.train.batch_size * case.train.tgt_len * n_segments
     result = {
         "name": case.name,
@@ -96,14 +82,16 @@ def measure(case: Case) -> dict:
         "layer_flops_per_step": flops,
         "fp32_matrix_rate": fp32_rate,
         "matrix_rate": own_rate,
-        "units": seconds * fp32_rate / flops,
-        "utilization": flops / seconds / own_rate,
+        # Of models whose operations nobody has counted there are none.
+        "units": seconds * fp32_rate / flops if flops else None,
+        "utilization": flops / seconds / own_rate if flops else None,
         "peak_memory_bytes": memory,
     }
     if not case.train.compile:  # its marks would make the layers be compiled anew
         result["split"] = time_split(trainer.model, step, device)
     if other:
-        per_step = n_segments / other.chunks[0].segments_per_step  # tokens, in terms of the other's
+        # Tokens of a step, in terms of the other's.
+        per_step = n_segments / segments_per_step(other.config)[0]
         ratios = [per_step * b / a for a, b in zip(times, other_times, strict=True)]
         result[case.against] = {
             "seconds_per_step": statistics.median(other_times),
@@ -137,17 +125,26 @@ def new_report(device: torch.device) -> dict:
 # --- what is trained -----------------------------------------------------------------------------
 
 
-def _trainer(case: Case, model_class: type, device: torch.device) -> Trainer:
+def _trainer(case: Case, device: torch.device, plain: bool = False) -> Trainer:
     torch.manual_seed(case.train.seed)
-    model = model_class(case.model).to(device)
-    if case.train.compile and model_class is MemTransformerLM:
+    entry = case.settings.entry
+    model = (entry.build_plain if plain else entry.build)(case.model).to(device)
+    if case.train.compile and not plain:
         model.compile()
-    return Trainer(model, case.model, case.train, _workload(case), device)
+    return Trainer(model, case.train, _workload(case), device)
+
+
+def _other(case: Case, device: torch.device) -> Trainer:
+    """What a case is measured against."""
+    plain = case.against == "plain"
+    changes = {"precision": "fp32"} if plain else {"bptt_mode": "replay"}
+    settings = replace(case.settings, train=replace(case.train, **changes))
+    return _trainer(replace(case, settings=settings), device, plain)
 
 
 def _workload(case: Case) -> Workload:
-    if case.task is not None:
-        task = make_task(case.train.dataset, case.task)
+    if case.settings.task is not None:
+        task = case.settings.dataset.make(case.settings.task)
         random = np.random.default_rng(case.train.seed)
         samples = task.generate(random, 8 * case.train.batch_size)
         return AlgorithmicTask(TaskData(task, "made up", {"train": samples}), case.train)
@@ -157,23 +154,11 @@ def _workload(case: Case) -> Workload:
     return made_up_text(case.model, case.train, n_ids)
 
 
-def made_up_text(model: ModelConfig, train: TrainConfig, n_ids: int) -> LanguageModelling:
+def made_up_text(model: ModelOptions, train: TrainConfig, n_ids: int) -> LanguageModelling:
     """A training split of this length."""
     splits = {"train": zipf_ids(np.random.default_rng(train.seed), model.n_token, n_ids)}
-    corpus = Corpus(train.dataset, "made up", Vocabulary(()), splits, True, model.cutoffs)
+    corpus = Corpus(train.dataset, "made up", Vocabulary(()), splits, PERPLEXITY, ())
     return LanguageModelling(corpus, train, in_train_protocol(model, train))
-
-
-def zipf_ids(random: np.random.Generator, n_token: int, n_ids: int) -> np.ndarray:
-    """Ids as frequent as words are, about: int32 [n_ids]."""
-    return random.choice(n_token, n_ids, p=word_frequencies(n_token)).astype(np.int32)
-
-
-def _other(case: Case) -> tuple[Case, type]:
-    """What a case is measured against."""
-    if case.against == "plain":
-        return replace(case, train=replace(case.train, precision="fp32")), PlainModel
-    return replace(case, train=replace(case.train, bptt_mode="replay")), MemTransformerLM
 
 
 def _dtypes(case: Case) -> tuple[torch.dtype, torch.dtype]:

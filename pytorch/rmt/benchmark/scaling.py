@@ -1,14 +1,4 @@
-"""How the cost grows: python -m rmt.scaling stream encoding ranks [options]
-
-    stream    training on 10 times the segments and evaluating on 10 and 100 times the tokens: time
-              and peak memory, for an RMT of 4 layers
-    encoding  a made-up text of WikiText-103's size, from words to ids, on one core: time and memory
-    ranks     two processes, a core each, against one process on one core: tokens per second in
-              training the enwik8 base RMT, with as many streams per process
-
-Every measurement has a process of its own. --share makes all of them smaller, to try them: the
-model of ranks, too.
-"""
+"""How the cost grows: with the length of a stream, of a text, and with processes (rmt.scaling)."""
 
 import json
 import os
@@ -22,28 +12,39 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from rmt.bench import NAMED
-from rmt.benchmark.measure import in_new_process, made_up_text, new_report
+from rmt.benchmark.cases import NAMED
+from rmt.benchmark.measure import in_new_process, made_up_text
 from rmt.data.text.corpora import load_corpus
+from rmt.data.text.made_up import word_frequencies
+from rmt.data.text.pydoc import PYDOC
+from rmt.data.text.wt103 import WT103
 from rmt.evaluation.text import evaluate
-from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.models.transformer_xl.operations import word_frequencies
-from rmt.options.command_line import Parser
-from rmt.options.config import ModelConfig, TrainConfig
-from rmt.runs.markdown import markdown
-from rmt.runs.run_folder import write_text
-from rmt.runtime.errors import UsageError, run_program
-from rmt.runtime.machine import peak_memory
+from rmt.evaluation.workloads import LanguageModelling
+from rmt.models.options import ModelOptions
+from rmt.models.registry import build
+from rmt.options.command_line import command_line
+from rmt.runs.reports import markdown
+from rmt.runs.settings import Settings
+from rmt.runtime.device import peak_memory
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import SOURCE
 from rmt.runtime.progress import Progress
 from rmt.training.trainer import Trainer
-from rmt.training.workloads import LanguageModelling
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(
-    **{"model": "rmt", "n_token": 204, "mem_len": 10},
-    **{"n_layer": 4, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 512},
-)
-STREAMS = TrainConfig(dataset="enwik8", tgt_len=64, batch_size=8, bptt_unrolls=1)
+SMALL = {
+    "dataset": "enwik8",
+    "tgt_len": 64,
+    "batch_size": 8,
+    "bptt_unrolls": 1,
+    "mem_len": 10,
+    "n_layer": 4,
+    "d_model": 128,
+    "n_head": 4,
+    "d_head": 32,
+    "d_inner": 512,
+}
+N_SYMBOLS = 204
 N_WORDS = 100_000_000  # about as many as WikiText-103 has
 N_TYPES = 267_735
 
@@ -54,28 +55,30 @@ N_TYPES = 267_735
 def stream(share: float) -> list[dict]:
     """Training on a few segments and on many, evaluation on a few tokens and on many."""
     few, tokens = max(1, round(60 * share)), max(2_000, round(10_000 * share))
-    n_streams, tgt_len = STREAMS.batch_size, STREAMS.tgt_len
+    settings = Settings.of(SMALL)
+    model, train = settings.model(N_SYMBOLS), settings.train
+    n_streams, tgt_len = train.batch_size, train.tgt_len
     plans = [(train_steps, n_streams * (n * tgt_len + 1)) for n in (few, 10 * few)]
     plans += [(evaluate_tokens, n * tokens) for n in (1, 10, 100)]
     # The texts are made here, for that takes memory, too.
-    return [in_new_process(run, made_up_text(SMALL, STREAMS, n)) for run, n in plans]
+    return [in_new_process(run, model, made_up_text(model, train, n)) for run, n in plans]
 
 
-def train_steps(text: LanguageModelling) -> dict:
+def train_steps(options: ModelOptions, text: LanguageModelling) -> dict:
     """A step for each segment of the text, with gradient through the memory."""
     torch.manual_seed(0)
-    trainer = Trainer(MemTransformerLM(SMALL), SMALL, STREAMS, text, CPU)
-    n_steps = len(text.corpus.splits["train"]) // STREAMS.batch_size // STREAMS.tgt_len
+    trainer = Trainer(build(options), text.config, text, CPU)
+    n_steps = len(text.corpus.splits["train"]) // text.config.batch_size // text.config.tgt_len
     progress = Progress(n_steps, "", shown=False)
     started = time.perf_counter()
     for _ in range(n_steps):
         trainer.train_step(progress)
-    return _cost("training", trainer.tokens, "tokens", time.perf_counter() - started)
+    return _cost("training", trainer.place.tokens, "tokens", time.perf_counter() - started)
 
 
-def evaluate_tokens(text: LanguageModelling) -> dict:
+def evaluate_tokens(options: ModelOptions, text: LanguageModelling) -> dict:
     torch.manual_seed(0)
-    model, ids = MemTransformerLM(SMALL), text.corpus.splits["train"]
+    model, ids = build(options), text.corpus.splits["train"]
     started = time.perf_counter()
     evaluate(model, ids, text.protocol)
     return _cost("evaluating", len(ids), "tokens", time.perf_counter() - started)
@@ -95,7 +98,7 @@ def encoding(share: float) -> list[dict]:
 def encode_words(folder: str, n_words: int) -> dict:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     started = time.perf_counter()
-    corpus = load_corpus("wt103", folder, encoded_dir=Path(folder, "encoded"), progress=False)
+    corpus = load_corpus(WT103, folder, encoded_dir=Path(folder, "encoded"), progress=False)
     seconds = time.perf_counter() - started
     n_types = f"{len(corpus.vocabulary):,} types"
     return _cost("encoding on one core", n_words, "words", seconds) | {"note": n_types}
@@ -141,16 +144,23 @@ def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> di
     """Tokens per second in the second half of a short run."""
     sizes = NAMED["enwik8"] | ({"n_layer": 1, "d_model": 16, "d_inner": 16} if tiny else {})
     options = {name: sizes[name] for name in sizes.keys() - {"n_token", "batch_size"}}
-    options |= {"dataset": "pydoc", "model": "rmt", "bptt_unrolls": 1, "dropout": 0.1}
-    options |= {"batch_size": n * sizes["batch_size"], "precision": "bf16", "max_eval_steps": 1}
-    options |= {"max_step": n_steps, "log_interval": n_steps // 2, "eval_interval": n_steps}
+    options |= {
+        "dataset": PYDOC.name,
+        "bptt_unrolls": 1,
+        "dropout": 0.1,
+        "batch_size": n * sizes["batch_size"],
+        "precision": "bf16",
+        "max_step": n_steps,
+        "log_interval": n_steps // 2,
+        "eval_interval": n_steps,
+        "max_eval_steps": 1,
+    }
     launch = ["-m", "rmt.launch", "--standalone", f"--nproc_per_node={n}", "--"]
-    source = str(Path(__file__).parents[2])
     with TemporaryDirectory() as folder:
-        flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        flags = command_line(options)
         done = subprocess.run(
             [sys.executable, *launch, *flags, "--work_dir", folder],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)},
             preexec_fn=lambda: os.sched_setaffinity(0, cores[:n]),
             capture_output=True,
             text=True,
@@ -162,12 +172,14 @@ def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> di
         last = [record for record in records if record["kind"] == "train"][-1]
     n_tokens = last["tokens"] // n_steps * (n_steps // 2)
     return {
-        **{"what": f"training, {n} process{'es' if n > 1 else ''}", "unit": "tokens"},
-        **{"amount": n_tokens, "seconds": n_tokens / last["tokens_per_s"]},
+        "what": f"training, {n} process{'es' if n > 1 else ''}",
+        "unit": "tokens",
+        "amount": n_tokens,
+        "seconds": n_tokens / last["tokens_per_s"],
     }
 
 
-# --- the program ---------------------------------------------------------------------------------
+# --- what is told --------------------------------------------------------------------------------
 
 MEASUREMENTS = {"stream": stream, "encoding": encoding, "ranks": ranks}
 
@@ -175,8 +187,11 @@ MEASUREMENTS = {"stream": stream, "encoding": encoding, "ranks": ranks}
 def _cost(what: str, amount: int, unit: str, seconds: float) -> dict:
     memory = peak_memory(CPU)
     return {
-        **{"what": what, "amount": amount, "unit": unit},
-        **{"seconds": seconds, "peak_memory_bytes": memory},
+        "what": what,
+        "amount": amount,
+        "unit": unit,
+        "seconds": seconds,
+        "peak_memory_bytes": memory,
     }
 
 
@@ -190,24 +205,3 @@ def table(results: list[dict]) -> str:
         memory = found.get("peak_memory_bytes")
         rows.append([*row, f"{memory / 2**20:,.0f} MiB" if memory else ""])
     return markdown(head, rows, n_words=1)
-
-
-def main(argv: list[str]) -> None:
-    parser = Parser(prog="python -m rmt.scaling", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="MEASUREMENT")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the measurements")
-    parser.add_argument("--share", type=float, default=1.0, help="of the usual amounts, to try it")
-    options = parser.parse(argv)
-    if not 0 < options["share"] <= 1:
-        raise UsageError(f"share must be above 0 and at most 1, but it is {options['share']}")
-    report = new_report(CPU)
-    for name in options["names"]:
-        print(f"measuring {name}", file=sys.stderr)
-        report["results"] += MEASUREMENTS[name](options["share"])
-        if options["out"]:
-            write_text(options["out"], json.dumps(report, indent=1) + "\n")
-    print(table(report["results"]), end="")
-
-
-if __name__ == "__main__":
-    run_program(main)

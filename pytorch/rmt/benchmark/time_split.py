@@ -1,4 +1,7 @@
-"""Which part of the model the time of a training step goes to, forward and backward."""
+"""Which part of the model the time of a training step goes to, forward and backward.
+
+The innermost part that an operation is in counts.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,20 +11,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
-from rmt.models.transformer_xl.attention import RelativeAttention
-from rmt.models.transformer_xl.dropout import Dropout
-from rmt.models.transformer_xl.mem_transformer import FeedForward
+from rmt.models.contract import SegmentModel, named_parts
 
-# The innermost part that an operation is in counts: a dropout's, not the feed-forward's around it.
-PARTS = {
-    "attention": RelativeAttention,
-    "feed-forward": FeedForward,
-    "norm": nn.LayerNorm,
-    "softmax": AdaptiveSoftmax,
-    "dropout": (Dropout, nn.Dropout),
-    "embedding": nn.Embedding,
-}
 OTHER = "other"
 MARK = "part: "  # what the names of marked stretches begin with
 BACKWARD = "autograd::engine::evaluate_function"  # and those of a node's backward pass
@@ -32,7 +23,7 @@ def part(name: str) -> record_function:
     return record_function(MARK + name)
 
 
-def time_split(model: nn.Module, step: Callable[[], None], device: torch.device) -> dict:
+def time_split(model: SegmentModel, step: Callable[[], None], device: torch.device) -> dict:
     """The share of each part, 0 to 1, in one call of step, the largest first.
 
     On a GPU it is the time of the kernels; else that of the operations, which is the step's.
@@ -53,7 +44,7 @@ def time_split(model: nn.Module, step: Callable[[], None], device: torch.device)
 
 
 @contextmanager
-def _marked(model: nn.Module):
+def _marked(model: SegmentModel):
     """While entered, calls of the model's parts are marked for the profiler."""
     marks, handles = [], []
 
@@ -72,12 +63,8 @@ def _marked(model: nn.Module):
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave))
 
-    for module in model.modules():
-        for name, types in PARTS.items():
-            if isinstance(module, types):
-                mark(name, module)
-        if isinstance(module, RelativeAttention):
-            mark("attention", module.key_value)  # which is called before the rest
+    for name, module in named_parts(model):
+        mark(name, module)
     try:
         yield
     finally:

@@ -18,11 +18,21 @@ import numpy as np
 from rmt.data.text.encoding import id_type
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
 
 FORMAT = 1  # goes up when the same source and options give different files
 DESCRIPTION = "corpus.json"
 
 Encoded = tuple[Vocabulary, dict[str, np.ndarray]]
+
+
+def default_encoded_dir() -> Path:
+    """Where encoded data lies unless an option says otherwise: data/encoded in the checkout if that
+    can be written, else ~/.cache/rmt."""
+    data = project_root() / "data"
+    if data.is_dir() and os.access(data, os.W_OK):
+        return data / "encoded"
+    return Path.home() / ".cache" / "rmt"
 
 
 def open_encoded(folder: Path, fingerprint: str) -> Encoded | None:
@@ -92,7 +102,7 @@ def write_encoded(
     except OSError as error:
         raise UsageError(
             f"cannot write the encoded corpus to {folder}: {error.strerror or error}; "
-            "make room there or choose another place"
+            "make room there, or name another place with --encoded_dir"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

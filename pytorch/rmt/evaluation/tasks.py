@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rmt.data.batches import on_device
 from rmt.data.tasks.samples import cut
-from rmt.data.tasks.tasks import Task
+from rmt.data.tasks.task import Task
 from rmt.evaluation.generation import generate
+from rmt.models.contract import SegmentModel
 from rmt.runtime import distributed
 from rmt.runtime.precision import autocast
 from rmt.runtime.progress import Progress
@@ -28,7 +29,7 @@ RATES = ("accuracy", "sequence_accuracy", "solve_rate")
 
 @torch.no_grad()
 def evaluate_task(
-    model: nn.Module,
+    model: SegmentModel,
     task: Task,
     samples: np.ndarray,
     tgt_len: int,
@@ -74,7 +75,7 @@ def evaluate_task(
 
 
 def forced_answers(
-    model: nn.Module, samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
+    model: SegmentModel, samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The most likely next tokens with the right ones fed, those that are scored: [B, answer].
 

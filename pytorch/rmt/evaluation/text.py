@@ -1,43 +1,26 @@
-"""Scores of a model on text: loss in nats per token, perplexity, bits per character."""
+"""Scores of a model on text: its mean loss in nats per token."""
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from rmt.data.batches import SegmentBatches
-from rmt.options.config import ModelConfig, TrainConfig
+from rmt.models.contract import SegmentModel
+from rmt.models.options import ModelOptions
+from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
-from rmt.runtime.errors import UsageError
 from rmt.runtime.precision import autocast
 from rmt.runtime.progress import Progress
-
-
-def perplexity(loss: float) -> float:
-    """exp of a loss in nats per token; inf where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
-
-
-def bits_per_character(loss: float) -> float:
-    return loss / math.log(2)
-
-
-def readable(loss: float, word_level: bool) -> str:
-    """A loss with the figure people compare: perplexity of words, bits per character otherwise."""
-    if word_level:
-        return f"loss {loss:5.2f} | ppl {perplexity(loss):9.3f}"
-    return f"loss {loss:5.2f} | bpc {bits_per_character(loss):9.5f}"
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a model is scored; lengths in tokens.
 
-    lengths are the model's settings during the evaluation (MemTransformerLM.with_lengths).
+    lengths are the model's settings during the evaluation (SegmentModel.with_lengths).
     """
 
     tgt_len: int
@@ -49,28 +32,19 @@ class Protocol:
         return {"tgt_len": self.tgt_len, "batch_size": self.batch_size, **self.lengths}
 
 
-def in_train_protocol(model: ModelConfig, train: TrainConfig) -> Protocol:
+def in_train_protocol(model: ModelOptions, train: TrainConfig) -> Protocol:
     """The evaluation inside training, which the paper's numbers come from.
 
-    As in Transformer-XL, a cache shrinks or grows by what the evaluation's segments are longer or
-    shorter, so that the context, cache and segment together, is that of training. Raises
-    UsageError where nothing of the cache would be left.
+    Raises UsageError where the model can't be scored in segments of that length.
     """
-    lengths = {}
-    if model.n_cached:
-        cache_len = model.n_cached + train.tgt_len - train.n_eval
-        if cache_len < 1:
-            raise UsageError(
-                f"eval_tgt_len {train.n_eval} is so much longer than tgt_len {train.tgt_len} that "
-                f"nothing of the cache of {model.n_cached} would be left: choose a shorter one"
-            )
-        lengths[model.cache_option] = cache_len
+    lengths = model.lengths_in_evaluation(train.tgt_len, train.n_eval)
+    model.with_lengths(lengths)
     return Protocol(train.n_eval, train.eval_batch_size, lengths)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: SegmentModel,
     ids: np.ndarray,
     protocol: Protocol,
     *,

@@ -1,6 +1,18 @@
-"""What an option dataclass checks of its values; UsageError names the option and the value."""
+"""What an option is, and what an options dataclass checks of its values.
+
+An option is a field of a frozen dataclass; the command line is made from these (command_line.py).
+Every check raises UsageError, which names the option and the value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import field
 
 from rmt.runtime.errors import UsageError
+
+
+def option(default, meaning: str, choices: Sequence[str] | None = None):
+    """A dataclass field that becomes a flag; choices lists the values allowed."""
+    return field(default=default, metadata={"help": meaning, "choices": choices})
 
 
 def default_of(config_class: type, name: str):

@@ -37,7 +37,7 @@ class Comparison:
         _, first = self.terms[0]
         if isinstance(first, Cell):
             return "accuracy"
-        return "ppl" if first.dataset == "wt103" else "bpc"
+        return first.unit
 
 
 @dataclass(frozen=True)
@@ -258,9 +258,7 @@ def _row(segment_len: int, model: str, memory: int = 0, depth: int = 0) -> Row:
     """The last such row: where there are two, the authors' own run."""
     wanted = segment_len, model, memory, depth
     *_, row = (
-        row
-        for row in _rows()
-        if (row.segment_len, row.model, row.memory, row.bptt_unrolls) == wanted
+        row for row in _rows() if (row.segment_len, row.model, row.memory, row.depth) == wanted
     )
     return row
 

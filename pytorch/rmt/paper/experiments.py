@@ -9,19 +9,26 @@ they name (Dai et al. 2019), and for the tasks the options of most of the author
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmt.data.text.corpora import WT103_CUTOFFS
-from rmt.options.config import WRITE_MEMORY
 from rmt.paper.published import Cell, read_published
 
 # Vocabularies are those of the full texts; enwik8's is without newlines, as published.
 MODEL_SIZES = {
     "wt103": {
-        **{"n_layer": 16, "d_model": 410, "n_head": 10, "d_head": 41, "d_inner": 2100},
-        **{"n_token": 267_735, "cutoffs": WT103_CUTOFFS},
+        "n_layer": 16,
+        "d_model": 410,
+        "n_head": 10,
+        "d_head": 41,
+        "d_inner": 2100,
+        "n_token": 267_735,
+        "cutoffs": (20_000, 40_000, 200_000),
     },
     "enwik8": {
-        **{"n_layer": 12, "d_model": 512, "n_head": 8, "d_head": 64, "d_inner": 2048},
-        **{"n_token": 204},
+        "n_layer": 12,
+        "d_model": 512,
+        "n_head": 8,
+        "d_head": 64,
+        "d_inner": 2048,
+        "n_token": 204,
     },
 }
 TRAINING = {
@@ -29,8 +36,13 @@ TRAINING = {
     "enwik8": {"max_step": 400_000, "batch_size": {128: 64, 512: 22}, "eval_tgt_len": 128},
 }
 COMMON = {
-    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.00025, "scheduler": "cosine"},
-    **{"warmup_step": 0, "clip": 0.25},
+    "dropout": 0.1,
+    "dropatt": 0.0,
+    "optim": "adam",
+    "lr": 0.00025,
+    "scheduler": "cosine",
+    "warmup_step": 0,
+    "clip": 0.25,
 }
 TASK_SIZES = {
     "copy": {"n_layer": 4, "n_head": 4, "d_head": 64, "d_model": 128, "d_inner": 256},
@@ -39,9 +51,18 @@ TASK_SIZES = {
     "quadratic": {"n_layer": 6, "n_head": 6, "d_head": 64, "d_model": 128, "d_inner": 256},
 }
 COMMON_TASK = {
-    **{"dropout": 0.1, "optim": "adam", "lr": 0.0001, "clip": 0.25, "batch_size": 32},
-    **{"scheduler": "dev_perf", "decay_rate": 0.5, "lr_min": 0.000001},
-    **{"eval_interval": 12_000, "eval_batch_size": 500, "max_eval_steps": 2, "save_interval": 4000},
+    "dropout": 0.1,
+    "optim": "adam",
+    "lr": 0.0001,
+    "clip": 0.25,
+    "batch_size": 32,
+    "scheduler": "dev_perf",
+    "decay_rate": 0.5,
+    "lr_min": 0.000001,
+    "eval_interval": 12_000,
+    "eval_batch_size": 500,
+    "max_eval_steps": 2,
+    "save_interval": 4000,
 }
 TASK_TRAINING = {
     "copy": COMMON_TASK | {"patience": 8, "max_step": 900_000},
@@ -53,8 +74,10 @@ TASK_TRAINING = {
 # Copy and reverse of LONG symbols or more; batch_size, lr and max_step are in their cells.
 LONG = 120
 LONG_TRAINING = {"patience": 5, "eval_interval": 40_000, "lr_min": 0.00001}
-# headline is the final paper's best model, which has no table of its own.
+# The text of each table and the unit of its scores. headline is the final paper's best model, which
+# has no table of its own.
 TABLES = {"table2": "wt103", "table3": "enwik8", "table4": "wt103", "headline": "wt103"}
+UNITS = {"wt103": "ppl", "enwik8": "bpc"}
 SEGMENT_5CD = 50  # of the rows of Table 4 in Figures 5(c) and (d)
 
 
@@ -63,6 +86,7 @@ class Row:
     """One row of a table: what was trained, and the published perplexity or bits per character.
 
     name: as printed. memory: memory tokens, or cached states of trxl. cache: those of trxl_rmt.
+    bptt_unrolls: None for a model whose gradient doesn't pass between segments.
     score: None where the paper has no such row (ADDED). std: over the paper's runs, None where it
     gives none.
     """
@@ -73,18 +97,27 @@ class Row:
     model: str
     memory: int
     segment_len: int
-    bptt_unrolls: int
+    bptt_unrolls: int | None
     score: float | None
     std: float | None
     cache: int = 0
 
     @property
+    def depth(self) -> int:
+        """Segments that gradient passes back through."""
+        return self.bptt_unrolls or 0
+
+    @property
     def flags(self) -> dict:
         """What to give to the run script of the dataset and the model."""
         flags = {"tgt_len": self.segment_len, "mem_len": self.memory}
-        if self.model in WRITE_MEMORY:
-            flags["bptt_unrolls"] = self.bptt_unrolls
+        flags |= {} if self.bptt_unrolls is None else {"bptt_unrolls": self.bptt_unrolls}
         return flags | ({"cache_len": self.cache} if self.cache else {})
+
+    @property
+    def unit(self) -> str:
+        """Of the score: ppl or bpc."""
+        return UNITS[self.dataset]
 
 
 Experiment = Row | Cell
@@ -92,7 +125,7 @@ Experiment = Row | Cell
 # What a model gets that carries nothing, to see what a cache or a memory is worth; for WikiText-103
 # the paper's own tables say.
 ADDED = {
-    "table3": [Row("table3", "baseline (added)", "enwik8", "baseline", 0, 128, 0, None, None)],
+    "table3": [Row("table3", "baseline (added)", "enwik8", "baseline", 0, 128, None, None, None)],
 }
 
 
@@ -111,8 +144,8 @@ def _row(table: str, line: dict[str, str]) -> Row:
         model=line["model"],
         memory=int(line["memory"]),
         segment_len=int(line["segment_len"]),
-        bptt_unrolls=int(line["bptt_unrolls"] or 0),
-        score=float(line["ppl" if dataset == "wt103" else "bpc"]),
+        bptt_unrolls=int(line["bptt_unrolls"]) if line["bptt_unrolls"] else None,
+        score=float(line[UNITS[dataset]]),
         std=float(line["std"]) if line["std"] else None,
         cache=int(line.get("cache") or 0),
     )

@@ -1,18 +1,23 @@
 """Published accuracies on the algorithmic tasks, from the files in results/paper."""
 
 import csv
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rmt.runtime.errors import UsageError
-from rmt.runtime.files import project_root
-
 Row = TypeVar("Row")
 
 RUN_FILES = ("figure4_runs.csv", "figure5_7_runs.csv")  # means over the authors' published runs
 TABLE_FILE = "table1.csv"  # as printed in the paper
+# Symbols, or pairs, of the tasks that the files name without a number.
+USUAL_SIZES = {"copy": 24, "reverse": 24, "retrieval": 4, "quadratic": 0}
+
+
+def task_name(task: str, size: int) -> str:
+    """As the files name it: copy with 24 symbols is copy, with 120 copy120."""
+    return task if size == USUAL_SIZES.get(task) else f"{task}{size or ''}"
 
 
 @dataclass(frozen=True)
@@ -60,23 +65,28 @@ def table_cells(folder: Path | None = None) -> list[Cell]:
     return read_published(TABLE_FILE, _table_cell, folder)
 
 
+def published_folder() -> Path:
+    """results/paper of the source checkout; of the current folder where this is installed."""
+    checkout = Path(__file__).resolve().parents[3]
+    return (checkout if (checkout / "results").is_dir() else Path.cwd()) / "results" / "paper"
+
+
 def read_published(
     name: str, convert: Callable[[dict[str, str]], Row], folder: Path | None = None
 ) -> list[Row]:
-    """The lines of a CSV file, converted one by one; folder is results/paper unless given.
+    """The lines of a CSV file, converted one by one; folder is published_folder() unless given.
 
-    Raises UsageError where the file is missing or not as convert expects.
+    Raises OSError, which names the file, where it is missing or not as convert expects.
     """
-    path = (folder or project_root() / "results" / "paper") / name
+    path = (folder or published_folder()) / name
     try:
         with path.open(newline="") as file:
             return [convert(line) for line in csv.DictReader(file)]
-    except OSError as error:
-        raise UsageError(
-            f"the published numbers can't be read ({error}): run this in the project's folder"
-        ) from None
+    except FileNotFoundError:
+        reason = "the published numbers are not here: run this in the project's folder"
+        raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
     except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({error!r})") from None
+        raise OSError(errno.EINVAL, f"it is damaged: {error!r}", str(path)) from None
 
 
 def _run_cell(row: dict[str, str]) -> Cell:

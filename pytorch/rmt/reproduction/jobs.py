@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rmt.runs import checkpoint
-from rmt.runs.run_folder import in_use
+from rmt.options.command_line import command_line
+from rmt.runs.run_folder import in_use, saved_checkpoints
+from rmt.runtime.files import SOURCE
 from rmt.runtime.interruption import Interruption
 from rmt.runtime.machine import ALLOCATORS, n_cores
 from rmt.runtime.progress import Progress
@@ -27,16 +28,16 @@ POLL_SECONDS = 0.5
 BAR = "{desc} {percentage:.1f}%|{bar}| {elapsed}, {remaining} left{postfix}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One run.
 
-    argv: options of rmt.train but where it is kept. steps: how many it has at most. cost: of all of
+    options: of rmt.train, but where it is kept. steps: how many it has at most. cost: of all of
     them, in any unit that the jobs share.
     """
 
     folder: Path
-    argv: tuple[str, ...]
+    options: Mapping[str, object]
     steps: int
     cost: float
 
@@ -52,8 +53,8 @@ class Job:
     @property
     def command(self) -> list[str]:
         """All options of rmt.train; the run goes on from its checkpoint if there is one."""
-        restart = ["--restart"] if checkpoint.saved(self.folder) else []
-        return [*self.argv, "--work_dir", str(self.folder), *restart]
+        restart = ["--restart"] if saved_checkpoints(self.folder) else []
+        return [*command_line(self.options), "--work_dir", str(self.folder), *restart]
 
     def share_done(self) -> float:
         """How much of the training is done, from 0 to 1, as the log says."""
@@ -126,7 +127,7 @@ def _fill(running, waiting, n_parallel, is_finished, outcome, n_gpus) -> None:
 
 def _start(job: Job, n_parallel: int, slot: int, n_gpus: int) -> subprocess.Popen:
     environment = ALLOCATORS | os.environ
-    source = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    source = [str(SOURCE), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, source))
     if n_gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n_gpus)))

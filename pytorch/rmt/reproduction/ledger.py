@@ -13,17 +13,36 @@ from pathlib import Path
 import numpy as np
 
 from rmt.paper.claims import Claim, Comparison, claims
-from rmt.reproduction.scales import fitting_runs, plan
-from rmt.runs.logged_runs import LoggedRun, common_text, links
-from rmt.runs.markdown import NOT_RUN, markdown
+from rmt.reproduction.plans import fitting_runs
+from rmt.reproduction.scales import plan
+from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.reports import NOT_RUN, common_text, links, markdown
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
 STUDENT = {
-    **{1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262},
-    **{10: 2.228, 12: 2.179, 16: 2.120, 20: 2.086, 30: 2.042},
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    7: 2.365,
+    8: 2.306,
+    9: 2.262,
+    10: 2.228,
+    12: 2.179,
+    16: 2.120,
+    20: 2.086,
+    30: 2.042,
 }
-VERDICTS = ("reproduced at mini scale", "in part", "not seen", "undecided")
-VERDICTS += ("not decided yet", NOT_RUN)
+VERDICTS = (
+    "reproduced at mini scale",
+    "in part",
+    "not seen",
+    "undecided",
+    "not decided yet",
+    NOT_RUN,
+)
 # What counts as the same: that part of the score that is subtracted; of an accuracy, that much.
 MARGIN, ACCURACY_MARGIN = 0.02, 0.025
 

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from rmt.runs.run_folder import write_text
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import write_text
 
 PAGES = ("README.md", "results/README.md")
 START = re.compile(r"<!-- table \S+ -->")

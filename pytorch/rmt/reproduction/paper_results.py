@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.paper.experiments import ADDED, SEGMENT_5CD, TABLES, Experiment, Row, rows
+from rmt.data.metrics import METRICS
+from rmt.paper.experiments import ADDED, SEGMENT_5CD, TABLES, UNITS, Experiment, Row, rows
 from rmt.paper.panels import PAPER_FIGURES
-from rmt.paper.published import figure_cells, published_cells, table_cells
+from rmt.paper.published import figure_cells, published_cells, table_cells, task_name
 from rmt.reproduction import ledger
+from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
-from rmt.reproduction.scales import SCALES, Plan, describe_mini, fitting_runs, plan
+from rmt.reproduction.scales import SCALES, describe_mini, plan
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
-from rmt.runs.logged_runs import LoggedRun, common_text, links, over_seeds
-from rmt.runs.markdown import NOT_RUN, markdown, mean_and_spread
-from rmt.runs.run_folder import write_text
+from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.reports import NOT_RUN, common_text, links, markdown, mean_and_spread, over_seeds
+from rmt.runtime.files import write_text
 
 PAPER_TABLES = ("table1", *TABLES)
 FIGURE_5CD = "figure5cd"
@@ -118,14 +120,15 @@ def _accuracies(runs: Sequence[LoggedRun], folder: Path) -> str:
         lines.append([*line, links([*full.runs, *fast.runs], folder)])
     return (
         "Share of solved equations, free running. ours: with the paper's settings; fast recipe: "
-        f"with those of pytorch/rmt/recipes.py.\n\n{markdown(head, lines)}"
+        f"with those of --recipe fast.\n\n{markdown(head, lines)}"
     )
 
 
 def _scores_of_text(
     name: str, runs: Sequence[LoggedRun], folder: Path, with_data: bool, short: bool
 ) -> str:
-    digits, metric = (3, "bpc") if TABLES[name] == "enwik8" else (2, "ppl")
+    metric = UNITS[TABLES[name]]
+    digits = next(own.digits for own in METRICS if own.name == metric)
     ours = []
     for row in experiments(name):
         full = fitting_runs(plan(row, "paper"), runs)
@@ -239,7 +242,9 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
                 names.append(figure if scale == "mini" else f"{figure}-{scale}-scale")
                 draw_paper_figure(figure, fitting, folder / f"{names[-1]}.png")
     for task in CURVES:
-        if found := [run for run in runs if run.is_task and run.published_task == task]:
+        if found := [
+            run for run in runs if run.is_task and task_name(run.dataset, run.size) == task
+        ]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
     for name, draw in (("window", draw_curves), ("segments", draw_by_segment)):

@@ -2,11 +2,11 @@
 
 import statistics
 
-from rmt.data.tasks.tasks import headline
-from rmt.options.config import MODELS, TASKS
-from rmt.paper.published import Cell
-from rmt.runs.logged_runs import LoggedRun, by_configuration, common_text, refuse_tasks, refuse_text
-from rmt.runs.markdown import markdown, mean_and_spread
+from rmt.data import registry as data
+from rmt.models import registry as models
+from rmt.paper.published import Cell, task_name
+from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_tasks, refuse_text
+from rmt.runs.reports import common_text, markdown, mean_and_spread
 
 # --- runs on text --------------------------------------------------------------------------------
 
@@ -18,7 +18,7 @@ def runs_table(runs: list[LoggedRun], with_speed: bool = True) -> str:
     """
     refuse_tasks(runs, "make its table with `rmt.tables tasks`")
     common_text(runs)
-    metric = "test ppl" if runs[0].word_level else "test bpc"
+    metric = f"test {runs[0].metric.name}"
     head = ["model", metric, "seeds", "numbers carried", "tokens", "parameters", "tokens/s"]
     rows = [_row(same, added) for same, added in by_configuration(runs, lambda run: run.label)]
     if not with_speed:
@@ -32,7 +32,7 @@ def _row(runs: list[LoggedRun], added: str) -> list[str]:
         runs[0].label + added,
         mean_and_spread([run.score for run in runs], runs[0].digits),
         str(len(runs)),
-        f"{runs[0].model.n_carried:,}",
+        "" if runs[0].n_carried is None else f"{runs[0].n_carried:,}",
         f"{runs[0].result['tokens']:,}",
         f"{runs[0].result['n_all_param']:,}",
         f"{speed:,.0f}",
@@ -51,10 +51,10 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
     refuse_text(runs, "make its table with `rmt.tables runs`")
     authors = {cell.place: cell for cell in published}
     rows = [
-        _task_row(same, added, authors.get(same[0].cell) if same[0].as_published else None)
+        _task_row(same, added, authors.get(place_of(same[0])) if same[0].whole_sample else None)
         for same, added in by_configuration(
             sorted(runs, key=_difficulty),
-            lambda run: (run.cell, run.setting, run.result["tgt_len"], run.label),
+            lambda run: (place_of(run), run.setting, run.result["tgt_len"], run.label),
         )
     ]
     head = [name for name in rows[0] if with_speed or name != "minutes"]
@@ -63,23 +63,30 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
 
 def _difficulty(run: LoggedRun) -> tuple:
     model = run.model
-    place = TASKS.index(run.dataset), run.size, run.result["segments"]
-    return *place, MODELS.index(model.model), model.mem_len, model.cache_len, run.variant
+    place = list(data.tasks()).index(run.dataset), run.size, run.result["segments"]
+    in_registry = list(models.entries()).index(model.model)
+    return *place, in_registry, model.memory, model.label, run.variant
+
+
+def place_of(run: LoggedRun) -> tuple[str, str, int, int]:
+    """What a cell of the published results would be found by (Cell.place)."""
+    task = task_name(run.dataset, run.size)
+    return task, run.model.model, run.model.memory, run.result["segments"]
 
 
 def _task_row(runs: list[LoggedRun], added: str, authors: Cell | None) -> dict[str, str]:
-    first, model = runs[0], runs[0].model
+    first = runs[0]
 
     def of_all(name: str) -> list[float]:
         return [run.result[name] for run in runs]
 
     whole = of_all("test_sequence_accuracy")
-    forced = of_all(f"test_forced_{headline(first.dataset)}")
+    forced = of_all(f"test_forced_{first.headline}")
     return {
         "task": first.setting,
         "model": first.variant + added,
         "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
-        "memory": str(model.mem_len) + (f", cache {model.cache_len}" if model.cache_len else ""),
+        "memory": first.model.memory_label,
         "ours": mean_and_spread([run.score for run in runs], 3),
         "whole answers": f"{statistics.mean(whole):.3f}",
         "teacher-forced": f"{statistics.mean(forced):.3f}",

@@ -8,14 +8,8 @@ mini    the same comparisons on two CPU cores, defined here and nowhere else: of
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
-from rmt import train
-from rmt.data.text.corpora import usual_cutoffs
-from rmt.options.command_line import pick
-from rmt.options.config import NOT_SETTINGS, TASKS, ModelConfig, TaskConfig, TrainConfig
 from rmt.paper.experiments import (
     COMMON,
     LONG,
@@ -28,7 +22,7 @@ from rmt.paper.experiments import (
     Row,
 )
 from rmt.paper.published import Cell
-from rmt.runs.logged_runs import DEFAULTS, LoggedRun
+from rmt.reproduction.plans import ROUGHLY, Plan
 
 SCALES = ("paper", "mini")
 
@@ -39,8 +33,15 @@ MINI_SEGMENT = {50: 16, 128: 16, 150: 48, 512: 64}  # by the paper's
 MINI_TOKENS_PER_STEP = 512
 MINI_STEPS = {"enwik8": 4800, "wt103": 2400}
 MINI_TRAINING = {
-    **{"dropout": 0.1, "dropatt": 0.0, "optim": "adam", "lr": 0.002, "scheduler": "cosine"},
-    **{"clip": 0.25, "precision": "bf16", "log_interval": 100, "save_interval": 300},
+    "dropout": 0.1,
+    "dropatt": 0.0,
+    "optim": "adam",
+    "lr": 0.002,
+    "scheduler": "cosine",
+    "clip": 0.25,
+    "precision": "bf16",
+    "log_interval": 100,
+    "save_interval": 300,
 }
 # What it is meant for, by the fingerprint of the text; others are named by their fingerprints.
 MINI_TEXTS = {
@@ -52,7 +53,6 @@ MINI_TEXTS = {
     ),
 }
 MINI_VOCABULARY = {"wt103": {"n_token": 26_118, "cutoffs": (20_000,)}}
-ROUGHLY = {"n_token": 200}
 # Where the text of a dataset is not at hand, --scale mini is of the reference inside Python.
 WITHOUT_DATA = "pydoc"
 # Where the copies are long, smaller batches and evaluations, which run freely over the answers.
@@ -60,83 +60,6 @@ MINI_LONG = {"batch_size": 32, "eval_interval": 200, "max_eval_steps": 1}
 LONGEST = 360  # symbols
 
 # --- plans ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train: options of rmt.train but the seed and where it is kept.
-
-    scale: one of SCALES. name: of its run folders, before the seed; experiments with the same
-    settings share one.
-    n_token: the vocabulary that the text must have, in words; None where any will do.
-    vocabulary: n_token and cutoffs for estimates of time.
-    """
-
-    scale: str
-    name: str
-    flags: Mapping[str, object]
-    n_token: int | None = None
-    vocabulary: Mapping[str, object] = field(default_factory=lambda: ROUGHLY)
-
-    def argv(self, seed: int) -> list[str]:
-        """The command line of rmt.train, without --work_dir."""
-        words = []
-        for name, value in {**self.flags, "seed": seed}.items():
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-        return words
-
-    @cached_property
-    def options(self) -> dict:
-        """The flags as rmt.train completes them."""
-        return train.parse(self.argv(seed=0))
-
-    @cached_property
-    def configurations(self) -> tuple[TrainConfig, TaskConfig]:
-        return train.configurations(self.options)
-
-    @cached_property
-    def model(self) -> ModelConfig:
-        """With the vocabulary as it is assumed to be."""
-        return ModelConfig(**self.vocabulary, **pick(ModelConfig, self.options))
-
-    def folder_name(self, seed: int) -> str:
-        """Where in results/runs its run is kept."""
-        return f"{self.scale}-{self.dataset}/{self.name}-seed{seed}"
-
-    @property
-    def dataset(self) -> str:
-        return self.flags["dataset"]
-
-    @property
-    def is_task(self) -> bool:
-        return self.dataset in TASKS
-
-    @cached_property
-    def settings(self) -> dict:
-        """All that a run's scores depend on, but the seed and the data."""
-        config, task = self.configurations
-        own = asdict(self.model) | config.recorded() | task.belonging_to(config.dataset)
-        return {name: value for name, value in own.items() if name not in NOT_SETTINGS}
-
-    def differences(self, config: dict) -> str:
-        """Which settings of a run's config.json are others; empty if none.
-
-        Options that are newer than the file had their defaults. Settings that were changed while
-        the run was going on (by --restart with other options) count as others.
-        """
-        logged = {**config["model"], **config["train"], **config.get("task", {})}
-        names = [k for k, v in self.settings.items() if logged.get(k, DEFAULTS.get(k)) != v]
-        return ", ".join(dict.fromkeys([*names, *config.get("changed", [])]))
-
-    def fits(self, run: LoggedRun) -> bool:
-        """Whether a run is one of this plan."""
-        if self.n_token not in (None, run.result.get("n_token")):
-            return False
-        usual = usual_cutoffs(self.dataset, run.model.n_token) if self.flags.get("adaptive") else ()
-        if not self.is_task and run.model.cutoffs != usual:
-            return False
-        parts = {"model": asdict(run.model), "train": run.train, "task": run.task}
-        return not self.differences(parts | {"changed": run.changed})
 
 
 def plan(experiment: Experiment, scale: str, with_data: bool = True) -> Plan:
@@ -148,12 +71,6 @@ def plan(experiment: Experiment, scale: str, with_data: bool = True) -> Plan:
     if isinstance(experiment, Cell):
         return _of_cell(experiment, scale)
     return _of_row(experiment, scale, with_data)
-
-
-def fitting_runs(own: Plan, runs: Sequence[LoggedRun]) -> list[LoggedRun]:
-    """Those of the runs that are the plan's, one of each seed, in the order of their seeds."""
-    by_seed = {run.seed: run for run in reversed(runs) if own.fits(run)}
-    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
@@ -170,7 +87,7 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
         flags = {"dataset": row.dataset, **sizes, **training, **shared}
         return Plan(scale, "-".join(parts), flags, vocabulary["n_token"], vocabulary)
     shared["tgt_len"] = MINI_SEGMENT[row.segment_len]
-    dataset = {"dataset": row.dataset} | ({"adaptive": True} if row.dataset == "wt103" else {})
+    dataset = {"dataset": row.dataset} | _adaptive(row.dataset)
     if not with_data:
         dataset, parts[0] = {"dataset": WITHOUT_DATA}, f"{WITHOUT_DATA}-as-{row.dataset}"
     steps = MINI_STEPS[row.dataset]
@@ -182,6 +99,10 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
     return Plan(
         scale, "-".join(parts), flags, vocabulary=MINI_VOCABULARY.get(dataset["dataset"], ROUGHLY)
     )
+
+
+def _adaptive(dataset: str) -> dict:
+    return {name: value for name, value in TRAINING[dataset].items() if name == "adaptive"}
 
 
 def _of_cell(cell: Cell, scale: str) -> Plan:
@@ -196,8 +117,7 @@ def _of_cell(cell: Cell, scale: str) -> Plan:
     else:
         flags |= {"recipe": "fast"} | _mini_exceptions(task, cell.model, cell.segments, n)
     plan = Plan(scale, cell.task, flags)
-    config, _ = plan.configurations
-    cut = f"{cell.segments}x{config.tgt_len}"
+    cut = f"{cell.segments}x{plan.settings.train.tgt_len}"
     return replace(plan, name=f"{cell.task}-{cut}-{cell.model}{cell.memory or ''}")
 
 

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from rmt.paper.experiments import ADDED, rows
 from rmt.paper.published import figure_cells, published_cells
+from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import runs_table, tasks_table
-from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, Plan, fitting_runs, plan
+from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, plan
 from rmt.runs.logged_runs import LoggedRun
-from rmt.runs.markdown import NOT_RUN
+from rmt.runs.reports import NOT_RUN
 
 
 def window(with_data: bool) -> list[Plan]:
@@ -37,7 +38,7 @@ def window(with_data: bool) -> list[Plan]:
             if way != "replay":
                 flags["bptt_mode"] = "window"
             if way == "window-steps":
-                flags["batch_size"] = base.flags["batch_size"] // (n + 1)
+                flags["batch_size"] = base.options["batch_size"] // (n + 1)
             if way == "window-tokens":
                 flags |= {name: shorter[name] // (n + 1) for name in ("max_step", "warmup_step")}
             plans.append(_changed(base, f"{base.dataset}-{way}-{n}", flags))
@@ -79,9 +80,9 @@ def lessons(_with_data: bool) -> list[Plan]:
     plans = []
     for place in (("copy", "rmt", 12, 6), ("reverse", "rmt", 8, 6), ("reverse", "trxl", 12, 4)):
         base = _of_figure4(*place)
-        if base.flags["model"] == "trxl":
-            flags = {k: v for k, v in base.flags.items() if k not in ("curriculum", "init")}
-            other = replace(base, name=f"{base.name}-lessons", flags=flags)
+        if base.options["model"] == "trxl":
+            flags = {k: v for k, v in base.options.items() if k not in ("curriculum", "init")}
+            other = replace(base, name=f"{base.name}-lessons", options=flags)
         else:
             other = _changed(base, f"{base.name}-plain", {"curriculum": 0})
         plans += [base, other]
@@ -120,7 +121,7 @@ def _of_table3(model: str, memory: int, bptt_unrolls: int, with_data: bool) -> P
     (row,) = (
         row
         for row in rows("table3") + ADDED["table3"]
-        if (row.model, row.memory, row.bptt_unrolls, row.segment_len) == wanted
+        if (row.model, row.memory, row.depth, row.segment_len) == wanted
     )
     return plan(row, "mini", with_data)
 
@@ -140,4 +141,4 @@ def _of_figure4(*place: object) -> Plan:
 
 def _changed(base: Plan, name: str, flags: dict) -> Plan:
     """A plan with a name of its own and other flags."""
-    return replace(base, name=name, flags={**base.flags, **flags})
+    return replace(base, name=name, options={**base.options, **flags})

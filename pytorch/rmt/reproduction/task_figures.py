@@ -10,18 +10,20 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
-from rmt.data.tasks.tasks import headline
+from rmt.data import registry as data
+from rmt.models import registry as models
 from rmt.paper.panels import PAPER_FIGURES, Panel
 from rmt.paper.published import Cell, published_cells
-from rmt.runs.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
-from rmt.runs.logged_runs import LoggedRun, by_configuration, over_seeds, refuse_text
+from rmt.reproduction.run_tables import place_of
+from rmt.runs.drawing import legend_name, look, plt, save_figure
+from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_text
+from rmt.runs.reports import over_seeds
 
 MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
 MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
 PUBLISHED = {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}
 THIN = {"linewidth": 0.8, "linestyle": "--"}
-CHANCE = {"copy": 1 / 8, "reverse": 1 / 8, "retrieval": 1 / 10}  # one of 8 digits, or of 10
 
 
 # --- the paper's figures -------------------------------------------------------------------------
@@ -49,7 +51,7 @@ def our_cells(runs: Sequence[LoggedRun]) -> list[Cell]:
     """The runs on tasks as cells, as the paper's; those that differ by more than the seed apart."""
 
     def place(run: LoggedRun) -> tuple:
-        task, _, *sizes = run.cell
+        task, _, *sizes = place_of(run)
         return task, run.variant, *sizes, run.result["tgt_len"]
 
     cells = []
@@ -77,7 +79,7 @@ def draw_panel(
                 [cell.std or 0 for cell in line],
                 **(looks[variant] if is_ours else looks[variant] | PUBLISHED),
             )
-    for chance in {CHANCE[task.rstrip("0123456789")] for task in panel.tasks}:
+    for chance in {data.find(task.rstrip("0123456789")).chance for task in panel.tasks}:
         axis.axhline(chance, **CHANCE_LINE)
     axis.set_xticks(range(len(places)), [str(x) for x in places])
     n_runs = sum(cell.runs for cell in ours)
@@ -110,8 +112,8 @@ def _looks(variants: Iterable[str]) -> dict[str, dict]:
 def _paper_legend(figure, looks: dict[str, dict]) -> None:
     """Below the panels: a line per model, and what is filled, hollow and thin."""
     handles = []
-    for variant, look in looks.items():
-        style = {k: v for k, v in look.items() if k != "capsize"}
+    for variant, style in looks.items():
+        style = {k: v for k, v in style.items() if k != "capsize"}
         handles.append(Line2D([], [], label=variant, **style))
     grey = {"color": "#444444", "marker": "o", "markersize": 6}
     handles += [
@@ -135,7 +137,7 @@ def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
     refuse_text(runs, "draw its losses with `rmt.figures curves`")
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     settings = {_setting(run) for run in runs}
-    styles = {model: _curve_styles(model) for model in COLOURS}
+    styles = {model: _curve_styles(model) for model in models.entries()}
 
     def name(run: LoggedRun) -> str:
         return f"{_setting(run)}: {run.label}" if len(settings) > 1 else run.label
@@ -147,7 +149,8 @@ def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
             _draw_curve(axes, run, style | {"label": label if run is same[0] else None})
     handles, _ = axes[1].get_legend_handles_labels()
     handles.append(Line2D([], [], color="#444444", label="teacher-forced", **THIN))
-    for i, chance in enumerate({CHANCE[run.dataset] for run in runs if run.dataset in CHANCE}):
+    chances = {run.task_dataset.chance for run in runs} - {None}
+    for i, chance in enumerate(chances):
         lines = [axis.axhline(chance, label="chance", **CHANCE_LINE) for axis in axes]
         handles += lines[:1] if i == 0 else []
     axes[0].set_xlabel("minutes of training")
@@ -166,7 +169,8 @@ def draw_accuracy(runs: Sequence[LoggedRun], out: Path) -> None:
 
 def _curve_styles(model: str) -> Iterator[dict]:
     """The model's colour with one marker after the other, its own first."""
-    return ({"color": COLOURS[model], "marker": m} for m in cycle(MARKERS[model] + MORE_MARKERS))
+    colour, marker = look(model)
+    return ({"color": colour, "marker": m} for m in cycle(marker + MORE_MARKERS))
 
 
 def _setting(run: LoggedRun) -> str:
@@ -175,12 +179,12 @@ def _setting(run: LoggedRun) -> str:
 
 
 def _rates(runs: Sequence[LoggedRun]) -> str:
-    names = {headline(run.dataset).replace("_", " ") for run in runs}
+    names = {run.headline.replace("_", " ") for run in runs}
     return " or ".join(sorted(names))
 
 
 def _draw_curve(axes, run: LoggedRun, style: dict) -> None:
-    rate = headline(run.dataset)
+    rate = run.headline
     points = [entry for entry in run.metrics if entry["kind"] == "valid"]
     minutes = [entry["seconds"] / 60 for entry in points]
     samples = [entry["step"] * run.train["batch_size"] / 1000 for entry in points]

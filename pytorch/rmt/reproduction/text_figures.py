@@ -1,16 +1,18 @@
 """Figures of runs on text: losses while training, scores by segment length, and the paper's Figures
 5(c) and (d)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rmt.evaluation.text import bits_per_character, perplexity
+from rmt.data.metrics import Metric
 from rmt.paper.experiments import SEGMENT_5CD as SEGMENT
 from rmt.paper.experiments import Row, rows
-from rmt.reproduction.scales import MINI_SEGMENT, fitting_runs, plan
-from rmt.runs.drawing import COLOURS, MARKERS, legend_name, plt, save_figure
-from rmt.runs.logged_runs import LoggedRun, by_configuration, common_text, over_seeds, refuse_tasks
+from rmt.reproduction.plans import fitting_runs
+from rmt.reproduction.scales import MINI_SEGMENT, plan
+from rmt.runs.drawing import legend_name, look, plt, save_figure
+from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_tasks
+from rmt.runs.reports import common_text, over_seeds
 from rmt.runtime.errors import UsageError
 
 WIDE = 65  # letters: of longer names in a legend no two fit side by side
@@ -24,8 +26,7 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     Runs that differ by their seed alone look the same and share a place in the legend, which has
     their mean test score. Raises UsageError for runs on algorithmic tasks or on different texts.
     """
-    unit, convert = _unit(runs)
-    word_level = runs[0].word_level
+    metric = _metric(runs)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for i, (same, added) in enumerate(by_configuration(runs, lambda run: run.label)):
         label = legend_name(same[0].label + added, same)
@@ -34,20 +35,20 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
             for axis, kind in zip(axes, ("train", "valid"), strict=True):
                 points = [entry for entry in run.metrics if entry["kind"] == kind]
                 tokens = [entry["tokens"] / 1e6 for entry in points]
-                losses = [convert(entry["loss"]) for entry in points]
+                losses = [metric.of_loss(entry["loss"]) for entry in points]
                 marker = {"marker": "o" if kind == "valid" else "", "ms": 3}
                 shown = {"label": label if run is same[0] else None}
                 axis.plot(tokens, losses, **style, **marker, **shown)
     for axis, title in zip(axes, ("training (with dropout)", "validation"), strict=True):
         axis.set(title=title, xlabel="million tokens trained on")
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"{unit} (lower is better)")
-    if word_level:
+    axes[0].set_ylabel(f"{metric.name} (lower is better)")
+    if metric.grows_fast:
         axes[0].set_yscale("log")
     # The first steps are far above everything that is worth comparing.
     drawn = [y for axis in axes for line in axis.get_lines() for y in line.get_ydata()]
     lowest = min(drawn, default=1)
-    axes[0].set_ylim(lowest * 0.97, lowest * (4 if word_level else 1.35))
+    axes[0].set_ylim(lowest * 0.97, lowest * (4 if metric.grows_fast else 1.35))
     handles, labels = axes[1].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 2, "fontsize": 8, "frameon": False}
     if max(map(len, labels), default=0) > WIDE:
@@ -62,7 +63,7 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
 
     Raises UsageError as draw_curves, and for runs that differ by more.
     """
-    unit, _ = _unit(runs)
+    metric = _metric(runs)
     lines: dict[str, list[tuple[int, list[LoggedRun]]]] = {}
     for same, added in by_configuration(runs, lambda run: (run.label, run.train["tgt_len"])):
         if added:
@@ -72,28 +73,31 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
     for label, points in lines.items():
         lengths, groups = zip(*sorted(points), strict=True)
         means, stds = zip(*map(over_seeds, groups), strict=True)
-        model = groups[0][0].model.model
+        colour, marker = look(groups[0][0].model.model)
         axis.errorbar(
             lengths,
             means,
             [std or 0 for std in stds],
-            **{"color": COLOURS[model], "marker": MARKERS[model], "label": label, "capsize": 3},
+            color=colour,
+            marker=marker,
+            label=label,
+            capsize=3,
         )
     lengths = sorted({length for points in lines.values() for length, _ in points})
     axis.set_xscale("log", base=2)
     axis.set_xticks(lengths, [str(length) for length in lengths])
     axis.minorticks_off()
-    axis.set(xlabel="tokens in a segment", ylabel=f"test {unit} (lower is better)")
+    axis.set(xlabel="tokens in a segment", ylabel=f"test {metric.name} (lower is better)")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     save_figure(figure, out)
 
 
-def _unit(runs: Sequence[LoggedRun]) -> tuple[str, Callable[[float], float]]:
-    """What scores of the runs are, for people, and how a loss becomes one."""
+def _metric(runs: Sequence[LoggedRun]) -> Metric:
+    """What the runs are compared by."""
     refuse_tasks(runs, "draw it with `rmt.figures accuracy`")
     common_text(runs)
-    return ("ppl", perplexity) if runs[0].word_level else ("bpc", bits_per_character)
+    return runs[0].metric
 
 
 # --- Figures 5(c) and (d) ------------------------------------------------------------------------
@@ -135,10 +139,10 @@ def _draw_by_context(axis, found: Sequence[Row]) -> None:
     """A point per row; its size grows with the memory."""
     for row in found:
         size = 25 + 2 * row.memory
-        colour = DEPTHS[row.bptt_unrolls] if row.model == "rmt" else COLOURS[row.model]
-        context = visible_context(row)
-        style = {"marker": MARKERS[row.model], "color": colour, "alpha": 0.7}
-        axis.scatter([context], [row.score], s=size, **style)
+        colour, marker = look(row.model)
+        colour = colour if row.bptt_unrolls is None else DEPTHS[row.bptt_unrolls]
+        style = {"marker": marker, "color": colour, "alpha": 0.7}
+        axis.scatter([visible_context(row)], [row.score], s=size, **style)
     axis.set_xlabel("tokens that a prediction can depend on in training")
 
 
@@ -146,26 +150,28 @@ def visible_context(row: Row) -> int:
     """Tokens of the segment and, in training, before it (paper, section 5)."""
     if row.model == "trxl":
         return row.memory + row.segment_len
-    return (row.bptt_unrolls + 1) * row.segment_len
+    return (row.depth + 1) * row.segment_len
 
 
 def _draw_by_memory(axis, found: Sequence[Row]) -> None:
     """A line for Transformer-XL and for every gradient depth of RMT."""
     for row in found:
         if row.model == "baseline":
-            style = {"color": COLOURS["baseline"], "linestyle": "--", "label": "baseline"}
+            style = {"color": look("baseline")[0], "linestyle": "--", "label": "baseline"}
             axis.axhline(row.score, **style)
-    lines = {"trxl": ("Transformer-XL", COLOURS["trxl"], MARKERS["trxl"], "trxl", 0)}
-    for depth, colour in DEPTHS.items():
-        lines[f"rmt{depth}"] = (f"RMT, BPTT-{depth}", colour, MARKERS["rmt"], "rmt", depth)
-    for label, colour, marker, model, depth in lines.values():
-        line = [row for row in found if (row.model, row.bptt_unrolls) == (model, depth)]
+    lines = [("Transformer-XL", look("trxl")[0], "trxl", 0)]
+    lines += [(f"RMT, BPTT-{depth}", colour, "rmt", depth) for depth, colour in DEPTHS.items()]
+    for label, colour, model, depth in lines:
+        line = [row for row in found if (row.model, row.depth) == (model, depth)]
         line.sort(key=lambda row: row.memory)
         axis.errorbar(
             [row.memory for row in line],
             [row.score for row in line],
             [row.std or 0 for row in line],
-            **{"color": colour, "marker": marker, "label": label, "capsize": 3},
+            color=colour,
+            marker=look(model)[1],
+            label=label,
+            capsize=3,
         )
     axis.set_xscale("log")
     ticks = [1, 5, 10, 25, 50, 100, 200]

@@ -25,6 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from rmt.runs.run_folder import saved_checkpoints
 from rmt.runtime.errors import UsageError
 
 MODEL_FILE, TRAINING_FILE, MANIFEST_FILE = "model.safetensors", "training.pt", "manifest.json"
@@ -119,14 +120,9 @@ def save(
     return final
 
 
-def saved(work_dir: Path) -> list[Path]:
-    """The checkpoints of a run folder, the oldest first, damaged or not."""
-    return sorted((work_dir / "checkpoints").glob("step-*"))
-
-
 def find(work_dir: Path, warn=print) -> Checkpoint:
     """The newest undamaged checkpoint of a run folder; damaged ones are named through warn."""
-    candidates = saved(work_dir)[::-1]
+    candidates = saved_checkpoints(work_dir)[::-1]
     if not candidates:
         raise UsageError(f"there is no checkpoint in {work_dir}: train there first")
     for path in candidates:

@@ -10,19 +10,24 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 
 import matplotlib.pyplot as plt
 
-from rmt.runs.logged_runs import LoggedRun, over_seeds
-from rmt.runs.run_folder import write_bytes
+from rmt.models import registry as models
+from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.reports import over_seeds
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import write_bytes
 
-# Colours that are told apart with any colour vision (Okabe and Ito 2008).
-COLOURS = {
-    "baseline": "#7f7f7f",
-    "mt": "#E69F00",
-    "trxl": "#0072B2",
-    "rmt": "#D55E00",
-    "trxl_rmt": "#009E73",
-}
-MARKERS = {"baseline": "s", "mt": "^", "trxl": "D", "rmt": "o", "trxl_rmt": "P"}
+# For models that have no look of their own: those that Okabe and Ito's palette has left.
+FREE_COLOURS = ("#CC79A7", "#56B4E9", "#F0E442", "#000000")
+FREE_MARKERS = "v*X<"
+
+
+def look(model: str) -> tuple[str, str]:
+    """A model's colour and marker, in all figures the same."""
+    entry = models.find(model)
+    without = [name for name, own in models.entries().items() if own.colour is None]
+    i = without.index(model) if model in without else 0
+    colour = entry.colour or FREE_COLOURS[i % len(FREE_COLOURS)]
+    return colour, entry.marker or FREE_MARKERS[i % len(FREE_MARKERS)]
 
 
 def legend_name(name: str, runs: Sequence[LoggedRun]) -> str:

@@ -2,22 +2,20 @@
 
 import json
 import math
-import os
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rmt.options.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
+from rmt.data import registry as data
+from rmt.data.metrics import Metric, metric_of
+from rmt.data.tasks.task import TaskDataset
+from rmt.models import registry as models
+from rmt.models.options import ModelOptions
+from rmt.options.option import default_of
+from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runtime.errors import UsageError
 
-# Of options that are newer than a run's files.
-DEFAULTS = {
-    option.name: option.default
-    for config_class in (ModelConfig, TrainConfig, TaskConfig)
-    for option in fields(config_class)
-}
 # A folder of models that were trained to be looked into (look_into_memory.sh): their logs are kept,
 # but tables, figures and claims are of other runs with the same settings.
 NOT_COUNTED = "memory"
@@ -32,7 +30,7 @@ class LoggedRun:
     """
 
     path: Path
-    model: ModelConfig
+    model: ModelOptions
     train: dict
     task: dict
     result: dict
@@ -49,25 +47,34 @@ class LoggedRun:
         return self.train["seed"]
 
     @property
-    def word_level(self) -> bool:
-        return "test_ppl" in self.result
+    def metric(self) -> Metric:
+        return metric_of(self.result)
 
     @property
     def score(self) -> float:
         """Test perplexity of words, bits per character; of a task the accuracy or solve rate."""
-        if self.is_task:
-            return self.result["test_acc"]
-        return self.result["test_ppl" if self.word_level else "test_bpc"]
+        return self.result[self.metric.key]
 
     @property
     def digits(self) -> int:
         """Decimals that the score is given with."""
-        return 2 if self.word_level else 3
+        return self.metric.digits
+
+    @property
+    def n_carried(self) -> int | None:
+        """Numbers that a segment hands to the next; None where nobody wrote it down."""
+        carried = self.model.carried
+        return carried.numbers if carried else self.result.get("n_carried")
+
+    @property
+    def carries_gradient(self) -> bool:
+        carried = self.model.carried
+        return carried.gradient if carried else self.result.get("carries_gradient", False)
 
     @property
     def label(self) -> str:
         """The model with the settings that tell it from its neighbours in a table."""
-        return ", ".join([model_label(self.model), *self._training])
+        return ", ".join([self.model.label, *self._training])
 
     @property
     def variant(self) -> str:
@@ -77,11 +84,12 @@ class LoggedRun:
     @property
     def settings(self) -> dict:
         """All that the run computed depends on, but the seed and the text."""
-        training = {option.name: DEFAULTS[option.name] for option in fields(TrainConfig)}
+        training = {spec.name: default_of(TrainConfig, spec.name) for spec in fields(TrainConfig)}
         every = {**asdict(self.model), **training, **self.train, **self.task}
         settings = {name: value for name, value in every.items() if name not in NOT_SETTINGS}
         # They are the text's as a rule, but may be given.
-        settings["cutoffs"] = self.model.cutoffs
+        if hasattr(self.model, "cutoffs"):
+            settings["cutoffs"] = self.model.cutoffs
         return settings | ({"changed": " ".join(self.changed)} if self.changed else {})
 
     @property
@@ -93,12 +101,13 @@ class LoggedRun:
     def _training(self) -> list[str]:
         """How far gradient goes, if not through a whole sample, and lessons that were left out."""
         n_unrolls, parts = self.train["bptt_unrolls"], []
-        if self.model.writes_memory and n_unrolls >= 0:
+        if self.carries_gradient and n_unrolls >= 0:
             parts.append(f"BPTT-{n_unrolls}")
         if self.train["bptt_mode"] == "window" and n_unrolls >= 0:
             parts.append("window")
-        # Runs without a recipe, as the paper's, have no lessons to leave out; quadratic has none.
-        if self.train.get("recipe") and self.size and not self.train.get("curriculum"):
+        # Runs without a recipe, as the paper's, have no lessons to leave out.
+        has_lessons = self.is_task and self.task_dataset.has_lessons
+        if self.train.get("recipe") and has_lessons and not self.train.get("curriculum"):
             parts.append("no lessons")
         return parts
 
@@ -109,31 +118,29 @@ class LoggedRun:
         return self.train["dataset"]
 
     @property
+    def task_dataset(self) -> TaskDataset:
+        return data.find(self.dataset)
+
+    @property
     def size(self) -> int:
-        """Symbols of copy and reverse, pairs of retrieval; 0 for quadratic."""
-        return self.task.get("n") or self.task.get("pairs") or 0
+        """Symbols or pairs of a sample; 0 where a task has one size."""
+        return self.task_dataset.size(self.task)
 
     @property
     def setting(self) -> str:
         """The task with its size, for people."""
-        return task_label(self.dataset, self.size)
+        return self.task_dataset.described(self.task)
 
     @property
-    def published_task(self) -> str:
-        """The task as published.Cell names it: copy120 is copy with n 120."""
-        usual = {"copy": 24, "reverse": 24, "retrieval": 4}.get(self.dataset, 0)
-        return self.dataset if self.size == usual else f"{self.dataset}{self.size}"
+    def headline(self) -> str:
+        """Which rate the paper reports of the task, as in metrics.jsonl."""
+        task = self.task_dataset
+        return task.make(task.options(**self.task)).headline
 
     @property
-    def as_published(self) -> bool:
+    def whole_sample(self) -> bool:
         """Whether gradient goes through the whole sample, as in the authors' runs."""
-        return not self.model.writes_memory or self.train["bptt_unrolls"] < 0
-
-    @property
-    def cell(self) -> tuple[str, str, int, int]:
-        """What a cell of the published results would be found by (published.Cell.place)."""
-        segments = self.result["segments"]
-        return self.published_task, self.model.model, self.model.mem_len, segments
+        return not self.carries_gradient or self.train["bptt_unrolls"] < 0
 
 
 def by_configuration(
@@ -166,23 +173,6 @@ def _differences(
         for configuration, settings in same.items():
             added[configuration] = "".join(f", {key} {settings.get(key)}" for key in differing)
     return added
-
-
-def model_label(model: ModelConfig) -> str:
-    """The model with what it carries: "rmt, memory 10"."""
-    parts = [model.model]
-    if model.n_memory:
-        parts.append(f"memory {model.n_memory}")
-    if model.n_cached:
-        parts.append(f"cache {model.n_cached}")
-    return ", ".join(parts)
-
-
-def task_label(dataset: str, size: int) -> str:
-    """The task with its size, as LoggedRun.size: "copy, n 24"."""
-    if dataset == "retrieval":
-        return f"{dataset}, {size} pairs"
-    return f"{dataset}, n {size}" if size else dataset
 
 
 def read_runs(paths: list[Path]) -> list[LoggedRun]:
@@ -220,29 +210,6 @@ def finished_run(folder: Path) -> LoggedRun | None:
     return _read(folder) if (folder / "result.json").exists() else None
 
 
-def over_seeds(runs: Sequence[LoggedRun]) -> tuple[float, float | None]:
-    """The mean score of at least one run, and the standard deviation; None for a single run."""
-    scores = [run.score for run in runs]
-    return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else None
-
-
-def common_text(runs: Sequence[LoggedRun]) -> str | None:
-    """The fingerprint of the text that all of them are of; None without runs.
-
-    Raises UsageError where they are of different texts, and can't be compared.
-    """
-    texts = {run.result["corpus"]: run.path for run in runs}
-    if len(texts) > 1:
-        first, second, *_ = texts.values()
-        raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
-    return next(iter(texts), None)
-
-
-def links(runs: Sequence[LoggedRun], folder: Path) -> str:
-    """Links to the runs' folders, in Markdown, from a page in this folder: their seeds."""
-    return " ".join(f"[{run.seed}]({os.path.relpath(run.path, folder)})" for run in runs)
-
-
 def refuse_tasks(runs: list[LoggedRun], instead: str) -> None:
     """Raise UsageError, which names what to do instead, if a run is on an algorithmic task."""
     for run in runs:
@@ -262,7 +229,7 @@ def _read(folder: Path) -> LoggedRun:
         config = json.loads((folder / "config.json").read_text())
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        model = ModelConfig.from_record(config["model"])
+        model = models.options_of(config["model"])
         task, changed = config.get("task", {}), config.get("changed", [])
         run = LoggedRun(folder, model, config["train"], task, result, metrics, changed)
         _check(run)

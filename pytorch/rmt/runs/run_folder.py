@@ -4,6 +4,7 @@ config.json     every option of the run
 log.txt         the lines that were printed
 metrics.jsonl   one JSON object per log or evaluation
 events.*        the same for TensorBoard
+vocabulary.json what the model's ids stand for
 result.json     written at the end
 """
 
@@ -18,9 +19,12 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import SOURCE, write_text
 
 LOCK = ".lock"
+VOCABULARY = "vocabulary.json"
 
 
 class RunFolder:
@@ -100,6 +104,11 @@ class RunFolder:
         if self.path:
             write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """So that the model can be used where its training text is not."""
+        if self.path:
+            write_text(self.path / VOCABULARY, json.dumps(vocabulary.to_json(), ensure_ascii=False))
+
     def close(self) -> None:
         if self.path:
             self._log.close()
@@ -116,6 +125,11 @@ class RunFolder:
             raise UsageError(
                 f"{file.name} can't be written ({error.strerror}): free some space and --restart"
             ) from error
+
+
+def saved_checkpoints(work_dir: Path) -> list[Path]:
+    """The checkpoints of a run folder, the oldest first, damaged or not."""
+    return sorted((work_dir / "checkpoints").glob("step-*"))
 
 
 def in_use(path: Path) -> bool:
@@ -158,25 +172,6 @@ def _event(**content) -> bytes:
     return record.getvalue()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"{path} can't be written ({error.strerror})") from error
-
-
 def environment() -> dict:
     """Versions and source state that a number depends on."""
     versions = {"python": platform.python_version()}
@@ -188,7 +183,7 @@ def environment() -> dict:
     git = [
         "git",
         "-C",
-        str(Path(__file__).parent),
+        str(SOURCE),
         "describe",
         "--always",
         "--dirty",

@@ -1,9 +1,34 @@
-"""Where the project's own folders are."""
+"""The project's own folders, and files that are written as a whole or not at all."""
 
+import os
 from pathlib import Path
+
+from rmt.runtime.errors import UsageError
+
+# Where `import rmt` finds this package: for processes that this one starts.
+SOURCE = Path(__file__).resolve().parents[2]
 
 
 def project_root() -> Path:
     """The source checkout this package belongs to; the current folder where it is installed."""
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = SOURCE.parent
     return checkout if (checkout / "run_scripts").is_dir() else Path.cwd()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all. Raises UsageError where that can't be done."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{path} can't be written ({error.strerror})") from error

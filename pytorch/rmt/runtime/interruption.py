@@ -2,8 +2,7 @@
 
 import signal
 import threading
-
-from rmt.runtime import distributed
+from collections.abc import Callable
 
 
 class Interrupted(Exception):
@@ -13,11 +12,13 @@ class Interrupted(Exception):
 class Interruption:
     """While entered, the first SIGINT or SIGTERM is remembered; a second Ctrl-C ends at once.
 
-    number: of the signal; None if none has come to this process.
+    number: of the signal; None if none has come to this process. agree: of several processes,
+    whether any of them has had one (rmt.runtime.distributed.any_rank).
     """
 
-    def __init__(self):
+    def __init__(self, agree: Callable[[bool], bool] = bool):
         self.number: signal.Signals | None = None
+        self._agree = agree
         self._previous = {}
 
     @property
@@ -26,7 +27,7 @@ class Interruption:
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come, to any process, so that all leave alike."""
-        if distributed.any_rank(self.requested):
+        if self._agree(self.requested):
             raise Interrupted
 
     def _handle(self, number: int, _frame) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from rmt.options.config import TrainConfig
+from rmt.options.training import TrainConfig
 from rmt.runtime.errors import UsageError
 
 

@@ -19,8 +19,7 @@ gradient to the computation of segments t-N ... t and to nothing earlier. Two sc
 A segment without targets is only passed through. A sample of an algorithmic task is one stream, and
 all its losses make one optimizer step; one window of all its segments is full backpropagation.
 
-Works with any model that keeps the segment contract (forward and advance of MemTransformerLM, a
-State that can be detached) and knows nothing else about it.
+Works with any model that keeps the segment contract, and knows nothing else about it.
 """
 
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from rmt.models.contract import SegmentModel, State
 
 # Tokens and targets, [B, T] each, or None for the targets of a segment that is not predicted. T may
 # differ between segments.
@@ -41,12 +42,14 @@ class Unrolled(nn.Module):
     One forward of this module meets one backward, which is what DistributedDataParallel needs.
     """
 
-    def __init__(self, model: nn.Module, checkpoint_segments: bool = False):
+    def __init__(self, model: SegmentModel, checkpoint_segments: bool = False):
         super().__init__()
         self.model = model
         self.checkpoint_segments = checkpoint_segments
 
-    def forward(self, segments: Sequence[Segment], state=None) -> tuple[Tensor | None, list]:
+    def forward(
+        self, segments: Sequence[Segment], state: State | None = None
+    ) -> tuple[Tensor | None, list[State]]:
         """Predict the segments that have targets and advance through the others.
 
         Return the predictions' losses, [B, tokens predicted] in nats (None without any), and the
@@ -78,7 +81,7 @@ class Stream:
 
     bptt_unrolls: int
     bptt_mode: str
-    state: object = None
+    state: State | None = None
     history: list[Tensor] = field(default_factory=list)
 
     @property
@@ -119,7 +122,7 @@ class Stream:
             named |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
         return named
 
-    def restore(self, named: dict[str, Tensor], state_type: type) -> None:
+    def restore(self, named: dict[str, Tensor], state_type: type[State]) -> None:
         """Take the place that tensors() described; state_type is the model's State."""
         state = {
             name.removeprefix("state."): tensor

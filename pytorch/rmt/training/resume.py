@@ -3,8 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from rmt.options.config import NOT_SETTINGS, ModelConfig, TaskConfig, TrainConfig
+from rmt.models.options import ModelOptions
+from rmt.options.option import default_of
+from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runs import checkpoint
+from rmt.runs.run_folder import saved_checkpoints
+from rmt.runs.settings import Settings
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
@@ -12,29 +16,31 @@ from rmt.runtime.files import project_root
 # A checkpoint is continued only with the same values of these. batch_chunk and the number of
 # processes may differ: that changes the dropout masks, nothing else.
 SAME_ON_RESTART = (
-    "dataset tokenizer keep_newlines tgt_len varlen batch_size bptt_unrolls bptt_mode optim mom "
-    "scheduler seed curriculum"
-).split()
+    "dataset",
+    "tokenizer",
+    "keep_newlines",
+    "tgt_len",
+    "varlen",
+    "batch_size",
+    "bptt_unrolls",
+    "bptt_mode",
+    "optim",
+    "mom",
+    "scheduler",
+    "seed",
+    "curriculum",
+)
 # The state of this schedule holds its options.
-SAME_FOR_DEV_PERF = "lr decay_rate lr_min patience warmup_step".split()
+SAME_FOR_DEV_PERF = ("lr", "decay_rate", "lr_min", "patience", "warmup_step")
 
 
-def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -> Path:
+def choose_work_dir(settings: Settings, model: ModelOptions) -> Path:
     """The run folder; a new run must not touch an old one's."""
-    if config.work_dir:
-        work_dir = Path(config.work_dir)
-    else:
-        size = {"copy": task.n, "reverse": task.n, "retrieval": task.pairs}.get(config.dataset, "")
-        parts = [f"{config.dataset}{size}", model.model, f"mem{model.mem_len}"]
-        parts += [f"cache{model.cache_len}"] if model.cache_len else []
-        parts += [f"seg{config.tgt_len}"]
-        n_unrolls = config.bptt_unrolls
-        parts += [f"bptt{n_unrolls if n_unrolls >= 0 else 'all'}"] if model.writes_memory else []
-        parts += ["window"] if config.bptt_mode == "window" else []
-        work_dir = project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
+    config = settings.train
+    work_dir = Path(config.work_dir) if config.work_dir else usual_work_dir(settings, model)
     try:
         # A process that was killed in its first save has left no checkpoint to continue from.
-        occupied = (work_dir / "result.json").exists() or bool(checkpoint.saved(work_dir))
+        occupied = (work_dir / "result.json").exists() or bool(saved_checkpoints(work_dir))
     except OSError as error:  # such as a name too long
         raise UsageError(
             f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"
@@ -46,21 +52,37 @@ def choose_work_dir(model: ModelConfig, config: TrainConfig, task: TaskConfig) -
     return work_dir
 
 
+def usual_work_dir(settings: Settings, model: ModelOptions) -> Path:
+    """runs/ and a name made of the settings."""
+    config, size = settings.train, ""
+    if settings.task:
+        size = settings.dataset.size(asdict(settings.task)) or ""
+    parts = [f"{config.dataset}{size}", model.folder_name, f"seg{config.tgt_len}"]
+    if model.carried is None or model.carried.gradient:
+        parts.append(f"bptt{config.bptt_unrolls if config.bptt_unrolls >= 0 else 'all'}")
+    parts += ["window"] if config.bptt_mode == "window" else []
+    return project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
+
+
 def find_checkpoint(
-    model: ModelConfig, config: TrainConfig, fingerprint: str, work_dir: Path | None
+    model: ModelOptions, config: TrainConfig, fingerprint: str, work_dir: Path | None
 ) -> checkpoint.Checkpoint | None:
     """The checkpoint to continue from, if asked for; UsageError where it is another run's."""
     if not config.restart:
         return None
     warn = print if distributed.is_main() else lambda _: None
     found = checkpoint.find(Path(config.restart_dir or work_dir), warn)
-    names = SAME_ON_RESTART + (SAME_FOR_DEV_PERF if config.scheduler == "dev_perf" else [])
+    names = SAME_ON_RESTART + (SAME_FOR_DEV_PERF if config.scheduler == "dev_perf" else ())
     try:
         then = found.manifest
-        pairs = [(name, then["model"][name], _plain(v)) for name, v in asdict(model).items()]
+        pairs = [
+            # An option that is newer than the checkpoint had its default.
+            (name, then["model"].get(name, default_of(type(model), name)), _plain(value))
+            for name, value in asdict(model).items()
+        ]
         pairs += [(name, then["train"][name], getattr(config, name)) for name in names]
         pairs += [("the data", then["corpus"], fingerprint)]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise UsageError(f"{found.path} was not written by this version of the program") from None
     for name, old, new in pairs:
         if old != new:
@@ -71,7 +93,7 @@ def find_checkpoint(
 
 
 def changed_settings(
-    found: checkpoint.Checkpoint, model: ModelConfig, config: TrainConfig
+    found: checkpoint.Checkpoint, model: ModelOptions, config: TrainConfig
 ) -> list[str]:
     """Settings that are others now than in a part of the run that led to a checkpoint."""
     then = found.manifest["model"] | found.manifest["train"]

@@ -3,15 +3,16 @@
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rmt.data.batches import Update
-from rmt.models.transformer_xl.word_weights import gradients_in_place
-from rmt.options.config import ModelConfig, TrainConfig
+from rmt.evaluation.workloads import Scores, Scoring, Workload
+from rmt.models.contract import SegmentModel
+from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder
 from rmt.runtime import distributed
@@ -20,14 +21,35 @@ from rmt.runtime.interruption import Interrupted, Interruption
 from rmt.runtime.precision import autocast
 from rmt.runtime.progress import Progress
 from rmt.training.optimization import LearningRate, build_optimizer
-from rmt.training.recurrence import Unrolled
-from rmt.training.workloads import Scores, Scoring, Workload
+from rmt.training.recurrence import Stream, Unrolled
 
-# What a later step depends on beside the weights, as plain values in a checkpoint.
-PLACE = (
-    "step tokens seconds best_scores best_step evaluated_at nonfinite_in_a_row n_nonfinite "
-    "valid_scores interval_loss interval_scored interval_read interval_steps interval_seconds"
-).split()
+
+@dataclass
+class Place:
+    """Where training stands: what a later step depends on beside weights, as plain values.
+
+    tokens: trained on, over all processes. seconds: spent training. valid_scores: the last ones on
+    the validation split. interval_...: since the last log line.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    valid_scores: Scores | None = None
+    best_scores: Scores | None = None
+    best_step: int = 0
+    evaluated_at: int = 0
+    nonfinite_in_a_row: int = 0
+    n_nonfinite: int = 0
+    interval_loss: float = 0.0
+    interval_scored: int = 0
+    interval_read: int = 0
+    interval_steps: int = 0
+    interval_seconds: float = 0.0
+
+    def start_interval(self) -> None:
+        self.interval_loss, self.interval_scored, self.interval_read = 0.0, 0, 0
+        self.interval_steps, self.interval_seconds = 0, 0.0
 
 
 class NonFiniteLoss(UsageError):
@@ -43,40 +65,32 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
-        model_config: ModelConfig,
+        model: SegmentModel,
         config: TrainConfig,
         workload: Workload,
         device: torch.device,
     ):
         self.model, self.config, self.workload, self.device = model, config, workload, device
         self.about = {
-            "model": asdict(model_config),
+            "model": asdict(model.config),
             "train": config.recorded(),
             "corpus": workload.fingerprint,
         }
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
         if distributed.world_size() > 1:
-            # The initial memory gets gradient only while a stream's start is within the unroll.
+            # An initial memory gets gradient only while a stream's start is within the unroll.
             self.unrolled = DistributedDataParallel(
                 self.unrolled,
-                find_unused_parameters=model_config.writes_memory,
+                find_unused_parameters=model.carries.gradient,
                 forward_sync_buffers=False,  # the only buffers are constants
             )
         self.optimizer = build_optimizer(model, config)
         self.learning_rate = LearningRate(config, self.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.reader = workload.reader(device)
-        self.chunks = [workload.stream() for _ in range(config.batch_chunk)]
-        self.step = 0
-        self.tokens, self.seconds = 0, 0.0  # trained on, over all processes; spent training
-        # On the validation split: the last scores, and the best.
-        self.valid_scores: Scores | None = None
-        self.best_scores: Scores | None = None
-        self.best_step = 0
-        self.evaluated_at, self.saved_at = 0, 0
-        self.nonfinite_in_a_row, self.n_nonfinite = 0, 0
-        self._start_interval()
+        self.chunks = [Stream(*workload.schedule) for _ in range(config.batch_chunk)]
+        self.place = Place()
+        self.saved_at = 0
 
     def run(self, folder: RunFolder, progress: Progress, interruption: Interruption) -> bool:
         """Train to the end; return False if interrupted. Either way all is saved.
@@ -88,16 +102,19 @@ class Trainer:
                 if self._evaluation_is_due():
                     self.evaluate(folder, interruption)
                     self.save(folder)
-                if self.step >= self.config.max_step or self._is_solved():
+                if self.place.step >= self.config.max_step or self._is_solved():
                     return True
                 self.train_step(progress)
-                if self.step % self.config.log_interval == 0:
+                if self.place.step % self.config.log_interval == 0:
                     self.log(folder)
-                if self.step % self.config.save_interval == 0 and not self._evaluation_is_due():
+                if (
+                    self.place.step % self.config.save_interval == 0
+                    and not self._evaluation_is_due()
+                ):
                     self.save(folder)
                 interruption.check()
         except Interrupted:
-            if self.saved_at != self.step:
+            if self.saved_at != self.place.step:
                 self.save(folder)
             return False
 
@@ -105,27 +122,27 @@ class Trainer:
 
     def train_step(self, progress: Progress) -> None:
         """One optimizer step on what the reader gives next."""
-        started = time.perf_counter()
+        started, place = time.perf_counter(), self.place
         update = self.reader.next(self.chunks[0].segments_per_step)
         if update.starts_streams:
             self._restart_streams()
-        lr = self.learning_rate.set_for(self.step)
+        lr = self.learning_rate.set_for(place.step)
         total = self._accumulate_gradients(update)
         n_scored = update.n_scored * distributed.world_size()
         loss, good = self.update_weights(total)
         if good:
-            self.interval_loss += loss * n_scored
-            self.interval_scored += n_scored
+            place.interval_loss += loss * n_scored
+            place.interval_scored += n_scored
         self.reader.tell_loss(loss)
-        self.step += 1
+        place.step += 1
         n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
-        self.tokens += n_read
-        self.interval_read += n_read
+        place.tokens += n_read
+        place.interval_read += n_read
         seconds = time.perf_counter() - started
-        self.seconds += seconds
-        self.interval_seconds += seconds
-        self.interval_steps += 1
-        speed = self.tokens / self.seconds
+        place.seconds += seconds
+        place.interval_seconds += seconds
+        place.interval_steps += 1
+        speed = place.tokens / place.seconds
         progress.update(note=f"loss {loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
 
     def _accumulate_gradients(self, update: Update) -> Tensor:
@@ -138,7 +155,7 @@ class Trainer:
             segments = [self._chunk(segment, i) for segment in update.segments]
             for start in range(0, n_segments, per_step):
                 is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
-                with self._gradients_stay_here(not is_last), gradients_in_place():
+                with self._gradients_stay_here(not is_last), self.model.accumulating_gradients():
                     with autocast(self.device, self.config.precision):
                         losses = stream.step(self.unrolled, segments[start : start + per_step])
                     if losses is not None:
@@ -171,20 +188,25 @@ class Trainer:
         norm_is_good = math.isfinite(norm) or can_rescale
         if distributed.any_rank(not (math.isfinite(loss) and norm_is_good)):
             self.scaler.update()
-            self._restart_streams()
-            self.n_nonfinite += 1
-            self.nonfinite_in_a_row += 1
-            if self.nonfinite_in_a_row >= self.config.max_nonfinite:
-                raise NonFiniteLoss(
-                    f"the loss was not finite for {self.nonfinite_in_a_row} steps in a row, up to "
-                    f"step {self.step + 1}: lower --lr or --clip, or continue with --restart from "
-                    "the last checkpoint"
-                )
+            self._leave_out_step()
             return loss, False
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.nonfinite_in_a_row = 0
+        self.place.nonfinite_in_a_row = 0
         return loss, True
+
+    def _leave_out_step(self) -> None:
+        """Start new streams, and raise NonFiniteLoss after too many such steps in a row."""
+        place = self.place
+        self._restart_streams()
+        place.n_nonfinite += 1
+        place.nonfinite_in_a_row += 1
+        if place.nonfinite_in_a_row >= self.config.max_nonfinite:
+            raise NonFiniteLoss(
+                f"the loss was not finite for {place.nonfinite_in_a_row} steps in a row, up to "
+                f"step {place.step + 1}: lower --lr or --clip, or continue with --restart from "
+                "the last checkpoint"
+            )
 
     def _clip(self, loss: Tensor) -> tuple[float, float]:
         """Limit the gradient's norm; return the loss and what the norm was, as numbers.
@@ -205,59 +227,57 @@ class Trainer:
 
     # Looking at it
 
-    def _start_interval(self) -> None:
-        self.interval_loss, self.interval_scored, self.interval_read = 0.0, 0, 0
-        self.interval_steps, self.interval_seconds = 0, 0.0
-
     def log(self, folder: RunFolder) -> None:
         """One line about the steps since the last one, without the time of evaluations."""
-        total = distributed.mean_over_ranks(self.interval_loss)
-        loss = total / self.interval_scored if self.interval_scored else math.nan
+        place = self.place
+        total = distributed.mean_over_ranks(place.interval_loss)
+        loss = total / place.interval_scored if place.interval_scored else math.nan
         lr = self.optimizer.param_groups[0]["lr"]
+        ms_per_batch = 1000 * place.interval_seconds / place.interval_steps
         folder.log(
-            f"| epoch {self.reader.epoch:3d} step {self.step:>8d} | {self.reader.position:>6d} "
-            f"batches | lr {lr:.3g} | ms/batch "
-            f"{1000 * self.interval_seconds / self.interval_steps:5.2f} | "
+            f"| epoch {self.reader.epoch:3d} step {place.step:>8d} | {self.reader.position:>6d} "
+            f"batches | lr {lr:.3g} | ms/batch {ms_per_batch:5.2f} | "
             f"{self.workload.readable({'loss': loss})}"
         )
         folder.record(
             "train",
-            self.step,
+            place.step,
             **self.reader.place,
             loss=loss,
             lr=lr,
-            tokens=self.tokens,
-            seconds=round(self.seconds, 3),
-            tokens_per_s=round(self.interval_read / self.interval_seconds, 1),
-            n_nonfinite=self.n_nonfinite,
+            tokens=place.tokens,
+            seconds=round(place.seconds, 3),
+            tokens_per_s=round(place.interval_read / place.interval_seconds, 1),
+            n_nonfinite=place.n_nonfinite,
         )
-        self._start_interval()
+        place.start_interval()
 
     def _evaluation_is_due(self) -> bool:
-        due = self.step % self.config.eval_interval == 0 or self.step >= self.config.max_step
-        return due and self.step > self.evaluated_at
+        step = self.place.step
+        due = step % self.config.eval_interval == 0 or step >= self.config.max_step
+        return due and step > self.place.evaluated_at
 
     def _is_solved(self) -> bool:
-        return self.valid_scores is not None and self.workload.solved(self.valid_scores)
+        scores = self.place.valid_scores
+        return scores is not None and self.workload.solved(scores)
 
     def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
         """Score the validation split and tell the schedule; remember the best."""
-        started = time.perf_counter()
+        started, place, error = time.perf_counter(), self.place, self.workload.error
         scores = self.score("valid", interruption, self.config.max_eval_steps)
-        self.evaluated_at, self.valid_scores = self.step, dict(scores)
-        error = self.workload.error
-        best = math.nan if self.best_scores is None else error(self.best_scores)
+        place.evaluated_at, place.valid_scores = place.step, dict(scores)
+        best = math.nan if place.best_scores is None else error(place.best_scores)
         if math.isnan(best) or error(scores) < best:
-            self.best_scores, self.best_step = dict(scores), self.step
-        self.learning_rate.tell_validation(self.step, scores["loss"])
+            place.best_scores, place.best_step = dict(scores), place.step
+        self.learning_rate.tell_validation(place.step, scores["loss"])
         folder.log("-" * 100)
         folder.log(
-            f"| Eval {self.step // self.config.eval_interval:3d} at step {self.step:>8d} | time: "
+            f"| Eval {place.step // self.config.eval_interval:3d} at step {place.step:>8d} | time: "
             f"{time.perf_counter() - started:5.2f}s | valid {self.workload.readable(scores)}"
         )
         folder.log("-" * 100)
         folder.record(
-            "valid", self.step, **scores, tokens=self.tokens, seconds=round(self.seconds, 3)
+            "valid", place.step, **scores, tokens=place.tokens, seconds=round(place.seconds, 3)
         )
 
     def score(self, split: str, interruption: Interruption, max_steps: int = -1) -> Scores:
@@ -269,18 +289,18 @@ class Trainer:
 
     def save(self, folder: RunFolder) -> None:
         """Write a checkpoint from which the next step would be the same, bit for bit."""
-        self.saved_at = self.step
+        self.saved_at = self.place.step
         random = {"cpu": distributed.gather_streams(torch.get_rng_state()[None])}
         if self.device.type == "cuda":
             random["cuda"] = distributed.gather_streams(torch.cuda.get_rng_state()[None])
         # One process's sum is kept for all: the mean, from which the next log line is the same.
-        self.interval_loss = distributed.mean_over_ranks(self.interval_loss)
+        self.place.interval_loss = distributed.mean_over_ranks(self.place.interval_loss)
         streams = {
             name: distributed.gather_streams(tensor) for name, tensor in self._streams().items()
         }
         if folder.path and distributed.is_main():
             training = {
-                "place": {name: getattr(self, name) for name in PLACE},
+                "place": asdict(self.place),
                 "reader": self.reader.place,
                 "optimizer": self.optimizer.state_dict(),
                 "learning_rate": self.learning_rate.state_dict(),
@@ -290,11 +310,11 @@ class Trainer:
             }
             checkpoint.save(
                 folder.path,
-                self.step,
+                self.place.step,
                 self.model.state_dict(),
                 training,
                 self.about,
-                best=self.best_step == self.step,
+                best=self.place.best_step == self.place.step,
             )
         distributed.barrier()
 
@@ -307,9 +327,8 @@ class Trainer:
         """Go on from a checkpoint of a run with the same settings."""
         found.load_model(self.model)
         training = found.load_training()
-        for name, value in training["place"].items():
-            setattr(self, name, value)
-        self.saved_at = self.step
+        self.place = Place(**training["place"])
+        self.saved_at = self.place.step
         self.reader.seek(**training["reader"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.learning_rate.load_state_dict(training["learning_rate"])

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.data import make_task
 from rmt.data.batches import IGNORED
-from rmt.data.tasks.samples import Curriculum, Lesson, SampleReader, cut, lessons_for
-from rmt.data.tasks.tasks import make_task
-from rmt.options.config import TaskConfig
+from rmt.data.tasks.curriculum import Curriculum, Lesson
+from rmt.data.tasks.samples import SampleReader, cut
 from rmt.runtime import distributed
 
 CPU = torch.device("cpu")
-REVERSE = make_task("reverse", TaskConfig(n=4))
+REVERSE = make_task("reverse", n=4)
 SAMPLES = REVERSE.generate(np.random.default_rng(0), 23)
 SAMPLES.flags.writeable = False  # as the memory map of a stored split
 
@@ -206,7 +206,7 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
 )
 @pytest.mark.parametrize("lesson", [Lesson(3, 3), Lesson(4, 3), Lesson(5, 4)])
 def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson):
-    task = make_task(name, TaskConfig(n=5, pairs=5))
+    task = make_task(name, **{"pairs" if name == "retrieval" else "n": 5})
     samples = task.generate(np.random.default_rng(0), 6)
     lessons = Curriculum((lesson,), n_longest=1)
     update = reader(6, task=task, samples=samples, curriculum=lessons).next(1)
@@ -222,7 +222,7 @@ def test_a_lesson_is_samples_of_fewer_symbols_or_pairs(name, answer_size, lesson
 def test_a_lesson_with_some_places_filled():
     sample = np.array([[9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9]], dtype=np.uint8)
     lessons = Curriculum((Lesson(6, 3, stride=2),), n_longest=1)
-    task = make_task("reverse", TaskConfig(n=8))
+    task = make_task("reverse", n=8)
     update = reader(1, task=task, samples=sample, curriculum=lessons).next(1)
     segments = [
         (tokens[0].tolist(), None if targets is None else targets[0].tolist())
@@ -241,8 +241,8 @@ def test_a_lesson_with_some_places_filled():
 
 
 def lessons(name: str, n: int, n_first: int, tgt_len: int) -> list[Lesson]:
-    task = make_task(name, TaskConfig(**{"pairs" if name == "retrieval" else "n": n}))
-    return list(lessons_for(task, n_first, tgt_len))
+    task = make_task(name, **{"pairs" if name == "retrieval" else "n": n})
+    return list(task.lessons(n_first, tgt_len))
 
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])

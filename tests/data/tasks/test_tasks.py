@@ -14,17 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.data import load_task, make_task, task_options
 from helpers.programs import ROOT, assert_one_sentence, run, run_process
-from rmt.data.tasks import quadratic, tasks
-from rmt.data.tasks.tasks import Kind, load_task, make_task
-from rmt.options.config import TASKS, TaskConfig
+from rmt.data.registry import find
+from rmt.data.registry import tasks as all_tasks
+from rmt.data.tasks import memorization, quadratic, retrieval, stored
+from rmt.data.tasks.__main__ import main as show
+from rmt.data.tasks.task import Kind, Task
 from rmt.runtime.errors import UsageError
 
 SMALL = {"train_samples": 300, "valid_samples": 50, "test_samples": 100}
 
 
+TASKS = tuple(all_tasks())
+
+
 def generate(name: str, n_samples: int, seed: int = 0, **options) -> np.ndarray:
-    task = make_task(name, TaskConfig(**options))
+    task = make_task(name, **options)
     samples = task.generate(np.random.default_rng(seed), n_samples)
     assert samples.shape == (n_samples, task.length)
     assert samples.dtype == np.uint8
@@ -68,7 +74,7 @@ def test_reverse_says_it_backwards(n, seed):
 
 @pytest.mark.parametrize("n", [24, 40, 120, 240, 360])
 def test_lengths_of_the_paper(n):
-    copy, reverse = (make_task(name, TaskConfig(n=n)) for name in ("copy", "reverse"))
+    copy, reverse = (make_task(name, n=n) for name in ("copy", "reverse"))
     assert (copy.length - 1, copy.answer_size, copy.final_size) == (3 * n, 2 * n, 2 * n)
     assert (reverse.length - 1, reverse.answer_size, reverse.final_size) == (2 * n, n, n)
 
@@ -84,14 +90,14 @@ def test_digits_are_uniform_at_every_place(name):
 
 def test_ids_of_copy_and_reverse():
     for name in ("copy", "reverse"):
-        assert make_task(name, TaskConfig()).symbols == tuple("_>01234567")
+        assert make_task(name).symbols == tuple("_>01234567")
 
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])
 @given(n=st.integers(1, 12), data=st.data())
 def test_shortened_is_made_of_the_first_symbols(name, n, data):
     n_short = data.draw(st.integers(1, n))
-    task = make_task(name, TaskConfig(n=n))
+    task = make_task(name, n=n)
     samples = generate(name, 5, n=n)
     shortened, scored = task.shortened(samples, n_short)
     assert shortened.dtype == np.uint8
@@ -107,7 +113,7 @@ def test_shortened_is_made_of_the_first_symbols(name, n, data):
 def test_padding_takes_the_place_of_symbols(name, padded, n_more):
     n = len(padded)
     samples = generate(name, 5, n=n + n_more)
-    task = make_task(name, TaskConfig(n=n + n_more))
+    task = make_task(name, n=n + n_more)
     shortened, scored = task.shortened(samples, n, np.array(padded))
     assert shortened.dtype == np.uint8
     answer = [*padded, *padded] if name == "copy" else padded[::-1]
@@ -119,7 +125,7 @@ def test_padding_takes_the_place_of_symbols(name, padded, n_more):
 
 def test_all_of_an_answer_is_scored():
     for name in ("copy", "reverse", "retrieval", "quadratic"):
-        task = make_task(name, TaskConfig(n=5))
+        task = make_task(name)
         n_prompt = task.length - 1 - task.answer_size
         assert task.scored.tolist() == [False] * n_prompt + [True] * task.answer_size
 
@@ -127,7 +133,7 @@ def test_all_of_an_answer_is_scored():
 @given(n_pairs=st.integers(1, 12), seed=st.integers(0, 99), data=st.data())
 def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
     n_short = data.draw(st.integers(1, n_pairs))
-    task = make_task("retrieval", TaskConfig(pairs=n_pairs))
+    task = make_task("retrieval", pairs=n_pairs)
     samples = generate("retrieval", 5, seed, pairs=n_pairs)
     shortened, scored = task.shortened(samples, n_short)
     assert scored.tolist() == [False] * (2 * n_short + 1) + [True]
@@ -146,10 +152,10 @@ def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
 
 def test_what_cannot_be_shortened():
     with pytest.raises(UsageError, match="quadratic can't be made shorter"):
-        make_task("quadratic", TaskConfig()).shortened(generate("quadratic", 2), 1)
+        make_task("quadratic").shortened(generate("quadratic", 2), 1)
     for n in (0, -1, 7):
         with pytest.raises(UsageError, match=f"n 6 can't be shortened to n {n}"):
-            make_task("copy", TaskConfig(n=6)).shortened(generate("copy", 2, n=6), n)
+            make_task("copy", n=6).shortened(generate("copy", 2, n=6), n)
 
 
 # Retrieval
@@ -187,7 +193,7 @@ def test_many_pairs_share_values():
 
 
 def test_layout_of_retrieval():
-    task = make_task("retrieval", TaskConfig())
+    task = make_task("retrieval")
     assert task.symbols == tuple("0123456789>abcdefghijklmnopqrstuvwxyz")
     assert (task.length - 1, task.answer_size, task.final_size) == (10, 1, 1)
 
@@ -287,7 +293,7 @@ def test_examples_of_the_notation():
 
 
 def test_layout_of_quadratic():
-    task = make_task("quadratic", TaskConfig())
+    task = make_task("quadratic")
     assert task.symbols == tuple("_>0123456789+-*/^=()xD;,")
     assert (task.length, task.answer_size, task.final_size) == (180, 150, 30)
     ids = quadratic.assemble(np.array([[2, 0, -1]]))[0]
@@ -379,7 +385,7 @@ def test_number_of_equations():
 @pytest.fixture
 def load(tmp_path):
     def load(name: str, **options):
-        return load_task(name, TaskConfig(**SMALL | options), tmp_path, progress=False)
+        return load_task(name, tmp_path, **SMALL | options)
 
     return load
 
@@ -446,14 +452,18 @@ def test_most_samples_that_there_are(load):
 
 def test_number_of_retrieval_samples():
     for n_pairs, n_possible in [(3, 15_600 * 720 * 3), (11, math.perm(26, 11) * 10**11 * 11)]:
-        assert make_task("retrieval", TaskConfig(pairs=n_pairs)).kinds[0].n_possible == n_possible
+        assert make_task("retrieval", pairs=n_pairs).kinds[0].n_possible == n_possible
+
+
+def sizes(name, **options):
+    return find(name).sizes(task_options(name, **options))
 
 
 def test_sizes_of_the_paper():
-    assert tasks._sizes("copy", TaskConfig()) == {"train": 100_000, "valid": 5000, "test": 10_000}
+    assert sizes("copy") == {"train": 100_000, "valid": 5000, "test": 10_000}
     expected = {"train": 100_000, "valid": 10_000, "test": 20_000}
-    assert tasks._sizes("quadratic", TaskConfig()) == expected
-    assert tasks._sizes("quadratic", TaskConfig(valid_samples=7))["valid"] == 7
+    assert sizes("quadratic") == expected
+    assert sizes("quadratic", valid_samples=7)["valid"] == 7
 
 
 def test_splits_are_alike_in_their_kinds(load):
@@ -468,8 +478,8 @@ def test_rare_samples_are_in_all_splits():
     def draw(random, n):
         return (1000 * random.random((n, 1)) ** 4).astype(np.int32)
 
-    task = replace(make_task("copy", TaskConfig()), kinds=(Kind("numbers", 1000, draw),))
-    content = tasks._draw(task, np.random.default_rng(0), 900, unique=True)[:, 0]
+    task = replace(make_task("copy"), kinds=(Kind("numbers", 1000, draw),))
+    content = task.draw(np.random.default_rng(0), 900, unique=True)[:, 0]
     assert len(set(content.tolist())) == 900
     assert content[:450].mean() == pytest.approx(content[450:].mean(), rel=0.15)
 
@@ -485,7 +495,7 @@ def files_of(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", TASKS)
 def test_same_seed_same_bytes(name, tmp_path):
     def load(folder, seed):
-        return load_task(name, TaskConfig(**SMALL, data_seed=seed), tmp_path / folder, False)
+        return load_task(name, tmp_path / folder, **SMALL, data_seed=seed)
 
     first, second, other = load("a", 1), load("b", 1), load("c", 2)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
@@ -504,7 +514,7 @@ def test_same_seed_same_bytes(name, tmp_path):
     ],
 )
 def test_the_samples_stay_what_they_were(name, expected, load):
-    """Where these must change, tasks.FORMAT must go up: results name the data by a fingerprint."""
+    """Where these must change, stored.FORMAT must go up: results name the data by a fingerprint."""
     data = load(name)
     rows = np.concatenate(list(data.splits.values()))
     assert hashlib.sha256(rows).hexdigest()[:16] == expected
@@ -525,18 +535,15 @@ def test_fingerprints_tell_apart_what_differs(load):
     assert len(prints) == len(options) + 3 + 1
     assert load("copy", n=4).task.length == load("reverse", n=6).task.length
     assert load("copy", n=4).fingerprint != load("reverse", n=6).fingerprint
-    assert load("copy", pairs=9).fingerprint == load("copy").fingerprint
-    assert load("quadratic", n=9, pairs=9).fingerprint == load("quadratic").fingerprint
 
 
 def test_samples_are_made_once(load, monkeypatch, tmp_path, capsys):
     """And their making is told of, in one line, unless that is not wanted."""
-    config = TaskConfig(**SMALL)
-    first = load_task("copy", config, tmp_path)
+    first = load_task("copy", tmp_path, progress=True, **SMALL)
     (folder,) = tmp_path.iterdir()
     assert capsys.readouterr().err == f"encoding copy (450 samples) into {folder}\n"
-    monkeypatch.setattr(tasks, "_draw", None)
-    second = load_task("copy", config, tmp_path)
+    monkeypatch.setattr(Task, "draw", None)
+    second = load_task("copy", tmp_path, progress=True, **SMALL)
     assert capsys.readouterr().err == ""
     assert second.fingerprint == first.fingerprint
     assert all(np.array_equal(second.splits[s], first.splits[s]) for s in first.splits)
@@ -563,41 +570,44 @@ def test_damaged_files_are_made_again(file, damage, load, tmp_path):
 
 def test_large_splits_are_written_in_blocks(load, monkeypatch, tmp_path):
     whole = load("copy")
-    monkeypatch.setattr(tasks, "BLOCK_SAMPLES", 7)
-    in_blocks = load_task("copy", TaskConfig(**SMALL), tmp_path / "again", progress=False)
+    monkeypatch.setattr(stored, "BLOCK_SAMPLES", 7)
+    in_blocks = load_task("copy", tmp_path / "again", **SMALL)
     assert all(np.array_equal(in_blocks.splits[s], whole.splits[s]) for s in whole.splits)
 
 
 def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
-        load_task("copy", TaskConfig(**SMALL), tmp_path / "file", progress=False)
+        load_task("copy", tmp_path / "file", **SMALL)
 
 
 def test_the_default_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "default_encoded_dir", lambda: tmp_path)
+    monkeypatch.setattr(stored, "default_encoded_dir", lambda: tmp_path)
     for no_place in (None, ""):
-        load_task("copy", TaskConfig(**SMALL), no_place, progress=False)
+        load_task("copy", no_place, **SMALL)
     assert [path.name[:5] for path in tmp_path.iterdir()] == ["copy-"]
 
 
 def test_unknown_tasks(tmp_path):
-    with pytest.raises(UsageError, match="unknown task 'sort': choose one of copy, reverse, "):
-        load_task("sort", TaskConfig(), tmp_path)
+    with pytest.raises(UsageError, match=r"dataset must be one of wt103, .*, not 'sort'"):
+        load_task("sort", tmp_path)
 
 
 def test_tasks_are_compared_by_what_they_are():
     for name in TASKS:
-        assert make_task(name, TaskConfig()) == make_task(name, TaskConfig())
-    assert make_task("copy", TaskConfig()) != make_task("copy", TaskConfig(n=3))
+        assert make_task(name) == make_task(name)
+    assert make_task("copy") != make_task("copy", n=3)
 
 
 # In words
 
 
+OWN = {"copy": {"n": 3}, "reverse": {"n": 3}, "retrieval": {"pairs": 1}}
+
+
 def test_readable():
     def readable(name, ids):
-        return make_task(name, TaskConfig(n=3, pairs=1)).readable(np.array(ids, np.uint8))
+        return make_task(name, **OWN.get(name, {})).readable(np.array(ids, np.uint8))
 
     assert readable("copy", [2, 9, 4, 1, 2, 9, 4, 2, 9, 4]) == "072>072072"
     assert readable("reverse", [2, 9, 4, 1, 4, 9, 2]) == "072>270"
@@ -620,7 +630,7 @@ def drawn(lines: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 def check_drawn(name: str, lines: list[str], **options) -> None:
     """The three rows are those of a sample that is right."""
-    task = make_task(name, TaskConfig(**options))
+    task = make_task(name, **options)
     shown, target, marks = drawn(lines)
     assert shown[1:] == target[:-1]
     assert marks == ["."] * (len(shown) - task.answer_size) + ["^"] * task.answer_size
@@ -634,10 +644,12 @@ def check_drawn(name: str, lines: list[str], **options) -> None:
 
 
 def test_the_drawings_in_the_documentation():
-    lines = [line.removeprefix("    ") for line in tasks.__doc__.splitlines()]
+    docs = "\n".join(module.__doc__ for module in (memorization, retrieval, quadratic))
+    lines = [line.removeprefix("    ") for line in docs.splitlines()]
     starts = [i for i, line in enumerate(lines) if line.startswith("input")]
-    for name, start in zip(("copy", "reverse", "retrieval"), starts, strict=True):
-        check_drawn(name, lines[start : start + 3], n=3, pairs=3)
+    sizes = {"copy": {"n": 3}, "reverse": {"n": 3}, "retrieval": {"pairs": 3}}
+    for (name, size), start in zip(sizes.items(), starts, strict=True):
+        check_drawn(name, lines[start : start + 3], **size)
     start = lines.index(next(line for line in lines if line.startswith("-4*x")))
     rows = [line.split("  ") for line in lines[start : start + 6]]
     sample = quadratic.assemble(np.array([[-4, -98, 552]]))[0]
@@ -647,7 +659,7 @@ def test_the_drawings_in_the_documentation():
 
 @pytest.mark.parametrize("name", ["copy", "reverse"])
 def test_show_memorization(name):
-    outcome = run(tasks.main, "show", name, "--n", 6)
+    outcome = run(show, "show", name, "--n", 6)
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert len(lines) == 4 * 4
@@ -657,7 +669,7 @@ def test_show_memorization(name):
 
 
 def test_show_retrieval():
-    outcome = run(tasks.main, "show", "retrieval", "--pairs", 3, "--samples", 2)
+    outcome = run(show, "show", "retrieval", "--pairs", 3, "--samples", 2)
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert len(lines) == 2 * 4
@@ -666,7 +678,7 @@ def test_show_retrieval():
 
 
 def test_show_quadratic():
-    outcome = run(tasks.main, "show", "quadratic", "--samples", 20)
+    outcome = run(show, "show", "quadratic", "--samples", 20)
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert len(lines) == 20
@@ -685,7 +697,7 @@ def test_show_quadratic():
     ],
 )
 def test_show_refuses_what_it_does_not_read(flags, expected):
-    assert expected in assert_one_sentence(run(tasks.main, "show", *flags.split()))
+    assert expected in assert_one_sentence(run(show, "show", *flags.split()))
 
 
 def test_show_to_a_reader_that_leaves():
@@ -700,16 +712,14 @@ def test_show_to_a_reader_that_leaves():
 
 
 def test_show_follows_the_seed():
-    first, again, other = (
-        run(tasks.main, "show", "copy", "--data_seed", seed).out for seed in (1, 1, 2)
-    )
+    first, again, other = (run(show, "show", "copy", "--data_seed", seed).out for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_show_as_a_program_writes_no_files(tmp_path):
     outcome = run_process("rmt.data.tasks", "show", "reverse", "--n", 6, cwd=tmp_path)
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out == run(tasks.main, "show", "reverse", "--n", 6).out
+    assert outcome.out == run(show, "show", "reverse", "--n", 6).out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -731,4 +741,4 @@ def test_show_as_a_program_writes_no_files(tmp_path):
     ],
 )
 def test_show_refuses(flags, message):
-    assert message in assert_one_sentence(run(tasks.main, *flags))
+    assert message in assert_one_sentence(run(show, *flags))

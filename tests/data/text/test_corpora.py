@@ -1,6 +1,5 @@
 """Text to ids, against computations that hold everything in memory."""
 
-import codecs
 import io
 import json
 import os
@@ -15,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.data import load_corpus
 from helpers.programs import REAL_TEXT, ROOT
 from rmt.data import store
+from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY
+from rmt.data.registry import datasets
 from rmt.data.text import corpora, encoding, mini
-from rmt.data.text.corpora import load_corpus
+from rmt.data.text import dataset as text_dataset
 from rmt.data.vocabulary import Vocabulary
-from rmt.options.config import TEXTS
 from rmt.runtime.errors import UsageError
 
 SPLITS = ("train", "valid", "test")
@@ -75,7 +76,7 @@ def test_words_follow_transformer_xl(load, tmp_path):
     assert symbols(corpus, "train") == words_with_eos(train)
     assert symbols(corpus, "valid") == ["the", "cat", "<eos>"]
     assert symbols(corpus, "test") == ["sat", "<eos>"], "a last line without newline is a line"
-    assert corpus.word_level
+    assert corpus.metric is PERPLEXITY
     assert corpus.cutoffs == ()
     assert corpus.splits["train"].dtype == np.uint8
     assert corpus.vocabulary.counts[:3] == (5, 2, 2)
@@ -173,7 +174,7 @@ def test_enwik8_bytes(load, tmp_path, keep_newlines, monkeypatch):
     assert list(corpus.vocabulary.symbols) == order
     assert [symbols(corpus, split) for split in SPLITS] == parts
     assert ("10" in corpus.vocabulary) == keep_newlines
-    assert not corpus.word_level
+    assert corpus.metric is BITS_PER_CHARACTER
     assert corpus.cutoffs == ()
 
 
@@ -218,7 +219,7 @@ def test_text8_with_another_character_names_its_offset(load, tmp_path, small_blo
 def test_a_cut_that_is_between_words_already_stays():
     """120 characters; the cuts at 108 and 114 are just after a space."""
     source = encoding.Source("words", lambda: io.BytesIO(b"ab " * 40))
-    parts = encoding.split_characters(source, between_words=True)
+    parts = encoding.split_characters(source.text(), between_words=True)
     assert [len(parts[split]) for split in SPLITS] == [108, 6, 6]
 
 
@@ -233,14 +234,14 @@ def test_text_by_characters(load, tmp_path, small_blocks, n):
     assert ["".join(symbols(corpus, split)) for split in SPLITS] == list(cut_90_5_5(text))
     order = [character for character, _ in Counter(text).most_common()]
     assert list(corpus.vocabulary.symbols) == order
-    assert not corpus.word_level
+    assert corpus.metric is BITS_PER_CHARACTER
 
 
 def test_text_by_words(load, tmp_path, small_blocks):
     text = "".join(f"the {i % 7} cats of house_{i}\n\n" for i in range(60))
     (tmp_path / "mine").write_text(text)
     corpus = load("text", tmp_path / "mine", tokenizer="word")
-    assert corpus.word_level
+    assert corpus.metric is PERPLEXITY
     assert corpus.cutoffs == ()
     assert corpus.vocabulary.symbols[:2] == ("<eos>", "<unk>")
     assert not any(word.startswith("house_") for word in corpus.vocabulary.symbols)
@@ -277,7 +278,7 @@ def test_pydoc(load):
     text = "".join(topics[name] for name in sorted(topics))
     corpus = load("pydoc")
     assert ["".join(symbols(corpus, split)) for split in SPLITS] == list(cut_90_5_5(text))
-    assert not corpus.word_level
+    assert corpus.metric is BITS_PER_CHARACTER
     assert corpus.splits["train"].dtype == np.uint8
 
 
@@ -286,7 +287,7 @@ def test_pydoc(load):
 
 @pytest.mark.parametrize("dataset", ["wt103", "enwik8", "text8"])
 def test_missing_data_says_how_to_get_it(load, tmp_path, monkeypatch, dataset):
-    monkeypatch.setattr(corpora, "PROJECT", tmp_path)
+    monkeypatch.setattr(text_dataset, "project_root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=rf"at data/.*`bash getdata.sh {dataset}`"):
         load(dataset)
@@ -298,7 +299,7 @@ def test_missing_data_says_how_to_get_it(load, tmp_path, monkeypatch, dataset):
 
 
 def test_missing_texts_of_mini_scale_are_made(load, tmp_path):
-    for file in mini.SHA256:
+    for file in [file for own in mini.makers().values() for file in own.mini.sha256]:
         place = tmp_path / Path(file).parts[0]
         dataset = "enwik8" if "enwik8" in file else "wt103"
         with pytest.raises(UsageError, match=r"make it with `bash run_scripts/make_mini_data.sh`"):
@@ -306,7 +307,8 @@ def test_missing_texts_of_mini_scale_are_made(load, tmp_path):
 
 
 def test_default_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "PROJECT", tmp_path)
+    for module in (text_dataset, store):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     (tmp_path / "data").mkdir()
     write_splits(tmp_path / "data" / "wikitext-103", "a b\n", "a\n", "b\n")
     load_corpus("wt103", None, progress=False)
@@ -316,11 +318,11 @@ def test_default_place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("dataset", "data", "options", "message"),
     [
-        ("wt102", None, {}, "unknown dataset"),
+        ("wt102", None, {}, "dataset must be one of"),
         ("text", None, {}, "--data"),
         ("pydoc", "somewhere", {}, "leave out"),
-        ("text8", None, {"keep_newlines": True}, "keep_newlines belongs to enwik8"),
-        ("wt103", None, {"tokenizer": "word"}, "belongs to the dataset text"),
+        ("text8", None, {"keep_newlines": True}, "keep_newlines means nothing to dataset text8"),
+        ("wt103", None, {"tokenizer": "word"}, "tokenizer means nothing to dataset wt103"),
         ("text", "somewhere", {"tokenizer": "bpe"}, "unknown tokenizer"),
         ("text", "nowhere/at/all", {}, "no text data at nowhere"),
     ],
@@ -491,7 +493,8 @@ def test_interrupt_leaves_nothing(load, mine, tmp_path, monkeypatch):
 def test_at_most_one_plain_line_without_a_terminal(mine, tmp_path):
     program = (
         "import sys; from rmt.data.text.corpora import load_corpus\n"
-        "for _ in range(2): load_corpus('text', sys.argv[1], encoded_dir=sys.argv[2])"
+        "from rmt.data.text.own import TEXT\n"
+        "for _ in range(2): load_corpus(TEXT, sys.argv[1], encoded_dir=sys.argv[2])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, mine, tmp_path / "encoded"],
@@ -531,14 +534,15 @@ def test_vocabulary_round_trip():
 
 
 def test_many_characters(load, tmp_path):
-    """More symbols than a byte holds, and a byte order mark is a character like any other."""
+    """More symbols than a byte holds."""
     text = "".join(chr(0x4E00 + i) for i in range(3000)) * 2
-    (tmp_path / "mine").write_bytes(codecs.BOM_UTF8 + text.encode())
+    (tmp_path / "mine").write_bytes(text.encode())
     corpus = load("text", tmp_path / "mine")
     assert corpus.splits["train"].dtype == np.uint16
-    assert len(corpus.vocabulary) == 3001
+    assert len(corpus.vocabulary) == 3000
     assert corpus.vocabulary.symbols[:2] == ("\u4e00", "\u4e01"), "ties: first seen"
 
 
 def test_names():
-    assert TEXTS == ("wt103", "enwik8", "text8", "text", "pydoc")
+    texts = tuple(name for name, own in datasets().items() if not own.is_task)
+    assert texts == ("wt103", "enwik8", "text8", "text", "pydoc")

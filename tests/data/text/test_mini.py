@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from helpers.programs import REAL_TEXT, assert_one_sentence, run
-from rmt.data.text import mini
+from rmt.data.registry import find
+from rmt.data.text import mini, wt103
 
 TITLES = [f"Title {i}" for i in range(20)]
 
@@ -25,7 +26,7 @@ def published(folder: Path) -> Path:
 
 
 def test_every_article_is_in_one_split(tmp_path):
-    made = mini.wt103_mini(published(tmp_path / "wikitext-103"))
+    made = wt103.make_mini(published(tmp_path / "wikitext-103"))
     titles = {
         name: re.findall(r"^ = ([^=]+) = $", text.decode(), re.M) for name, text in made.items()
     }
@@ -38,12 +39,12 @@ def test_every_article_is_in_one_split(tmp_path):
 
 
 def test_words_that_training_lacks_are_unknown():
-    assert mini.with_known_words(" a b  \n c a \n", {"a", "c"}) == " a <unk>  \n c a \n"
+    assert wt103.with_known_words(" a b  \n c a \n", {"a", "c"}) == " a <unk>  \n c a \n"
 
 
 def test_nothing_is_lost_between_articles():
     text = " \n" + article("One 1") + "\n" + article("Two 2")
-    first, second = mini.split_articles(text)
+    first, second = wt103.split_articles(text)
     assert first + second == text
     assert second.startswith(" = Two 2 = ")
 
@@ -73,7 +74,7 @@ def test_the_logged_runs_texts_are_made_of_the_published(tmp_path, name, source,
         (tmp_path / "enwik8" / "enwik8").write_bytes((REAL_TEXT / source).read_bytes() + b"more")
     else:
         (tmp_path / "wikitext-103").symlink_to(REAL_TEXT / source)
-    made = mini.make(name, tmp_path)
+    made = mini.make(find(name), tmp_path)
     for file in files:
         assert tmp_path / file in made
         assert (tmp_path / file).read_bytes() == (REAL_TEXT / file).read_bytes()

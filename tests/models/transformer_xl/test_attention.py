@@ -16,7 +16,7 @@ from rmt.models.transformer_xl.attention import (
     masked_keys,
     relative_scores,
 )
-from rmt.options.config import ModelConfig
+from rmt.models.transformer_xl.options import ModelConfig
 
 DRAWING = """
 x x . . . . .

@@ -9,10 +9,10 @@ import torch
 
 from helpers.models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
 from helpers.numpy_reference import reference_segment
-from rmt.interop import reference_state_dict
 from rmt.models.transformer_xl.dropout import Dropout
-from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
-from rmt.options.config import MODELS, ModelConfig
+from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
+from rmt.models.transformer_xl.options import MODELS, ModelConfig
+from rmt.models.transformer_xl.published_names import published_state_dict
 from rmt.runtime.errors import UsageError
 
 WT103 = dict(n_layer=16, d_model=410, n_head=10, d_head=41, d_inner=2100)
@@ -57,7 +57,7 @@ CASES += [("rmt", {"mem_len": 1}), ("trxl", {"mem_len": 3})]
 @pytest.mark.parametrize(("name", "changes"), CASES)
 def test_three_segments_equal_the_numpy_reference(name, changes):
     model = tiny_model(name, **changes)
-    weights = {key: tensor.numpy() for key, tensor in reference_state_dict(model).items()}
+    weights = {key: tensor.numpy() for key, tensor in published_state_dict(model).items()}
     state, expected_state = None, None
     for tokens, targets in tiny_segments([7, 5, 6]):
         with torch.no_grad():
@@ -131,7 +131,7 @@ def test_what_a_segment_leaves_to_the_next(name):
     states = [model.advance(tokens) for tokens, _ in (first, other)]
     losses = [model(*second, state)[0] for state in states]
     if name in ("baseline", "mt"):
-        assert all(state == State() for state in states)
+        assert all(state == MemoryAndCache() for state in states)
         assert torch.equal(*losses)
     else:
         assert (losses[0] - losses[1]).abs().min() > 1e-9  # every later token is reached
@@ -174,7 +174,7 @@ def test_streams_of_a_batch_do_not_meet(name):
 def test_states_survive_being_taken_apart(name):
     model = tiny_model(name)
     state = model.advance(tiny_segments([7])[0][0])
-    copy = State.from_tensors(state.tensors())
+    copy = MemoryAndCache.from_tensors(state.tensors())
     assert copy.tensors().keys() == state.tensors().keys()
     assert all(torch.equal(copy.tensors()[k], v) for k, v in state.tensors().items())
     assert not any(tensor.requires_grad for tensor in state.detach().tensors().values())

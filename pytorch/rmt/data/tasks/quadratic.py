@@ -4,6 +4,16 @@ A sample is six stages of 30 characters: the equation; its canonical form, divid
 coefficient; the discriminant; a line for each root; the answer, the smaller root first. An equation
 without real roots ends after the discriminant, and its last three stages are padding.
 
+Here the stages are one below the other, with the marks of the targets that count. A sample is
+solved if the last stage, the answer, is right:
+
+    -4*x^2+392*x-2208=0,__________  ..............................
+    x^2-98*x+552=0;_______________  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    D=98^2-4*1*552=7396=86^2;_____  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    x=(98-86)/2=6;________________  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    x=(98+86)/2=92,_______________  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    6,92__________________________  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
 An equation is drawn as three numbers: factor, b and c of factor * (x^2 + b*x + c) = 0.
 """
 
@@ -12,6 +22,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from rmt.data.tasks.task import Kind, SampleOptions, Task, TaskDataset
+
+NAME = "quadratic"
 PADDING = "_"
 SYMBOLS = (PADDING, ">", *"0123456789+-*/^=()xD;,")  # the start token > does not occur
 N_STAGES = 6
@@ -82,3 +95,29 @@ def stages(factor: int, b: int, c: int) -> tuple[str, str, str, str, str, str]:
         f"x=({-b}+{root})/2={high},",
         f"{low},{high}",
     )
+
+
+def make(options: SampleOptions | None = None) -> Task:
+    """The task; its samples have one size."""
+    real = Kind("equations with real roots", N_REAL, draw_real, 1 - UNREAL_SHARE)
+    unreal = Kind("equations without real roots", N_UNREAL, draw_unreal, UNREAL_SHARE)
+    return Task(
+        NAME,
+        symbols=SYMBOLS,
+        length=N_STAGES * STAGE_SIZE,
+        answer_size=(N_STAGES - 1) * STAGE_SIZE,
+        final_size=STAGE_SIZE,
+        kinds=(real, unreal),
+        assemble=assemble,
+        headline="solve_rate",
+        padding=SYMBOLS.index(PADDING),
+    )
+
+
+QUADRATIC = TaskDataset(
+    NAME,
+    make=make,
+    held_out=(10_000, 20_000),
+    # Its samples can't be made shorter.
+    fast={"curriculum": 0, "mem_init": "shared", "batch_size": 32, "eval_interval": 250},
+)

@@ -4,7 +4,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -15,6 +15,7 @@ from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
 from rmt.runtime.errors import UsageError
 
 BLOCK_BYTES = 1 << 22
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
 NEWLINE, SPACE = 10, 32
 N_CODE_POINTS = 0x110000  # Unicode
 
@@ -34,6 +35,12 @@ class Source:
         """In bytes."""
         with self._opened() as stream:
             return stream.seek(0, 2)
+
+    def text(self) -> "Part":
+        """All of it but for a byte order mark at the start, which is no part of UTF-8 text."""
+        size = self.size()
+        first = b"".join(self.blocks(0, min(size, len(BYTE_ORDER_MARK))))
+        return Part(self, len(first) if first == BYTE_ORDER_MARK else 0, size)
 
     def blocks(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes start .. stop-1 in blocks of at most BLOCK_BYTES."""
@@ -90,18 +97,19 @@ class Tokenizer(Protocol):
 def split_bytes(source: Source, size: int) -> dict[str, Part]:
     """The first `size` bytes of a source: 90 % train, 5 % valid, 5 % test, in order."""
     held_out = size // 20
-    return _cut(source, size, size - 2 * held_out, size - held_out)
+    return _cut(Part(source, 0, size), size - 2 * held_out, size - held_out)
 
 
-def split_characters(source: Source, between_words: bool = False) -> dict[str, Part]:
+def split_characters(text: Part, between_words: bool = False) -> dict[str, Part]:
     """90 % of the characters of UTF-8 text for train, 5 % for valid, 5 % for test, in order.
 
     between_words: a cut that would fall inside a word moves to just after the next space or
     newline.
     """
+    source = text.source
     offsets, firsts = [], []  # of each block: its byte offset, the number of its first character
-    offset = n_characters = 0
-    for block in source.blocks(0, source.size()):
+    offset, n_characters = text.start, 0
+    for block in text.blocks():
         offsets.append(offset)
         firsts.append(n_characters)
         offset += len(block)
@@ -109,7 +117,7 @@ def split_characters(source: Source, between_words: bool = False) -> dict[str, P
 
     def byte_offset(character: int) -> int:
         i = bisect_right(firsts, character) - 1
-        block = next(source.blocks(offsets[i], offset))
+        block = next(source.blocks(offsets[i], text.stop))
         return offsets[i] + int(np.flatnonzero(_starts_character(block))[character - firsts[i]])
 
     held_out = n_characters // 20
@@ -117,8 +125,8 @@ def split_characters(source: Source, between_words: bool = False) -> dict[str, P
         raise UsageError(f"{source.name} is too short to split: it holds {n_characters} characters")
     cuts = [byte_offset(n_characters - n * held_out) for n in (2, 1)]
     if between_words:
-        cuts = [_next_word(source, cut, offset) for cut in cuts]
-    return _cut(source, offset, *cuts)
+        cuts = [_next_word(source, cut, text.stop) for cut in cuts]
+    return _cut(text, *cuts)
 
 
 def _starts_character(block: bytes) -> np.ndarray:
@@ -136,11 +144,11 @@ def _next_word(source: Source, cut: int, size: int) -> int:
     return size
 
 
-def _cut(source: Source, size: int, valid: int, test: int) -> dict[str, Part]:
+def _cut(whole: Part, valid: int, test: int) -> dict[str, Part]:
     return {
-        "train": Part(source, 0, valid),
-        "valid": Part(source, valid, test),
-        "test": Part(source, test, size),
+        "train": replace(whole, stop=valid),
+        "valid": replace(whole, start=valid, stop=test),
+        "test": replace(whole, start=test),
     }
 
 
@@ -241,6 +249,7 @@ class WordTokenizer:
         unknown = None if vocabulary.unknown is None else vocabulary.ids[vocabulary.unknown]
         lines_before = 0
         for text in _lines(part):
+            _refuse_end_of_line(part, text, lines_before)
             words = _words(text)
             try:
                 # A loop in C over the words: several times faster than one in Python.
@@ -258,10 +267,25 @@ def _unknown_word(part: Part, text: str, lines_before: int, vocabulary: Vocabula
         for word in line.split()
         if word not in vocabulary
     )
-    return UsageError(
-        f"{part.source.name}, line {number}: the word {word!r} does not occur in the training "
-        "text; write <unk> for such words, or use --dataset text --tokenizer word"
-    )
+    where = f"{part.source.name}, line {number}"
+    own_words = "use --dataset text --tokenizer word"
+    if UNKNOWN in vocabulary:
+        advice = f"write {UNKNOWN} for such words, or {own_words}"
+    else:
+        advice = f"write {UNKNOWN} for rare words there, too, or {own_words}, which does that"
+    return UsageError(f"{where}: the word {word!r} does not occur in the training text; {advice}")
+
+
+def _refuse_end_of_line(part: Part, text: str, lines_before: int) -> None:
+    """Raise UsageError for text that has <eos> in it already."""
+    if EOS not in text:
+        return
+    for number, line in enumerate(text.split("\n"), start=lines_before + 1):
+        if EOS in line.split():
+            raise UsageError(
+                f"{part.source.name}, line {number}: the text holds {EOS} already, which is put at "
+                "the end of every line here: take it out"
+            )
 
 
 def _words(text: str) -> list[str]:

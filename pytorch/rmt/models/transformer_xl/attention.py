@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmt.models.transformer_xl.dropout import Dropout
-from rmt.options.config import ModelConfig
+from rmt.models.transformer_xl.options import ModelConfig
 
 
 @lru_cache(maxsize=64)
@@ -170,6 +170,10 @@ def _times(x: Tensor, multipliers: Tensor | None) -> Tensor:
     return x if multipliers is None else x * multipliers
 
 
+class KeyValueProjection(nn.Linear):
+    """The matrix of keys and values, which is used before the rest of the attention is."""
+
+
 class RelativeAttention(nn.Module):
     """Multi-head attention of the last Q rows of a context to the whole context.
 
@@ -181,7 +185,7 @@ class RelativeAttention(nn.Module):
         width = config.n_head * config.d_head
         self.n_head = config.n_head
         self.query = nn.Linear(config.d_model, width, bias=False)
-        self.key_value = nn.Linear(config.d_model, 2 * width, bias=False)
+        self.key_value = KeyValueProjection(config.d_model, 2 * width, bias=False)
         self.distance = nn.Linear(config.d_model, width, bias=False)
         self.output = nn.Linear(width, config.d_model, bias=False)
         self.dropatt = Dropout(config.dropatt)
@@ -198,13 +202,20 @@ class RelativeAttention(nn.Module):
         distance_RD: Tensor,
         biases_2Hd: Tensor | tuple[Tensor, Tensor],
         masked_QK: Tensor,
+        record: list[Tensor] | None = None,
     ) -> Tensor:
-        """Return what the rows x, the last Q of the context, read from the whole: [B, Q, D]."""
+        """Return what the rows x, the last Q of the context, read from the whole: [B, Q, D].
+
+        record: a list to which the weights are added, [H, B, Q, K], without dropout.
+        """
         key_HBKd, value_HBKd = keys_values
         query_HBQd = self._heads(self.query(x_BQD))
         distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
         # Under autocast the biases would otherwise make the queries fp32 and back again.
-        biases = (bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd)
+        biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
+        if record is not None:
+            scored = (query_HBQd, key_HBKd, distance_HRd, *biases)
+            record.append(attention_weights(*scored, masked_QK=masked_QK))
         read_HBQd = self.read(
             query_HBQd, key_HBKd, value_HBKd, distance_HRd, *biases, masked_QK=masked_QK
         )

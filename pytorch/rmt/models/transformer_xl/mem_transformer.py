@@ -12,27 +12,35 @@ Axes: B batch, T tokens of the segment, m memory tokens, C cached states, V word
 in attention.py.
 """
 
-import copy
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rmt.models.contract import Decoder, SegmentAttention, SegmentModel, State
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
-from rmt.models.transformer_xl.attention import RelativeAttention, distance_embeddings, masked_keys
+from rmt.models.transformer_xl.attention import (
+    KeyValueProjection,
+    RelativeAttention,
+    distance_embeddings,
+    masked_keys,
+)
+from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
-from rmt.models.transformer_xl.word_weights import WordEmbedding
-from rmt.options.config import ModelConfig
+from rmt.models.transformer_xl.options import ModelConfig
+from rmt.models.transformer_xl.word_weights import WordEmbedding, gradients_in_place
 from rmt.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
-class State:
-    """All that one segment hands to the next; an immutable value, empty for baseline and mt.
+class MemoryAndCache(State):
+    """All that one segment hands to the next; empty for baseline and mt.
 
     memory: [B, m, D], the write memory, with gradient. cache: one [B, C, D] per layer, the inputs
     of the layer at the last C tokens, without gradient.
@@ -40,34 +48,6 @@ class State:
 
     memory: Tensor | None = None
     cache: tuple[Tensor, ...] | None = None
-
-    def _each(self, function) -> "State":
-        return State(
-            None if self.memory is None else function(self.memory),
-            None if self.cache is None else tuple(map(function, self.cache)),
-        )
-
-    def detach(self) -> "State":
-        """The same values, cut off from the computation that made them."""
-        return self._each(Tensor.detach)
-
-    def to(self, *args, **kwargs) -> "State":
-        """Move to a device or dtype, as Tensor.to."""
-        return self._each(lambda tensor: tensor.to(*args, **kwargs))
-
-    def __getitem__(self, streams: slice | Tensor | Sequence[int]) -> "State":
-        """The state of some of the batch's streams."""
-        return self._each(lambda tensor: tensor[streams])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Name every tensor, for saving; from_tensors is the way back."""
-        named = {} if self.memory is None else {"memory": self.memory}
-        return named | {f"cache.{i}": layer for i, layer in enumerate(self.cache or ())}
-
-    @classmethod
-    def from_tensors(cls, named: Mapping[str, Tensor]) -> "State":
-        cache = tuple(named[f"cache.{i}"] for i in range(len(named) - ("memory" in named)))
-        return cls(named.get("memory"), cache or None)
 
 
 class FeedForward(nn.Module):
@@ -114,14 +94,22 @@ class Layer(nn.Module):
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-class MemTransformerLM(nn.Module):
+class MemTransformerLM(SegmentModel):
     """The five language models of the paper, chosen by config.model."""
 
-    State = State
+    State = MemoryAndCache
+    # The innermost part that an operation is in counts: a dropout's, not the feed-forward's.
+    parts: ClassVar = {
+        "attention": (RelativeAttention, KeyValueProjection),
+        "feed-forward": FeedForward,
+        "norm": nn.LayerNorm,
+        "softmax": AdaptiveSoftmax,
+        "dropout": (Dropout, nn.Dropout),
+        "embedding": nn.Embedding,
+    }
 
     def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         d_model, d_embed = config.d_model, config.d_embed or config.d_model
         self.embedding = WordEmbedding(config.n_token, d_embed)
         if d_embed != d_model:
@@ -137,11 +125,11 @@ class MemTransformerLM(nn.Module):
         self.dropout = Dropout(config.dropout)
         self._initialize()
 
-    # The segment contract: forward, advance and predict. state=None starts a stream.
+    # The segment contract (rmt.models.contract)
 
     def forward(
-        self, tokens_BT: Tensor, targets_BT: Tensor, state: State | None = None
-    ) -> tuple[Tensor, State]:
+        self, tokens_BT: Tensor, targets_BT: Tensor, state: MemoryAndCache | None = None
+    ) -> tuple[Tensor, MemoryAndCache]:
         """Return each target's negative log-probability in nats, [B, T], and the next state.
 
         A target of -100 is not scored: its loss is 0, without gradient.
@@ -150,11 +138,13 @@ class MemTransformerLM(nn.Module):
         nll = self.softmax(hidden_BTD.flatten(0, 1), targets_BT.flatten(), *self.word_weights())
         return nll.view_as(targets_BT), state
 
-    def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
+    def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
         """Return the next state alone; nothing that serves only predictions is computed."""
         return self._segment(tokens_BT, state, predict=False)[1]
 
-    def predict(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def predict(
+        self, tokens_BT: Tensor, state: MemoryAndCache | None = None
+    ) -> tuple[Tensor, MemoryAndCache]:
         """Return the log-probability of every word as next token, [B, T, V], and the next state."""
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
         log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self.word_weights())
@@ -177,31 +167,54 @@ class MemTransformerLM(nn.Module):
         for layer in self.layers:
             layer.compile(**{"dynamic": False} | options)
 
-    def with_lengths(self, **changes) -> "MemTransformerLM":
-        """The same weights (shared, not copied) with other cache, clamp_len or same_length.
+    def decoder(self, state: MemoryAndCache | None, tgt_len: int, n_streams: int = 1) -> Decoder:
+        """One that keeps keys and values within a segment."""
+        return KeyValueDecoder(self, state, tgt_len, n_streams)
 
-        changes are fields of ModelConfig that no weight depends on: mem_len (trxl), cache_len,
-        clamp_len, same_length. Raises UsageError where ModelConfig does.
-        """
-        view = copy.copy(self)
-        view.config = replace(self.config, **changes)
-        if view.config.n_memory != self.config.n_memory:
-            raise ValueError("the number of memory tokens belongs to the weights")
-        return view
+    def accumulating_gradients(self) -> AbstractContextManager:
+        """The word weights' gradient is made in place (word_weights.py)."""
+        return gradients_in_place()
+
+    @torch.no_grad()
+    def attention(
+        self, tokens_1T: Tensor, state: MemoryAndCache | None, predict: bool
+    ) -> tuple[SegmentAttention, MemoryAndCache]:
+        """What every layer attends to in a segment of one stream, and the next state."""
+        config, cache = self.config, state.cache if state else None
+        regions = {
+            "cache": cache[0].shape[1] if cache else 0,
+            "read": config.n_memory,
+            "tokens": tokens_1T.shape[1],
+            "write": config.n_write,
+        }
+        weights: list[Tensor] = []
+        _, state = self._segment(tokens_1T, state, predict=predict, record=weights)
+        layers = [each[:, 0].float().cpu().numpy() for each in weights]
+        # A layer that nothing reads was not computed.
+        nothing = np.zeros((config.n_head, 0, sum(regions.values())))
+        layers = (*layers, *[nothing] * (config.n_layer - len(layers)))
+        return SegmentAttention(layers, regions), state
 
     # Inside one segment
 
     def _segment(
-        self, tokens_BT: Tensor, state: State | None, predict: bool
-    ) -> tuple[Tensor | None, State]:
-        """Run the layers; return the tokens' last hidden states (if predict) and the next state."""
+        self,
+        tokens_BT: Tensor,
+        state: MemoryAndCache | None,
+        predict: bool,
+        record: list[Tensor] | None = None,
+    ) -> tuple[Tensor | None, MemoryAndCache]:
+        """Run the layers; return the tokens' last hidden states (if predict) and the next state.
+
+        record: a list to which every layer that is computed adds its attention weights.
+        """
         config = self.config
         n_streams, n_tokens = tokens_BT.shape
         n_read, n_write = config.n_memory, config.n_write
-        cache = self._checked(state or State(), n_streams).cache
+        cache = (state or MemoryAndCache()).check_streams(n_streams).cache
         n_last = self.n_rows_read(n_tokens, predict)
         if not n_last and not config.n_cached:
-            return None, State()
+            return None, MemoryAndCache()
 
         x = self._input(tokens_BT, state)
         n_rows = x.shape[1]
@@ -224,11 +237,12 @@ class MemTransformerLM(nn.Module):
                     distance_RD,
                     biases,
                     masked_QK[-n_queries:],
+                    record,
                 )
 
         out = self.dropout(x)
         memory = out[:, -n_write:] if n_write else None
-        next_state = State(memory, tuple(next_cache) or None)
+        next_state = MemoryAndCache(memory, tuple(next_cache) or None)
         return (out[:, -n_tokens - n_write :][:, :n_tokens] if predict else None), next_state
 
     def n_rows_read(self, n_tokens: int, predict: bool) -> int:
@@ -238,7 +252,7 @@ class MemTransformerLM(nn.Module):
         """
         return (n_tokens if predict else 0) + self.config.n_write
 
-    def _input(self, tokens_BT: Tensor, state: State | None) -> Tensor:
+    def _input(self, tokens_BT: Tensor, state: MemoryAndCache | None) -> Tensor:
         """Embed the tokens and put memory around them: [B, rows, D]."""
         x = self.embedded(tokens_BT)
         if self.config.n_memory:
@@ -253,7 +267,7 @@ class MemTransformerLM(nn.Module):
             x = x @ self.embedding_projection.T
         return x * math.sqrt(self.config.d_model)
 
-    def read_memory(self, state: State | None, n_streams: int) -> Tensor:
+    def read_memory(self, state: MemoryAndCache | None, n_streams: int) -> Tensor:
         """The memory that a segment starts with, the state's or the initial one: [B, m, D]."""
         if state is None or state.memory is None:
             return self.memory.expand(n_streams, -1, -1)
@@ -282,14 +296,6 @@ class MemTransformerLM(nn.Module):
             device=x.device,
         )
         return self.dropout(distance_RD), masked_QK
-
-    def _checked(self, state: State, n_streams: int) -> State:
-        for name, tensor in state.tensors().items():
-            if len(tensor) != n_streams:
-                raise ValueError(
-                    f"the state's {name} holds {len(tensor)} streams, the tokens {n_streams}"
-                )
-        return state
 
     def word_weights(self) -> tuple[Tensor, Tensor | None]:
         """What the softmax shares with the embedding: its weights [V, E] and projection."""
@@ -331,10 +337,6 @@ class MemTransformerLM(nn.Module):
             # Unit variance, as the LayerNorm outputs that take its place from the second segment.
             n_rows = 1 if config.mem_init == "shared" else config.n_memory
             self.memory.copy_(torch.randn(n_rows, config.d_model).expand_as(self.memory))
-
-    def n_parameters(self) -> int:
-        """All parameters; the tied softmax counts once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     def n_layer_parameters(self) -> int:
         """Parameters inside the layers, the figure published as non-embedding parameters."""

@@ -1,14 +1,14 @@
-"""Floating-point operations of a training step, counted, and what the machine could do at best."""
+"""Floating-point operations of a forward pass, counted: products and sums of matrix products."""
 
-import statistics
-import time
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+from rmt.data.text.made_up import word_frequencies
 
-from rmt.options.config import ModelConfig, TrainConfig
-from rmt.runtime.machine import wait_for
+if TYPE_CHECKING:
+    from rmt.models.transformer_xl.options import ModelConfig
 
 
 def layer_flops(config: ModelConfig, n_tokens: int, n_streams: int) -> int:
@@ -43,38 +43,3 @@ def softmax_flops(config: ModelConfig, n_tokens: int) -> float:
         share = frequency[low:high].sum()
         total += share * (per_word * (high - low) + projection)
     return total
-
-
-def word_frequencies(n_token: int) -> np.ndarray:
-    """How frequent words are in text, about: float64 [n_token], the sum is 1.
-
-    Proportional to 1 / (rank + 2.7)^1.2, so that of 267,735 words the 20,000 most frequent are
-    nine tenths of the text.
-    """
-    frequency = (np.arange(n_token) + 3.7) ** -1.2
-    return frequency / frequency.sum()
-
-
-def step_flops(model: ModelConfig, config: TrainConfig, n_segments: int) -> int:
-    """Operations of one optimizer step in the layers, over n_segments predicted and replayed.
-
-    The backward pass has two products for each of the forward pass. What is computed a second time
-    (checkpoint_segments) does not count.
-    """
-    share = config.batch_size // config.batch_chunk
-    return 3 * n_segments * config.batch_chunk * layer_flops(model, config.tgt_len, share)
-
-
-def matrix_rate(dtype: torch.dtype, device: torch.device, seconds: float = 0.5) -> float:
-    """Operations per second in products of large matrices: the median of several."""
-    size = 8192 if device.type == "cuda" else 1536
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    a @ b
-    rates, started = [], time.perf_counter()
-    while time.perf_counter() - started < seconds or len(rates) < 3:
-        wait_for(device)
-        before = time.perf_counter()
-        a @ b
-        wait_for(device)
-        rates.append(2 * size**3 / (time.perf_counter() - before))
-    return statistics.median(rates)

@@ -6,16 +6,25 @@ of the word weights' gradients to autograd, and uses PyTorch's own dropout. Loss
 gradients are those of the model.
 """
 
+import torch
 from torch import Tensor, nn
 
 from rmt.models.transformer_xl.attention import RelativeAttention, attention_weights
 from rmt.models.transformer_xl.dropout import Dropout
-from rmt.models.transformer_xl.mem_transformer import MemTransformerLM, State
-from rmt.options.config import ModelConfig
+from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
+from rmt.models.transformer_xl.options import ModelConfig
 
 
 class PlainAttention(RelativeAttention):
     """RelativeAttention with a tensor for each term of the formula."""
+
+    @classmethod
+    def of(cls, attention: RelativeAttention, config: ModelConfig) -> "PlainAttention":
+        """One with the same parameters."""
+        with torch.device("meta"):  # no weights of its own, and no random numbers for them
+            plain = cls(config)
+        plain.load_state_dict(attention.state_dict(keep_vars=True), assign=True)
+        return plain
 
     def read(self, query, key, value, *distance_and_biases: Tensor, masked_QK: Tensor) -> Tensor:
         """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
@@ -28,15 +37,15 @@ class PlainModel(MemTransformerLM):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
-        self.embedding.__class__ = nn.Embedding
+        self.embedding = nn.Embedding.from_pretrained(self.embedding.weight, freeze=False)
         for layer in self.layers:
-            layer.attention.__class__ = PlainAttention
+            layer.attention = PlainAttention.of(layer.attention, config)
         for module in list(self.modules()):
             for name, child in module.named_children():
                 if isinstance(child, Dropout):
                     setattr(module, name, nn.Dropout(child.p))
 
-    def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
+    def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
         """The next state, after a prediction of every token that is thrown away."""
         return self(tokens_BT, tokens_BT, state)[1]
 

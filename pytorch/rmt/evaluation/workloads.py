@@ -1,25 +1,30 @@
 """What a run trains on and how it is scored: text, or the samples of an algorithmic task.
 
-Both classes offer the same methods, and train.py, trainer.py and eval.py know no more of either.
-Scores are dictionaries of numbers with at least "loss", in nats per token.
+Both classes offer the same methods, and training and evaluation know no more of either. Scores are
+dictionaries of numbers with at least "loss", in nats per token.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from rmt.data.batches import EpochReader, SegmentBatches
-from rmt.data.tasks.samples import Curriculum, SampleReader, lessons_for
-from rmt.data.tasks.tasks import TaskData, headline, make_task
+from rmt.data.metrics import Metric
+from rmt.data.tasks.curriculum import Curriculum
+from rmt.data.tasks.samples import SampleReader
+from rmt.data.tasks.stored import load_task
+from rmt.data.tasks.task import TaskData
 from rmt.data.text.corpora import Corpus, load_corpus
+from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.tasks import evaluate_task
-from rmt.evaluation.text import Protocol, bits_per_character, evaluate, perplexity, readable
-from rmt.options.config import TaskConfig, TrainConfig
+from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
+from rmt.models.contract import SegmentModel
+from rmt.models.options import ModelOptions
+from rmt.options.training import TrainConfig
+from rmt.runs.settings import Settings, text_options
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
-from rmt.training.recurrence import Stream
 
 Scores = Mapping[str, float]
 
@@ -45,15 +50,30 @@ class LanguageModelling:
     def fingerprint(self) -> str:
         return self.corpus.fingerprint
 
-    def check(self) -> None:
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.corpus.vocabulary
+
+    @property
+    def metric(self) -> Metric:
+        return self.corpus.metric
+
+    def check_training(self) -> None:
         """Raise UsageError if a split is too short for its batches."""
         SegmentBatches(self.corpus.splits["train"], self.config.batch_size, self.config.tgt_len)
-        for split in ("valid", "test"):
+        self.check_scoring(("valid", "test"), "eval_")
+
+    def check_scoring(self, splits: Sequence[str], prefix: str = "") -> None:
+        """Raise UsageError if a split is too short for its batches.
+
+        prefix: what the program calls evaluation's batch_size and tgt_len by.
+        """
+        for split in splits:
             ids = self.corpus.splits[split]
             try:
                 SegmentBatches(ids, self.protocol.batch_size, self.protocol.tgt_len)
             except UsageError as error:
-                raise UsageError(f"in the {split} split, eval_{error}") from None
+                raise UsageError(f"in the {split} split, {prefix}{error}") from None
 
     def reader(self, device: torch.device) -> EpochReader:
         """This process's share of the training text."""
@@ -66,11 +86,12 @@ class LanguageModelling:
         )
         return EpochReader(batches, self.config.seed if self.config.varlen else None)
 
-    def stream(self) -> Stream:
-        """The recurrence between segments."""
-        return Stream(self.config.bptt_unrolls, self.config.bptt_mode)
+    @property
+    def schedule(self) -> tuple[int, str]:
+        """bptt_unrolls and bptt_mode."""
+        return self.config.bptt_unrolls, self.config.bptt_mode
 
-    def score(self, model: nn.Module, split: str, how: Scoring, max_steps: int = -1) -> Scores:
+    def score(self, model: SegmentModel, split: str, how: Scoring, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps segments."""
         loss, n_tokens = evaluate(
             model,
@@ -91,7 +112,7 @@ class LanguageModelling:
         return False
 
     def readable(self, scores: Scores) -> str:
-        return readable(scores["loss"], self.corpus.word_level)
+        return self.metric.readable(scores["loss"])
 
     def amount(self, scores: Scores) -> tuple[int, str]:
         """How much the scores were made on, and its unit."""
@@ -104,9 +125,7 @@ class LanguageModelling:
     def result(self, scores: Scores) -> dict:
         """The test scores in a run's result.json."""
         loss = scores["loss"]
-        if self.corpus.word_level:
-            return {"test_loss": loss, "test_ppl": perplexity(loss)}
-        return {"test_loss": loss, "test_bpc": bits_per_character(loss)}
+        return {"test_loss": loss, self.metric.key: self.metric.of_loss(loss)}
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,11 @@ class AlgorithmicTask:
     def fingerprint(self) -> str:
         return self.data.fingerprint
 
-    def check(self) -> None:
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.data.task.symbols)
+
+    def check_training(self) -> None:
         """Raise UsageError if there are too few samples for a batch, or symbols for a lesson."""
         n_samples, n_full = len(self.data.splits["train"]), self.data.task.n
         if self.config.batch_size > n_samples:
@@ -132,6 +155,9 @@ class AlgorithmicTask:
                 f"curriculum {self.config.curriculum} is more than the samples' {n_full} symbols "
                 "or pairs: begin with fewer"
             )
+
+    def check_scoring(self, splits: Sequence[str]) -> None:
+        """Samples can be scored in batches of any size."""
 
     def reader(self, device: torch.device) -> SampleReader:
         """This process's share of the training samples."""
@@ -148,22 +174,22 @@ class AlgorithmicTask:
 
     def _curriculum(self) -> Curriculum:
         """Lessons of which the last, whole samples, begins after half of the training at most."""
-        lessons = lessons_for(self.data.task, self.config.curriculum, self.config.tgt_len)
+        lessons = self.data.task.lessons(self.config.curriculum, self.config.tgt_len)
         return Curriculum(lessons, self.config.max_step // 2)
 
-    def stream(self) -> Stream:
-        """The recurrence between segments; bptt_unrolls -1 is one window of all of a sample's."""
-        n_unrolls = self.config.bptt_unrolls
-        if n_unrolls >= 0:
-            return Stream(n_unrolls, self.config.bptt_mode)
-        return Stream(self.n_segments - 1, "window")
+    @property
+    def schedule(self) -> tuple[int, str]:
+        """bptt_unrolls and bptt_mode; bptt_unrolls -1 is one window of all of a sample's."""
+        if self.config.bptt_unrolls >= 0:
+            return self.config.bptt_unrolls, self.config.bptt_mode
+        return self.n_segments - 1, "window"
 
     @property
     def n_segments(self) -> int:
         """Segments of one sample."""
         return -(-(self.data.task.length - 1) // self.config.tgt_len)
 
-    def score(self, model: nn.Module, split: str, how: Scoring, max_steps: int = -1) -> Scores:
+    def score(self, model: SegmentModel, split: str, how: Scoring, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps batches."""
         samples = self.data.splits[split]
         if max_steps >= 0:
@@ -189,7 +215,7 @@ class AlgorithmicTask:
         return 0 < self.config.stop_at <= self._headline(scores)
 
     def _headline(self, scores: Scores) -> float:
-        return scores[headline(self.data.task.name)]
+        return scores[self.data.task.headline]
 
     def readable(self, scores: Scores) -> str:
         text = f"loss {scores['loss']:7.4f}"
@@ -218,30 +244,31 @@ class AlgorithmicTask:
 Workload = LanguageModelling | AlgorithmicTask
 
 
-def load_text(config: TrainConfig, encoded_dir: str = "", progress: bool = True) -> Corpus:
-    """The text of config.dataset, encoded once for all runs."""
+def load_workload(
+    settings: Settings, *, encoded_dir: str = "", progress: bool = True
+) -> tuple[ModelOptions, Workload]:
+    """Read a run's data, encoded once for all runs, and complete the model's options with it.
+
+    encoded_dir: instead of the settings' own.
+    """
+    train = settings.train
+    encoded_dir = encoded_dir or train.encoded_dir or None
+    if settings.task:
+        data = load_task(settings.dataset, settings.task, encoded_dir, progress)
+        return settings.model(len(data.task.symbols)), AlgorithmicTask(data, train)
+    corpus = load_text(settings, encoded_dir=encoded_dir, progress=progress)
+    model = settings.model(len(corpus.vocabulary), corpus.cutoffs)
+    return model, LanguageModelling(corpus, train, in_train_protocol(model, train))
+
+
+def load_text(
+    settings: Settings, *, encoded_dir: str | None = None, progress: bool = True
+) -> Corpus:
+    """The text of a run."""
     return load_corpus(
-        config.dataset,
-        config.data or None,
-        keep_newlines=config.keep_newlines,
-        tokenizer=config.tokenizer,
-        encoded_dir=encoded_dir or config.encoded_dir or None,
+        settings.dataset,
+        settings.train.data or None,
+        text_options(settings.train),
+        encoded_dir=encoded_dir or settings.train.encoded_dir or None,
         progress=progress,
     )
-
-
-def in_segments(config: TrainConfig, task: TaskConfig) -> TrainConfig:
-    """The configuration with the tgt_len that cuts a sample into config.segments segments.
-
-    The last one is shorter where they can't be equal. Raises UsageError where there is no such
-    length. Without config.segments tgt_len says how many there are, at least one.
-    """
-    n_inputs = make_task(config.dataset, task).length - 1
-    tgt_len = -(-n_inputs // config.segments) if config.segments else min(config.tgt_len, n_inputs)
-    n_segments = -(-n_inputs // tgt_len)
-    if config.segments not in (0, n_segments):
-        raise UsageError(
-            f"{n_inputs} tokens can't be cut into {config.segments} segments of one length: with "
-            f"{tgt_len} tokens each they are {n_segments}"
-        )
-    return replace(config, tgt_len=tgt_len, segments=n_segments)

@@ -14,7 +14,7 @@ in results/runs/tasks-fast,
         quadratic         6 segments 112, for 0.28 of the equations
 """
 
-from rmt.options.config import TASKS
+from collections.abc import Mapping
 
 FAST = {
     "init": "xavier",
@@ -35,34 +35,14 @@ FAST = {
     "log_interval": 50,
     "save_interval": 500,
 }
-SPECIAL = {
-    # Where all of 40 memory tokens begin alike, reading any of them at first tells something.
-    "copy": {"mem_init": "shared"},
-    # Smaller weights learn reverse of 24 in fewer steps, but neither copy of 24 nor, as in the
-    # quickstart, reverse of 8.
-    "reverse": {"init": "uniform"},
-    # With the paper's LayerNorm after each part RMT goes on guessing among the sample's values.
-    "retrieval": {
-        "pre_lnorm": True,
-        "mem_init": "shared",
-        "lr": 0.002,
-        "batch_size": 256,
-        "max_step": 8000,
-        "eval_interval": 250,
-    },
-    # Its samples can't be made shorter.
-    "quadratic": {
-        "curriculum": 0,
-        "mem_init": "shared",
-        "batch_size": 32,
-        "eval_interval": 250,
-    },
-}
 
 
-def recipe_for(options: dict) -> dict:
-    """The recipe's settings for everything that the options leave open."""
-    if options.get("recipe") != "fast" or options.get("dataset") not in TASKS:
+def recipe_for(options: Mapping, special: Mapping) -> dict:
+    """The recipe's settings for everything that the options leave open.
+
+    special: what is others for the task, which stands in its file.
+    """
+    if options.get("recipe") != "fast":
         return {}
-    recipe = FAST | SPECIAL.get(options["dataset"], {})
+    recipe = {**FAST, **special}
     return {name: value for name, value in recipe.items() if name not in options}

@@ -1,0 +1,61 @@
+"""Measurements as tables in Markdown."""
+
+from collections.abc import Sequence
+
+from rmt.benchmark.cases import Case
+from rmt.runs.reports import markdown
+
+AGAINST = ("plain", "replay")
+
+
+def label(case: Case) -> str:
+    return f"{case.name} {case.model.model} {_schedule(case.train.recorded())}"
+
+
+def _schedule(train: dict) -> str:
+    depth = "full" if train["bptt_unrolls"] < 0 else f"BPTT-{train['bptt_unrolls']}"
+    extras = [f"{train['batch_chunk']} chunks"] if train["batch_chunk"] > 1 else []
+    extras += ["window"] if train["bptt_mode"] == "window" and train["bptt_unrolls"] > 0 else []
+    extras += ["checkpointed"] if train["checkpoint_segments"] else []
+    return ", ".join([depth, *extras])
+
+
+def table(results: Sequence[dict]) -> str:
+    """The measurements in Markdown, a row each."""
+    head = ["sizes", "model", "gradient", "precision", "ms/step", "spread", "tokens/s"]
+    head += ["units", "of matrix rate", "peak memory"]
+    others = [other for other in AGAINST if any(other in result for result in results)]
+    for other in others:
+        head += [f"{other} ms/step", f"times {other}'s tokens/s"]
+    rows = []
+    for found in results:
+        train, ms = found["train"], 1000 * found["seconds_per_step"]
+        row = [found["name"], found["model"]["model"], _schedule(train), train["precision"]]
+        row += [f"{ms:,.1f}", f"{1000 * found['fastest']:,.1f} to {1000 * found['slowest']:,.1f}"]
+        row += [f"{found['tokens_per_s']:,.0f}"]
+        row += [f"{found['units']:.2f}"] if found["units"] else [""]
+        row += [f"{found['utilization']:.0%}"] if found["utilization"] else [""]
+        row += [f"{found['peak_memory_bytes'] / 2**30:.2f} GiB"]
+        for other in (found.get(name) for name in others):
+            row += [f"{1000 * other['seconds_per_step']:,.1f}"] if other else [""]
+            row += [f"{other['ratio']:.2f}"] if other else [""]
+        rows.append(row)
+    return markdown(head, rows, n_words=4)
+
+
+def split_table(results: Sequence[dict]) -> str:
+    """Where the time goes, in Markdown: a row for each measurement, a column for each part.
+
+    Empty without any; compiled models have none.
+    """
+    results = [found for found in results if "split" in found]
+    if not results:
+        return ""
+    parts = list(dict.fromkeys(part for found in results for part in found["split"]))
+    rows = [
+        [found["name"], found["model"]["model"], _schedule(found["train"])]
+        + [found["train"]["precision"]]
+        + [f"{found['split'].get(part, 0):.0%}" for part in parts]
+        for found in results
+    ]
+    return markdown(["sizes", "model", "gradient", "precision", *parts], rows, n_words=4)

@@ -1,0 +1,230 @@
+"""What an algorithmic task is: one object that says how its samples are drawn, read and scored.
+
+A sample is one row of ids. Its tokens but the last are the model's input, its tokens but the first
+are the targets, and loss and accuracy count the last answer_size targets alone. A task is a file
+beside this one and a line in rmt.data.registry; python -m rmt.data.tasks show reverse --n 6 prints
+samples.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from rmt.data.metrics import ACCURACY, Metric
+from rmt.data.tasks.curriculum import Lesson
+from rmt.options.option import check_at_least, option
+from rmt.runtime.errors import UsageError
+
+MAX_TOKENS = 1 << 34  # in all samples of a task, which are drawn in memory
+
+Content = np.ndarray  # [N, numbers]: what samples differ in; an assemble() makes samples of it
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How many samples; a task's own options are those of a dataclass that inherits from this."""
+
+    train_samples: int = option(100_000, "samples to train on")
+    valid_samples: int = option(0, "samples to validate on; 0: as the paper, 5000 or 10000")
+    test_samples: int = option(0, "samples to test on; 0: as the paper, 10000 or 20000")
+    data_seed: int = option(0, "random seed of the samples, which all runs share")
+
+    def __post_init__(self):
+        check_at_least(self, 1, "train_samples")
+        check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
+
+    @classmethod
+    def own(cls) -> tuple[str, ...]:
+        """The options that other tasks have not."""
+        return tuple(name for name in cls.__dataclass_fields__ if name not in _SHARED)
+
+    def recorded(self) -> dict:
+        """For a run's files, the task's own options first."""
+        values = asdict(self)
+        return {name: values[name] for name in (*self.own(), *_SHARED)}
+
+
+_SHARED = tuple(SampleOptions.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sort of samples: its share of all, how they are drawn, and how many there can be."""
+
+    name: str
+    n_possible: int
+    draw: Callable[[np.random.Generator, int], Content]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task at one size, as rows of ids.
+
+    symbols: what each id stands for; the model's n_token is their number.
+    length: tokens of a sample; the input is one shorter.
+    answer_size: how many of a sample's last tokens count in loss and accuracy.
+    final_size: how many of those must all be right for the sample to be solved.
+    kinds, assemble: how samples are drawn, and how rows of ids are made of what was drawn.
+    headline: the rate that the paper reports, in the names of rmt.evaluation.tasks.RATES.
+    padding: the id that fills samples up, which readable leaves out; None without any.
+
+    Of samples that can be made shorter, for a curriculum (without it n is 0):
+    n: symbols to remember, or pairs.
+    resized: the task with another n. shorten: what n symbols or pairs of samples were drawn as.
+    lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+    length: int
+    answer_size: int
+    final_size: int
+    kinds: tuple[Kind, ...] = field(repr=False, compare=False)
+    assemble: Callable[[Content], np.ndarray] = field(repr=False, compare=False)
+    headline: str = "accuracy"
+    padding: int | None = None
+    n: int = 0
+    resized: "Callable[[int], Task] | None" = field(default=None, repr=False, compare=False)
+    shorten: Callable[[np.ndarray, int], Content] | None = field(
+        default=None, repr=False, compare=False
+    )
+    lessons: Callable[[int, int], tuple[Lesson, ...]] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+    def generate(self, random: np.random.Generator, n_samples: int) -> np.ndarray:
+        """Independent samples: uint8 [n_samples, length]. UsageError above MAX_TOKENS."""
+        return self.assemble(self.draw(random, n_samples, unique=False))
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Which targets count in the loss, the answer: bool [length - 1]."""
+        return np.arange(1, self.length) >= self.length - self.answer_size
+
+    def shorter(self, n: int) -> "Task":
+        """The task with n symbols or pairs; UsageError unless n is between 1 and its own."""
+        if not self.n:
+            raise UsageError(f"samples of {self.name} can't be made shorter")
+        if not 1 <= n <= self.n:
+            raise UsageError(f"samples of n {self.n} can't be shortened to n {n}")
+        return self.resized(n)
+
+    def shortened(
+        self, samples: np.ndarray, n: int, padded: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples [N, length] as samples of shorter(n), and which of their targets count.
+
+        Copy and reverse keep the first n symbols, retrieval n pairs. Where padded, bool [n], is
+        true, symbols are replaced by padding, which does not count. UsageError as in shorter().
+        """
+        short = self.shorter(n)
+        content, scored = self.shorten(np.asarray(samples), n), short.scored
+        if padded is not None and padded.any():
+            content = np.where(padded, np.uint8(self.padding), content)
+            scored &= short.assemble(content[:1])[0, 1:] != self.padding
+        return short.assemble(content), scored
+
+    def readable(self, sample: Iterable[int]) -> str:
+        """One line of text for ids of a sample, with one space for any padding between others."""
+        symbols = (" " if i == self.padding else self.symbols[i] for i in sample)
+        return " ".join("".join(symbols).split())
+
+    # Drawing
+
+    def draw(self, random: np.random.Generator, n_samples: int, *, unique: bool) -> Content:
+        """Samples whose kind is left to chance, by their shares; UsageError above MAX_TOKENS."""
+        if n_samples * self.length > MAX_TOKENS:
+            raise UsageError(
+                f"{n_samples:,} samples of {self.length:,} tokens are too much: choose fewer or "
+                "shorter"
+            )
+        counts = random.multinomial(n_samples, [kind.share for kind in self.kinds]).tolist()
+        drawn = [
+            _draw_unique(kind, random, n) if unique else kind.draw(random, n)
+            for kind, n in zip(self.kinds, counts, strict=True)
+        ]
+        # One kind comes after the other, and among unique samples the rare ones come late: mix
+        # them, so that no split differs from another.
+        return random.permutation(np.concatenate(drawn))
+
+
+def _draw_unique(kind: Kind, random: np.random.Generator, n: int) -> Content:
+    """No two alike; UsageError if there are not so many."""
+    if n > kind.n_possible:
+        raise UsageError(
+            f"there are only {kind.n_possible:,} different {kind.name}, but {n:,} are needed: "
+            "ask for fewer with train_samples, valid_samples and test_samples"
+        )
+    found = _without_duplicates(kind.draw(random, n))
+    while len(found) < n:
+        # So many that all that are missing can be expected among them.
+        n_more = (n - len(found)) * kind.n_possible // (kind.n_possible - len(found)) + 1
+        found = _without_duplicates(np.concatenate([found, kind.draw(random, n_more)]))
+    return found[:n]
+
+
+def _without_duplicates(rows: Content) -> Content:
+    """The first of all equal rows, in their order."""
+    as_bytes = np.dtype((np.void, rows.itemsize * rows.shape[1]))
+    _, first = np.unique(np.ascontiguousarray(rows).view(as_bytes), return_index=True)
+    return rows[np.sort(first)]
+
+
+def _no_size(options: Mapping) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class TaskDataset:
+    """A task by its name. Its functions are named ones, so that it can be sent to a process.
+
+    options: its options dataclass. make: the task at the size that they say.
+    held_out: samples to validate and to test on, as in the paper.
+    label: the task with its size, for people, and size, that number, of its recorded options.
+    fast: what --recipe fast sets beside what it sets for every task (rmt.training.recipes).
+    chance: the accuracy of guessing; None where that means nothing.
+    has_lessons: whether samples can be made shorter, for a curriculum.
+    """
+
+    is_task: ClassVar[bool] = True
+    metric: ClassVar[Metric] = ACCURACY
+
+    name: str
+    make: Callable[[SampleOptions], Task]
+    options: type[SampleOptions] = SampleOptions
+    held_out: tuple[int, int] = (5_000, 10_000)
+    label: Callable[[Mapping], str] | None = None
+    size: Callable[[Mapping], int] = _no_size
+    fast: Mapping[str, object] = field(default_factory=dict)
+    chance: float | None = None
+    has_lessons: bool = False
+
+    def sizes(self, options: SampleOptions) -> dict[str, int]:
+        """Samples of each split."""
+        valid, test = self.held_out
+        return {
+            "train": options.train_samples,
+            "valid": options.valid_samples or valid,
+            "test": options.test_samples or test,
+        }
+
+    def described(self, options: Mapping) -> str:
+        """The task with its size, for people: "copy, n 24"."""
+        return self.label(options) if self.label else self.name
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """A task's samples, the same for every model.
+
+    fingerprint: hexadecimal hash of everything that the samples depend on.
+    splits: train, valid and test, each a read-only memory map, uint8 [samples, length]. No sample
+        occurs twice, neither in a split nor in two of them.
+    """
+
+    task: Task
+    fingerprint: str
+    splits: dict[str, np.ndarray]

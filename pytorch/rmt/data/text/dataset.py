@@ -1,0 +1,120 @@
+"""What a dataset of text is: one object that says how it is found, read and scored.
+
+A dataset is a file beside this one and a line in rmt.data.registry.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import ClassVar
+
+from rmt.data.metrics import Metric
+from rmt.data.text.encoding import Part, Tokenizer
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
+
+SPLITS = ("train", "valid", "test")
+TOKENIZERS = ("char", "word")
+# What make_mini_data.sh makes of a text: the contents of files by their names in data/.
+MakeMini = Callable[[Path], dict[str, bytes]]
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Options of rmt.train that shape the ids of some datasets."""
+
+    keep_newlines: bool = False
+    tokenizer: str = "char"
+
+    def __post_init__(self):
+        if self.tokenizer not in TOKENIZERS:
+            raise UsageError(f"unknown tokenizer {self.tokenizer!r}: choose char or word")
+
+
+@dataclass(frozen=True)
+class Text:
+    """Where each split lies, how it is read, and what models of it are scored by.
+
+    options: those that shape the ids, as they are recorded.
+    """
+
+    parts: Mapping[str, Part]
+    tokenizer: Tokenizer
+    options: Mapping[str, bool | str]
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Mini:
+    """A small version for two CPU cores, made by make_mini_data.sh.
+
+    folder: in data/. make: of the folder of the whole text. sha256: of the files made, with which
+    the logged runs were trained.
+    """
+
+    folder: str
+    make: MakeMini
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """A text that models learn to predict.
+
+    read: finds the text; place is what --data says, or where getdata.sh puts it, or None.
+    folder: in data/, where getdata.sh puts it; None for a text that it can't fetch.
+    has_place: whether it is in a file or folder at all.
+    takes: which of TextOptions mean something to it.
+    cutoffs: of the adaptive softmax, as far as the vocabulary reaches.
+    published_evaluation: of rmt.eval --protocol txl, by the size of the model.
+    """
+
+    is_task: ClassVar[bool] = False
+
+    name: str
+    read: Callable[[Path | None, TextOptions], Text]
+    folder: str | None = None
+    has_place: bool = True
+    takes: tuple[str, ...] = ()
+    cutoffs: tuple[int, ...] = ()
+    published_evaluation: Mapping[str, tuple] = field(default_factory=dict)
+    mini: Mini | None = None
+
+    def find(self, data: str | Path | None, options: TextOptions) -> Text:
+        """Raises UsageError where there is no such text, and for options of other datasets."""
+        self.check(options)
+        if data and not self.has_place:
+            raise UsageError(f"the dataset {self.name} brings its text: leave out --data {data}")
+        place = Path(data) if data else self.default_place()
+        if place is not None and not place.exists():
+            raise UsageError(
+                f"there is no {self.name} data at {place}: {self._advice(place, data)}"
+            )
+        return self.read(place, options)
+
+    def check(self, options: TextOptions) -> None:
+        """Raise UsageError for options that mean nothing here."""
+        for spec in fields(options):
+            if spec.name not in self.takes and getattr(options, spec.name) != spec.default:
+                raise UsageError(f"{spec.name} means nothing to dataset {self.name}: leave it out")
+
+    def default_place(self) -> Path | None:
+        return data_folder() / self.folder if self.folder else None
+
+    def usual_cutoffs(self, n_token: int) -> tuple[int, ...]:
+        """The adaptive-softmax cutoffs that a vocabulary of n_token words reaches."""
+        return tuple(cutoff for cutoff in self.cutoffs if cutoff < n_token)
+
+    def _advice(self, place: Path, data: str | Path | None) -> str:
+        if self.mini and place.name == self.mini.folder:
+            return "make it with `bash run_scripts/make_mini_data.sh`"
+        if not self.folder:
+            return "check --data"
+        download = f"run `bash getdata.sh {self.name}`"
+        return f"check --data, or {download} and leave it out" if data else download
+
+
+def data_folder() -> Path:
+    """The project's data/, or that of the current folder."""
+    data = project_root() / "data"
+    return data if data.is_dir() else Path("data")

@@ -1,0 +1,47 @@
+"""enwik8: the first 100,000,000 bytes of a Wikipedia dump (Mahoney 2011), byte by byte."""
+
+from functools import partial
+from pathlib import Path
+
+from rmt.data.metrics import BITS_PER_CHARACTER
+from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions
+from rmt.data.text.encoding import NEWLINE, CodeTokenizer, read_bytes, split_bytes
+from rmt.data.text.files import file_source
+
+NAME, MINI_FOLDER = "enwik8", "enwik8-head"
+N_MINI_BYTES = 4_000_000
+
+
+def read(place: Path, options: TextOptions) -> Text:
+    """A raw file, or a folder that holds enwik8; split 90/5/5 % in order.
+
+    The published preprocessing loses newline bytes; options.keep_newlines keeps them.
+    """
+    source = file_source(place / NAME if place.is_dir() else place, download=NAME)
+    read = read_bytes if options.keep_newlines else partial(read_bytes, without=NEWLINE)
+    return Text(
+        split_bytes(source, source.size()),
+        CodeTokenizer(read, symbol=str, code=int),
+        {"keep_newlines": options.keep_newlines},
+        BITS_PER_CHARACTER,
+    )
+
+
+def make_mini(folder: Path) -> dict[str, bytes]:
+    """The beginning of folder/enwik8, by the name of its file."""
+    with (folder / NAME).open("rb") as file:
+        return {MINI_FOLDER: file.read(N_MINI_BYTES)}
+
+
+ENWIK8 = TextDataset(
+    NAME,
+    read,
+    folder=NAME,
+    takes=("keep_newlines",),
+    published_evaluation={"base": (80, 2100, 820), "large": (128, 3800, 1000)},
+    mini=Mini(
+        MINI_FOLDER,
+        make_mini,
+        {MINI_FOLDER: "9f9ca3a41e2b87a0268d00380577e2c308e07959b22a94c8d7b1e8901bdefc37"},
+    ),
+)

@@ -1,0 +1,129 @@
+"""Score a trained run anew: which data, which lengths, and what came out."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rmt.evaluation.text import Protocol, in_train_protocol
+from rmt.evaluation.workloads import (
+    AlgorithmicTask,
+    LanguageModelling,
+    Scores,
+    Scoring,
+    Workload,
+    load_workload,
+)
+from rmt.models.contract import SegmentModel
+from rmt.models.options import ModelOptions
+from rmt.options.evaluation import EvalConfig
+from rmt.options.option import default_of
+from rmt.runs.checkpoint import Checkpoint
+from rmt.runs.settings import Settings
+from rmt.runs.trained import best_model, read_vocabulary
+from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+
+# Options without a meaning to a task: its segments and cache are always those of training.
+TEXT_ONLY = ("protocol", "tgt_len", "data")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run's model with the data that it is scored on."""
+
+    model: SegmentModel
+    checkpoint: Checkpoint
+    workload: Workload
+    how: Scoring
+    config: EvalConfig
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("valid", "test") if self.config.split == "all" else (self.config.split,)
+
+    def scores(self) -> Iterator[tuple[str, Scores, float]]:
+        """Of every split, with the seconds that it took."""
+        for split in self.splits:
+            started = time.perf_counter()
+            scores = self.workload.score(self.model, split, self.how, self.config.max_eval_steps)
+            yield split, scores, time.perf_counter() - started
+
+
+def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -> Evaluation:
+    """Read a run and its data. lengths: of the model, those that were given.
+
+    Raises UsageError for what can't be scored, or not in this way.
+    """
+    device = distributed.start(config.cuda)
+    settings, options = Settings.read(work_dir)
+    precision = config.precision or settings.train.precision
+    if precision == "fp16" and not config.cuda:
+        raise UsageError("precision fp16 needs --cuda; on a CPU choose --precision bf16 or fp32")
+    workload = _workload(config, settings, options, lengths)
+    model, found = best_model(work_dir, options, config.checkpoint)
+    _check_data(work_dir, found, workload)
+    evaluation = Evaluation(model.to(device), found, workload, Scoring(device, precision), config)
+    workload.check_scoring(evaluation.splits)
+    return evaluation
+
+
+def _workload(
+    config: EvalConfig, settings: Settings, options: ModelOptions, lengths: Mapping[str, object]
+) -> Workload:
+    """The run's data and how to score it."""
+    train = settings.train
+    if settings.task:
+        for name, value in lengths.items():
+            own = getattr(options, name, None)
+            if value != own:
+                raise UsageError(f"this run was trained with {name} {own}: leave {name} out")
+        for name in TEXT_ONLY:
+            if getattr(config, name) != default_of(EvalConfig, name):
+                raise UsageError(f"{name} is for text; this is {train.dataset}: leave it out")
+        train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
+    else:
+        protocol = choose_protocol(config, settings, options, lengths)
+        train = replace(train, data=config.data or train.data)
+    settings = replace(settings, train=train)
+    _, workload = load_workload(settings, encoded_dir=config.encoded_dir)
+    if isinstance(workload, AlgorithmicTask):
+        return workload
+    return LanguageModelling(workload.corpus, train, protocol)
+
+
+def choose_protocol(
+    config: EvalConfig, settings: Settings, options: ModelOptions, given: Mapping[str, object]
+) -> Protocol:
+    """The protocol asked for, with single lengths replaced where they were given."""
+    protocol = in_train_protocol(options, settings.train)
+    if config.protocol == "txl":
+        published = settings.dataset.published_evaluation
+        tgt_len, lengths = options.published_evaluation(settings.dataset.name, published)
+        protocol = replace(protocol, tgt_len=tgt_len, lengths=lengths)
+    lengths = {**protocol.lengths, **given}
+    options.with_lengths(lengths)  # raises UsageError for lengths that can't be
+    return replace(
+        protocol,
+        tgt_len=config.tgt_len or protocol.tgt_len,
+        batch_size=config.batch_size or protocol.batch_size,
+        lengths={name: lengths[name] for name in lengths if name in options.lengths(options.model)},
+        max_segments=config.max_eval_steps,
+    )
+
+
+def _check_data(work_dir: Path, found: Checkpoint, workload: Workload) -> None:
+    """Raise UsageError where ids would mean other symbols than in training."""
+    if found.manifest.get("corpus") == workload.fingerprint:
+        return
+    vocabulary = read_vocabulary(work_dir)
+    if vocabulary is None:
+        raise UsageError(
+            "this is not the data the run was trained on, and its folder holds no vocabulary to "
+            "compare with: give --data the same text"
+        )
+    if vocabulary.symbols != workload.vocabulary.symbols:
+        raise UsageError(
+            "this is not the data the run was trained on, and its ids mean other symbols: give "
+            "--data a text with the same vocabulary"
+        )

@@ -1,0 +1,248 @@
+"""The segment contract: what a model offers, and all that the rest of the project knows of it.
+
+    nll, state = model(tokens, targets, state)        # [B, T] int64 -> [B, T] nats in token order
+    state = model.advance(tokens, state)              # the same next state, predictions left out
+    log_probs, state = model.predict(tokens, state)   # [B, T, V]
+    decoder = model.decoder(state, tgt_len)           # one token per stream at a time
+
+state=None starts a stream; a target of IGNORED is not scored. A model holds no state itself: what
+one segment hands to the next is a State, an immutable value. float64 weights compute in float64.
+
+A model is complete with its options (rmt.models.options), a State and predict. Everything else has
+a default here, which a model replaces where it can do better.
+
+Axes: B batch (parallel streams), T tokens of a segment, t some tokens of a segment, V words.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rmt.data.batches import IGNORED
+from rmt.models.options import Carried, ModelOptions
+from rmt.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class State:
+    """What one segment hands to the next: a frozen dataclass of tensors, each batch first.
+
+    A field is a tensor, a tuple of tensors, or None where there is nothing yet. A model's own State
+    is a dataclass that inherits from this one and adds its fields.
+    """
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The state with function applied to every tensor."""
+
+        def each(value):
+            if value is None:
+                return None
+            return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
+
+        return type(self)(**{spec.name: each(getattr(self, spec.name)) for spec in fields(self)})
+
+    def detach(self) -> Self:
+        """The same values, cut off from the computation that made them."""
+        return self.map(Tensor.detach)
+
+    def to(self, *args, **kwargs) -> Self:
+        """Move to a device or dtype, as Tensor.to."""
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def __getitem__(self, streams: slice | Tensor | Sequence[int]) -> Self:
+        """The state of some of the batch's streams."""
+        return self.map(lambda tensor: tensor[streams])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor, "field" or "field.0", for saving; from_tensors is the way back."""
+        named = {}
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if isinstance(value, tuple):
+                named |= {f"{spec.name}.{i}": tensor for i, tensor in enumerate(value)}
+            elif value is not None:
+                named[spec.name] = value
+        return named
+
+    @classmethod
+    def from_tensors(cls, named: Mapping[str, Tensor]) -> Self:
+        values = {}
+        for name, tensor in sorted(named.items(), key=lambda item: _place(item[0])):
+            field, dot, _ = name.partition(".")
+            values[field] = (*values.get(field, ()), tensor) if dot else tensor
+        return cls(**values)
+
+    def check_streams(self, n_streams: int) -> Self:
+        """The state itself; ValueError unless it is of so many streams."""
+        for name, tensor in self.tensors().items():
+            if len(tensor) != n_streams:
+                raise ValueError(
+                    f"the state's {name} holds {len(tensor)} streams, the tokens {n_streams}"
+                )
+        return self
+
+
+def _place(name: str) -> tuple[str, int]:
+    field, _, i = name.partition(".")
+    return field, int(i or 0)
+
+
+class SegmentAttention(NamedTuple):
+    """What every head of every layer attends to in one segment of one stream.
+
+    layers: of every layer [H, Q, K]; the rows are the last Q of the K keys, fewer where a layer
+    leaves out what nothing reads. regions: how many keys are cache, read memory, tokens and write
+    memory, by these names ("cache", "read", "tokens", "write"), in this order.
+    """
+
+    layers: tuple[np.ndarray, ...]
+    regions: dict[str, int]
+
+
+class SegmentModel(nn.Module):
+    """A language model that reads a stream segment by segment."""
+
+    State: ClassVar[type[State]] = State
+    # Parts that the time of a step is split into (rmt.bench), by their types among the modules.
+    parts: ClassVar[Mapping[str, type[nn.Module] | tuple[type[nn.Module], ...]]] = {
+        "embedding": nn.Embedding,
+        "norm": nn.LayerNorm,
+        "dropout": nn.Dropout,
+    }
+
+    def __init__(self, config: ModelOptions):
+        super().__init__()
+        self.config = config
+
+    # What a model has to say
+
+    def predict(self, tokens_BT: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The log-probability of every word as next token, [B, T, V], and the next state."""
+        raise NotImplementedError
+
+    # What follows from it
+
+    def forward(
+        self, tokens_BT: Tensor, targets_BT: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Each target's negative log-probability in nats, [B, T], and the next state.
+
+        A target of IGNORED has loss 0, without gradient.
+        """
+        log_probs, state = self.predict(tokens_BT, state)
+        nll = nn.functional.nll_loss(
+            log_probs.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return nll.view_as(targets_BT), state
+
+    def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
+        """The next state alone: the same as predict's, with gradient."""
+        return self.predict(tokens_BT, state)[1]
+
+    def decoder(self, state: State | None, tgt_len: int, n_streams: int = 1) -> Decoder:
+        """Prediction token by token from a state on, in segments of tgt_len."""
+        return Decoder(self, state, tgt_len, n_streams)
+
+    def with_lengths(self, **changes) -> Self:
+        """The same weights (shared, not copied) under other lengths.
+
+        Raises UsageError for lengths that the model has not, or that its weights depend on.
+        """
+        view = copy.copy(self)
+        view.config = self.config.with_lengths(changes)
+        return view
+
+    @property
+    def carries(self) -> Carried:
+        """What a segment hands to the next; looked up in a state where the options don't say."""
+        if self.config.carried is not None:
+            return self.config.carried
+        device = next(self.parameters()).device
+        with torch.enable_grad():
+            state = self.advance(torch.zeros(1, 1, dtype=torch.int64, device=device))
+        tensors = state.tensors().values()
+        return Carried(
+            sum(tensor.numel() for tensor in tensors),
+            any(tensor.requires_grad for tensor in tensors),
+        )
+
+    # Sizes
+
+    def n_parameters(self) -> int:
+        """All parameters; shared ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def n_layer_parameters(self) -> int:
+        """Parameters but for those of embeddings, published as non-embedding parameters."""
+        embeddings = [module for module in self.modules() if isinstance(module, nn.Embedding)]
+        in_embeddings = {id(weight) for module in embeddings for weight in module.parameters()}
+        weights = (weight for weight in self.parameters() if id(weight) not in in_embeddings)
+        return sum(weight.numel() for weight in weights)
+
+    # What only some models can do
+
+    def accumulating_gradients(self) -> AbstractContextManager:
+        """Around forward and backward passes that end in .grad: a model may add to it by itself."""
+        return nullcontext()
+
+    def attention(
+        self, tokens_1T: Tensor, state: State | None, predict: bool
+    ) -> tuple[SegmentAttention, State]:
+        """The attention in a segment of one stream, and the next state.
+
+        predict: whether predictions are computed, as by predict, or not, as by advance. Raises
+        UsageError for a model without such attention.
+        """
+        raise UsageError(f"{self.config.model} has no attention to look at")
+
+
+class Decoder:
+    """Prediction token by token: what a model in evaluation mode says next in parallel streams.
+
+    The streams are cut into segments of tgt_len tokens from where the decoder starts; when one is
+    full and another token comes, the state rolls on. This one computes the open segment again for
+    every token; a model's own keeps what it can.
+    """
+
+    def __init__(self, model: SegmentModel, state: State | None, tgt_len: int, n_streams: int):
+        device = next(model.parameters()).device
+        self.model, self.tgt_len = model, tgt_len
+        self.state = state  # before the open segment
+        self.open_Bt = torch.empty(n_streams, 0, dtype=torch.int64, device=device)
+
+    def feed(self, tokens_Bt: Tensor) -> Tensor:
+        """Take one token or more; return the log-probabilities of what follows: [B, V]."""
+        left = tokens_Bt
+        while True:
+            if self.open_Bt.shape[1] == self.tgt_len:
+                self._roll()
+            n_taken = min(left.shape[1], self.tgt_len - self.open_Bt.shape[1])
+            self.open_Bt = torch.cat([self.open_Bt, left[:, :n_taken]], dim=1)
+            left = left[:, n_taken:]
+            if not left.shape[1]:
+                return self._predict()
+
+    def _roll(self) -> None:
+        """The open segment is full: go on to the next."""
+        self.state = self.model.advance(self.open_Bt, self.state)
+        self.open_Bt = self.open_Bt[:, :0]
+
+    def _predict(self) -> Tensor:
+        """The log-probabilities of what follows the open segment's last token: [B, V]."""
+        return self.model.predict(self.open_Bt, self.state)[0][:, -1]
+
+
+def named_parts(model: SegmentModel) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that belong to one of the model's parts, with its name."""
+    for module in model.modules():
+        for name, types in model.parts.items():
+            if isinstance(module, types):
+                yield name, module

@@ -1,0 +1,112 @@
+"""What programs ask of a model's options before there is a model; without PyTorch.
+
+Every model has a frozen dataclass of its own that begins with these two fields and adds its sizes,
+each an option (rmt.options.option). The methods have defaults that are right for a model about
+which nothing more is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Self
+
+from rmt.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What one segment of a stream hands to the next: how many numbers, and whether a loss sends
+    gradient through them to the segment before."""
+
+    numbers: int
+    gradient: bool
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """n_token: size of the vocabulary, which the data tells. model: its name in the registry."""
+
+    # Lengths that say what a model remembers: rmt.eval has a flag for each.
+    LENGTHS: ClassVar[tuple[str, ...]] = ()
+
+    n_token: int = field(metadata={"help": None})
+    model: str
+
+    @classmethod
+    def from_record(cls, options: Mapping) -> Self:
+        """The options that were written to JSON with dataclasses.asdict."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+
+    @property
+    def label(self) -> str:
+        """The model with what tells it from its neighbours in a table: "rmt, memory 10"."""
+        return self.model
+
+    @property
+    def memory(self) -> int:
+        """The paper's MEMORY column: memory tokens, or cached states."""
+        return 0
+
+    @property
+    def memory_label(self) -> str:
+        """The same for people, with what else a segment remembers: "10, cache 150"."""
+        return str(self.memory)
+
+    @property
+    def folder_name(self) -> str:
+        """The model in the name of a run folder: "rmt-mem10"."""
+        return self.model
+
+    @property
+    def carried(self) -> Carried | None:
+        """None where the options don't tell; SegmentModel.carries then looks at a state."""
+        return None
+
+    def in_result(self) -> dict:
+        """The options that a run's result.json repeats."""
+        return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
+
+    # Other lengths with the same weights
+
+    @classmethod
+    def lengths(cls, model: str) -> tuple[str, ...]:
+        """Those of LENGTHS that no weight of the model depends on: evaluation may change them."""
+        return ()
+
+    def with_lengths(self, changes: Mapping) -> Self:
+        """The options with other lengths. Raises UsageError for those that weights depend on."""
+        for name, value in changes.items():
+            if name in self.lengths(self.model):
+                continue
+            if not hasattr(self, name):
+                raise UsageError(f"{self.model} has no {name}: leave {name} out")
+            if value != getattr(self, name):
+                replace(self, **{name: value})  # the options' own words come first
+                raise UsageError(
+                    f"this run was trained with {name} {getattr(self, name)}, which its weights "
+                    f"depend on: leave {name} out"
+                )
+        return replace(self, **changes)
+
+    def lengths_in_evaluation(self, tgt_len: int, eval_tgt_len: int) -> dict:
+        """Lengths for evaluation in segments of eval_tgt_len after training in those of tgt_len.
+
+        Raises UsageError where there are none.
+        """
+        return {}
+
+    def published_evaluation(self, dataset: str, lengths: Mapping) -> tuple[int, dict]:
+        """Segment length and lengths of a published evaluation of a dataset.
+
+        lengths: what the dataset says of it (rmt.data.text). Raises UsageError for other models.
+        """
+        raise UsageError(f"there is no published evaluation of {self.model} on {dataset}")
+
+    # Counted operations, products and sums, of a forward pass; None where nobody has counted.
+
+    def segment_operations(self, n_tokens: int, n_streams: int) -> int | None:
+        """Of all layers over one segment; a state that grows is full."""
+        return None
+
+    def prediction_operations(self, n_tokens: int) -> float | None:
+        """Of the softmax over some predictions."""
+        return None

@@ -1,0 +1,75 @@
+"""Decoding that keeps every layer's keys and values within a segment.
+
+A token costs one new row of each layer; the state is computed once per segment, as in training. The
+cost is linear in the tokens predicted, and memory is that of one segment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rmt.models.contract import Decoder
+
+if TYPE_CHECKING:
+    from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
+
+
+class KeyValueDecoder(Decoder):
+    """The decoder of a MemTransformerLM in evaluation mode."""
+
+    model: MemTransformerLM
+    state: MemoryAndCache | None
+
+    def __init__(
+        self, model: MemTransformerLM, state: MemoryAndCache | None, tgt_len: int, n_streams: int
+    ):
+        super().__init__(model, state, tgt_len, n_streams)
+        self._open()
+
+    def _open(self) -> None:
+        """Nothing is kept of a segment that has just begun."""
+        cache = self.state.cache if self.state else None
+        self.n_cached = cache[0].shape[1] if cache else 0
+        self.n_computed = 0  # of the open tokens
+        self.kept: list[tuple[Tensor, Tensor] | None] = [None] * self.model.config.n_layer
+
+    def _roll(self) -> None:
+        super()._roll()
+        self._open()
+
+    def _predict(self) -> Tensor:
+        """Compute the rows of the tokens that came since the last prediction."""
+        model, n_open = self.model, self.open_Bt.shape[1]
+        x = model.embedded(self.open_Bt[:, self.n_computed :])
+        if not self.n_computed and model.config.n_memory:
+            x = torch.cat([model.read_memory(self.state, len(x)), x], dim=1)
+        self.n_computed = n_open
+        # Tokens see nothing after themselves, so the write memory can be left out.
+        distance_RD, masked_QK = model.positions_and_mask(self.n_cached, n_open, 0, x)
+        masked_QK = masked_QK[-x.shape[1] :]
+        biases = (model.content_bias, model.position_bias)
+        for i, layer in enumerate(model.layers):
+            # Not layer(...), which may be compiled, and would be again for every length.
+            x = layer.forward(x, self._keys_values(i, x), distance_RD, biases, masked_QK)
+        return model.softmax.log_probs(x[:, -1], *model.word_weights())
+
+    def _keys_values(self, i: int, x_BtD: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a layer's input rows to what it keeps; return all of that."""
+        first = self.kept[i] is None
+        if first and self.n_cached:
+            x_BtD = torch.cat([self.state.cache[i], x_BtD], dim=1)
+        new = self.model.layers[i].keys_values(x_BtD)
+        n_before = self.n_cached + self.model.config.n_memory
+        if first:
+            n_room = n_before + self.tgt_len
+            self.kept[i] = tuple(
+                part.new_empty(*part.shape[:2], n_room, part.shape[3]) for part in new
+            )
+        end = n_before + self.n_computed
+        for kept, part in zip(self.kept[i], new, strict=True):
+            kept[:, :, end - part.shape[2] : end] = part
+        keys, values = (kept[:, :, :end] for kept in self.kept[i])
+        return keys, values

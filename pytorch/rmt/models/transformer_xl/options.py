@@ -1,0 +1,214 @@
+"""Options of the five Transformer-XL models, and what follows from them without PyTorch.
+
+Names and defaults are those of the Transformer-XL code base where it has the option. An impossible
+combination raises UsageError when the object is made, from the command line and from Python alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
+
+from rmt.models.options import Carried, ModelOptions
+from rmt.models.transformer_xl import operations
+from rmt.options.option import (
+    check_at_least,
+    check_choices,
+    check_limit,
+    check_probabilities,
+    option,
+)
+from rmt.runtime.errors import UsageError
+
+MODELS = ("baseline", "mt", "trxl", "rmt", "trxl_rmt")
+WITH_MEMORY = ("mt", "rmt", "trxl_rmt")
+WRITES_MEMORY = ("rmt", "trxl_rmt")
+# The option that says how many hidden states are cached.
+CACHE_OPTION = {"trxl": "mem_len", "trxl_rmt": "cache_len"}
+LARGE = 1024  # d_model of Transformer-XL's large models, from which on they are evaluated otherwise
+
+
+@dataclass(frozen=True)
+class ModelConfig(ModelOptions):
+    """Sizes and recurrence of one model. n_token, the vocabulary size, comes from the data."""
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ("mem_len", "cache_len", "clamp_len", "same_length")
+    # Of the Transformer-XL code base and LM-RMT, what to use instead.
+    DROPPED: ClassVar[Mapping[str, str]] = {
+        "emb_init": "embeddings start like the other weights (--init)",
+        "emb_init_range": "embeddings start like the other weights (--init_range)",
+        "ext_len": "it changes no published number; use mem_len",
+        "attn_type": "only Transformer-XL's own attention (type 0) is here",
+        "div_val": "all clusters have embeddings of one size, as in the paper",
+        "num_mem_tokens": "memory tokens are --mem_len with --model rmt, mt or trxl_rmt",
+        "mem_at_end": "--model rmt writes memory at the end of a segment, --model mt does not",
+    }
+
+    n_token: int = field(metadata={"help": None})
+    model: str = option("rmt", "which of the five models", MODELS)
+    mem_len: int = option(
+        0, "the paper's MEMORY: memory tokens (mt, rmt, trxl_rmt) or cached states (trxl)"
+    )
+    cache_len: int = option(0, "cached states per layer beside the memory, in tokens (trxl_rmt)")
+    read_mem_from_cache: bool = option(False, "memory tokens also attend to the cache (trxl_rmt)")
+    mem_init: str = option(
+        "distinct",
+        "start memory tokens as distinct random rows, or all as one row (as published)",
+        ("distinct", "shared"),
+    )
+    n_layer: int = option(12, "number of layers")
+    n_head: int = option(10, "attention heads")
+    d_head: int = option(50, "dimension of a head")
+    d_model: int = option(500, "dimension of the hidden states; even")
+    d_embed: int = option(0, "dimension of the embeddings; 0 means d_model")
+    d_inner: int = option(1000, "dimension inside the feed-forward part")
+    dropout: float = option(0.0, "dropout on embeddings, positions, sublayer and last outputs")
+    dropatt: float = option(0.0, "dropout on attention probabilities")
+    pre_lnorm: bool = option(False, "LayerNorm before each sublayer instead of after it")
+    not_tied: bool = option(False, "separate softmax weights instead of the embedding's")
+    cutoffs: tuple[int, ...] = option(
+        (), "adaptive softmax: last word (exclusive) of the head and of every cluster but the last"
+    )
+    clamp_len: int = option(-1, "longest relative distance told apart, in tokens; -1: no limit")
+    same_length: bool = option(
+        False, "every token sees equally many tokens: the last cache length, itself included"
+    )
+    init: str = option(
+        "normal", "distribution of the initial weights", ("normal", "uniform", "xavier")
+    )
+    init_range: float = option(0.1, "initial weights in ±init_range (init uniform)")
+    init_std: float = option(0.02, "standard deviation of the initial weights (init normal)")
+    proj_init_std: float = option(
+        0.01, "standard deviation of initial embedding projections (d_embed other than d_model)"
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        sizes = ("n_token", "n_layer", "n_head", "d_head", "d_model", "d_inner")
+        check_at_least(self, 1, *sizes)
+        check_at_least(self, 0, "mem_len", "cache_len", "d_embed")
+        check_at_least(self, 0.0, "init_range", "init_std", "proj_init_std")
+        check_probabilities(self, "dropout", "dropatt")
+        if self.d_model % 2:
+            raise UsageError(
+                f"d_model must be even (half sines, half cosines), but it is {self.d_model}"
+            )
+        if self.model == "baseline" and self.mem_len:
+            raise UsageError(
+                f"the baseline has no memory: leave out mem_len {self.mem_len} or choose "
+                "another model"
+            )
+        if self.model in WITH_MEMORY and not self.mem_len:
+            raise UsageError(f"{self.model} needs memory tokens: give mem_len 1 or more")
+        if self.cache_len and self.model != "trxl_rmt":
+            raise UsageError(
+                f"cache_len belongs to trxl_rmt; for {self.model} leave it out"
+                + (" (trxl's cache is mem_len)" if self.model == "trxl" else "")
+            )
+        if self.read_mem_from_cache and self.model != "trxl_rmt":
+            raise UsageError(f"read_mem_from_cache belongs to trxl_rmt, not to {self.model}")
+        check_limit(self, "clamp_len")
+        if self.same_length and not self.n_cached:
+            raise UsageError(
+                "same_length needs cached states (trxl with mem_len, or trxl_rmt with cache_len)"
+            )
+        bounds = (0, *self.cutoffs, self.n_token)
+        if any(low >= high for low, high in pairwise(bounds)):
+            raise UsageError(
+                f"cutoffs {' '.join(map(str, self.cutoffs))} must increase from 1 and stay below "
+                f"the vocabulary's {self.n_token} words"
+            )
+
+    # What the model is made of
+
+    @property
+    def n_memory(self) -> int:
+        """Memory tokens before a segment (read memory)."""
+        return self.mem_len if self.model in WITH_MEMORY else 0
+
+    @property
+    def n_write(self) -> int:
+        """Memory tokens after a segment (write memory), whose outputs the next one reads."""
+        return self.mem_len if self.writes_memory else 0
+
+    @property
+    def n_cached(self) -> int:
+        """Hidden states kept per layer, in tokens."""
+        return getattr(self, self.cache_option) if self.cache_option else 0
+
+    @property
+    def cache_option(self) -> str | None:
+        """The option that n_cached comes from; None for models that never have a cache."""
+        return CACHE_OPTION.get(self.model)
+
+    @property
+    def writes_memory(self) -> bool:
+        """Whether write memory carries gradient from a segment to the one before it."""
+        return self.model in WRITES_MEMORY
+
+    # What programs ask (rmt.models.options)
+
+    @property
+    def label(self) -> str:
+        parts = [self.model]
+        parts += [f"memory {self.n_memory}"] if self.n_memory else []
+        parts += [f"cache {self.n_cached}"] if self.n_cached else []
+        return ", ".join(parts)
+
+    @property
+    def memory(self) -> int:
+        return self.mem_len
+
+    @property
+    def memory_label(self) -> str:
+        return f"{self.mem_len}, cache {self.cache_len}" if self.cache_len else str(self.mem_len)
+
+    @property
+    def folder_name(self) -> str:
+        cache = f"-cache{self.cache_len}" if self.cache_len else ""
+        return f"{self.model}-mem{self.mem_len}{cache}"
+
+    @property
+    def carried(self) -> Carried:
+        n_numbers = (self.n_cached * self.n_layer + self.n_write) * self.d_model
+        return Carried(n_numbers, self.writes_memory)
+
+    def in_result(self) -> dict:
+        sizes = ("n_layer", "d_model", "n_head", "d_inner")
+        return {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}
+
+    @classmethod
+    def lengths(cls, model: str) -> tuple[str, ...]:
+        cache = CACHE_OPTION.get(model)
+        return (*([cache] if cache else []), "clamp_len", "same_length")
+
+    def lengths_in_evaluation(self, tgt_len: int, eval_tgt_len: int) -> dict:
+        """As in Transformer-XL, a cache shrinks or grows by what the evaluation's segments are
+        longer or shorter, so that the context, cache and segment together, is that of training."""
+        if not self.n_cached:
+            return {}
+        cache_len = self.n_cached + tgt_len - eval_tgt_len
+        if cache_len < 1:
+            raise UsageError(
+                f"eval_tgt_len {eval_tgt_len} is so much longer than tgt_len {tgt_len} that "
+                f"nothing of the cache of {self.n_cached} would be left: choose a shorter one"
+            )
+        return {self.cache_option: cache_len}
+
+    def published_evaluation(self, dataset: str, lengths: Mapping) -> tuple[int, dict]:
+        """That of Transformer-XL's evaluation scripts: segment, cache and clamp_len by the size of
+        the model, all with same_length."""
+        size = "large" if self.d_model >= LARGE else "base"
+        if size not in lengths or not self.n_cached:
+            raise UsageError(
+                "protocol txl is for models with a cache on wt103, enwik8 and text8, not for "
+                f"{self.model} on {dataset}"
+            )
+        tgt_len, cache_len, clamp_len = lengths[size]
+        return tgt_len, {self.cache_option: cache_len, "clamp_len": clamp_len, "same_length": True}
+
+    def segment_operations(self, n_tokens: int, n_streams: int) -> int:
+        return operations.layer_flops(self, n_tokens, n_streams)
+
+    def prediction_operations(self, n_tokens: int) -> float:
+        return operations.softmax_flops(self, n_tokens)

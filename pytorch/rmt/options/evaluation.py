@@ -1,0 +1,41 @@
+"""Options of evaluation."""
+
+from dataclasses import dataclass
+
+from rmt.options.option import check_at_least, check_choices, check_limit, option
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Which run to score and how. Lengths are in tokens."""
+
+    work_dir: str = option("", "run folder; empty: the newest in runs/ that fits the options given")
+    dataset: str = option("", "choose among runs: dataset")
+    model: str = option("", "choose among runs: model")
+    bptt_unrolls: int = option(-2, "choose among runs: bptt_unrolls; -2: any")
+    segments: int = option(0, "choose among runs: segments of a task's samples; 0: any")
+    seed: int = option(-1, "choose among runs: seed; -1: any")
+    checkpoint: str = option("best", "which checkpoint of the run", ("best", "last"))
+    split: str = option("all", "what to score", ("all", "valid", "test"))
+    protocol: str = option(
+        "train",
+        "train: lengths as in the run's own evaluation; txl: those of Transformer-XL's published "
+        "evaluation of the dataset (models with a cache)",
+        ("train", "txl"),
+    )
+    tgt_len: int = option(0, "segment length; 0: the protocol's")
+    batch_size: int = option(0, "parallel streams, or samples; 0: the protocol's")
+    max_eval_steps: int = option(-1, "segments, or batches of samples, to score; -1: all")
+    data: str = option("", "file or folder of the text; empty: the run's own")
+    encoded_dir: str = option("", "where encoded text is kept; empty: the run's own")
+    precision: str = option(
+        "", "arithmetic of matrix products; empty: the run's own", ("", "fp32", "bf16", "fp16")
+    )
+    cuda: bool = option(False, "run on the GPU")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_at_least(self, 0, "tgt_len", "batch_size", "segments")
+        check_at_least(self, -1, "seed")
+        check_at_least(self, -2, "bptt_unrolls")
+        check_limit(self, "max_eval_steps")

@@ -1,0 +1,192 @@
+"""Options of training, but for those of the model (rmt.models) and of a task's samples (rmt.data).
+
+Names and defaults are those of the Transformer-XL code base where it has the option.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Self
+
+from rmt.options.option import check_at_least, check_choices, check_limit, option
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root
+
+# Options that say where and how a run is made, not what it computes, and what the data tells.
+NOT_SETTINGS = (
+    "seed",
+    "data",
+    "encoded_dir",
+    "cuda",
+    "multi_gpu",
+    "compile",
+    "batch_chunk",
+    "checkpoint_segments",
+    "log_interval",
+    "save_interval",
+    "recipe",
+    "segments",
+    "n_token",
+    "cutoffs",
+    "debug",
+)
+# Options that mean something to text alone, and to the samples of tasks alone.
+OF_TEXT = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
+OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train on, how, and where to keep it. Lengths are in tokens, intervals in steps."""
+
+    # Of the Transformer-XL code base, what to use instead.
+    DROPPED: ClassVar[Mapping[str, str]] = {
+        "clip_nonemb": "gradients of all parameters are clipped together (--clip)",
+        "finetune_v2": "continue a run with --restart --restart_dir RUN",
+        "finetune_v3": "continue a run with --restart --restart_dir RUN",
+        "sample_softmax": "the adaptive softmax serves large vocabularies (--adaptive)",
+        "gpu0_bsz": "every GPU has a process of its own and an equal share (--multi_gpu)",
+        "static_loss_scale": "--precision fp16 finds the loss scale itself",
+        "dynamic_loss_scale": "--precision fp16 finds the loss scale itself",
+        "mem_backprop_depth": "it is --bptt_unrolls here",
+    }
+
+    # Data
+    data: str = option("", "file or folder of the text; empty: where getdata.sh puts the dataset")
+    dataset: str = option("wt103", "what to train on")
+    encoded_dir: str = option("", "where encoded text is kept; empty: data/encoded")
+    keep_newlines: bool = option(False, "enwik8: keep the newline bytes that the paper drops")
+    tokenizer: str = option("char", "dataset text: what a token is", ("char", "word"))
+    adaptive: bool = option(False, "adaptive softmax with the dataset's cutoffs that fit")
+
+    # Segments and gradient between them
+    tgt_len: int = option(70, "segment length")
+    batch_size: int = option(60, "parallel streams, over all processes")
+    batch_chunk: int = option(1, "split the batch into this many parts to save memory")
+    segments: int = option(0, "tasks: cut every sample into this many segments; 0: use tgt_len")
+    varlen: bool = option(False, "vary the segment length at random in training")
+    bptt_unrolls: int = option(
+        0, "earlier segments that a loss sends gradient to; -1: all of a sample's (tasks)"
+    )
+    bptt_mode: str = option(
+        "replay",
+        "replay: recompute the earlier segments for every segment's loss; window: one step per "
+        "bptt_unrolls + 1 segments, all their losses",
+        ("replay", "window"),
+    )
+    checkpoint_segments: bool = option(
+        False, "recompute each segment in the backward pass to save memory"
+    )
+
+    curriculum: int = option(
+        0,
+        "lessons: begin with at most this many symbols in a segment, padding between them (copy, "
+        "reverse), or with this many pairs in one segment (retrieval), and go on when they are "
+        "learned; 0: none; -1: a whole segment, at most 15 symbols, or one pair",
+    )
+
+    # Optimizer
+    optim: str = option("adam", "optimizer", ("adam", "sgd", "adagrad", "apex_adam"))
+    lr: float = option(0.00025, "peak learning rate")
+    mom: float = option(0.0, "momentum (sgd)")
+    scheduler: str = option(
+        "cosine", "learning rate over time", ("cosine", "inv_sqrt", "dev_perf", "constant")
+    )
+    warmup_step: int = option(0, "steps of linear warmup")
+    decay_rate: float = option(0.5, "factor when validation stops improving (dev_perf)")
+    lr_min: float = option(0.0, "lowest learning rate (dev_perf)")
+    eta_min: float = option(0.0, "learning rate at the end (cosine)")
+    patience: int = option(0, "evaluations without improvement before a decay (dev_perf)")
+    clip: float = option(0.25, "largest gradient norm")
+    max_step: int = option(100000, "optimizer steps in all")
+    max_nonfinite: int = option(10, "non-finite losses in a row that end the run")
+    precision: str = option(
+        "fp32", "arithmetic of matrix products; fp16 needs CUDA", ("fp32", "bf16", "fp16")
+    )
+
+    compile: bool = option(
+        False, "let torch.compile fuse the layers; meant for GPUs (slower on CPUs so far)"
+    )
+
+    # Evaluation
+    eval_tgt_len: int = option(0, "segment length in evaluation; 0: tgt_len")
+    eval_batch_size: int = option(10, "parallel streams, or samples, in evaluation")
+    eval_interval: int = option(4000, "steps between evaluations")
+    max_eval_steps: int = option(-1, "segments, or batches of samples, per validation; -1: all")
+
+    stop_at: float = option(
+        0.0, "tasks: end when the validation accuracy (quadratic: solve rate) is this; 0: never"
+    )
+
+    # The run
+    recipe: str = option(
+        "", "settings under one name, for flags not given (recipes.py)", ("", "fast")
+    )
+    work_dir: str = option("", "run folder; empty: runs/ and a name made of the settings")
+    restart: bool = option(False, "continue from the run folder's last checkpoint, exactly")
+    restart_dir: str = option("", "continue from this folder's checkpoint instead of work_dir's")
+    save_interval: int = option(1000, "steps between checkpoints")
+    log_interval: int = option(200, "steps between log lines")
+    seed: int = option(1111, "random seed")
+    cuda: bool = option(False, "run on the GPU")
+    multi_gpu: bool = option(False, "one process per GPU (the run scripts start torchrun)")
+    debug: bool = option(False, "keep nothing: no run folder, no checkpoints")
+
+    def __post_init__(self):
+        check_choices(self)
+        positive = ("tgt_len", "batch_size", "batch_chunk", "max_step", "max_nonfinite")
+        intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
+        check_at_least(self, 1, *positive, *intervals)
+        check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
+        check_at_least(self, 0, "segments", "stop_at")
+        check_at_least(self, -1, "curriculum", "bptt_unrolls")
+        if self.stop_at > 1:
+            raise UsageError(f"stop_at is an accuracy, at most 1, but it is {self.stop_at}")
+        check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
+        if self.seed >= 2**63:  # what torch's generator takes
+            raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
+        if not self.clip > 0:
+            raise UsageError(f"clip must be positive, but it is {self.clip}")
+        check_limit(self, "max_eval_steps")
+        if self.batch_size % self.batch_chunk:
+            raise UsageError(
+                f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
+                "choose a batch_chunk that divides it"
+            )
+        if self.compile and self.varlen:
+            raise UsageError("--compile needs segments of one length: leave --varlen out")
+        if self.precision == "fp16" and not self.cuda:
+            raise UsageError("precision fp16 needs --cuda; on a CPU use bf16")
+        if self.scheduler == "dev_perf" and not self.decay_rate < 1:
+            raise UsageError(f"decay_rate must be below 1, but it is {self.decay_rate}")
+        if self.restart and self.debug:
+            raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
+        if self.restart_dir and not self.restart:
+            raise UsageError("restart_dir says where to continue from: give --restart with it")
+
+    def recorded(self) -> dict:
+        """The options that belong in a run's records.
+
+        Where it was kept and continued from is left out; paths of the text are written relative to
+        the project, so that a run folder can be read, and published, anywhere.
+        """
+        options = asdict(self)
+        for name in ("work_dir", "restart", "restart_dir"):
+            del options[name]
+        for name in ("data", "encoded_dir"):
+            options[name] = options[name] and os.path.relpath(options[name], project_root())
+        return options
+
+    @classmethod
+    def from_record(cls, options: Mapping) -> Self:
+        """The inverse of recorded, with paths that are right in the current folder."""
+        paths = {
+            name: options[name] and os.path.relpath(project_root() / options[name])
+            for name in ("data", "encoded_dir")
+        }
+        return cls(**{**options, **paths})
+
+    @property
+    def n_eval(self) -> int:
+        """Segment length in evaluation, in tokens."""
+        return self.eval_tgt_len or self.tgt_len

@@ -1,0 +1,250 @@
+"""Run what tables, figures and studies need, and make them anew from the logs."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rmt.data.text.corpora import Corpus, load_corpus
+from rmt.paper.experiments import TABLES
+from rmt.reproduction.expected import GPUS, UTILIZATION, hours, run_operations
+from rmt.reproduction.jobs import Job, Outcome, run_jobs
+from rmt.reproduction.paper_results import (
+    PAPER_TABLES,
+    paper_table,
+    plans_for,
+    write_figures,
+    write_tables,
+)
+from rmt.reproduction.plans import Plan
+from rmt.reproduction.scales import WITHOUT_DATA
+from rmt.reproduction.studies import STUDIES, study_table
+from rmt.runs.logged_runs import LoggedRun, finished_run, finished_runs
+from rmt.runs.reports import markdown
+from rmt.runs.settings import text_options
+from rmt.runtime.errors import UsageError
+from rmt.runtime.files import project_root, write_text
+from rmt.runtime.machine import n_cores
+
+# Operations per second of a core in training models as small as those of mini scale, by the logs of
+# such runs on a CPU that has bf16.
+PER_CORE = 7e10
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with a seed: where its run is kept, and the fingerprint of the text it is of."""
+
+    plan: Plan
+    seed: int
+    folder: Path
+    text: str | None
+
+    def counts(self, run: LoggedRun) -> bool:
+        """Whether a finished run is this one."""
+        same_text = self.text is None or run.result["corpus"] == self.text
+        return run.seed == self.seed and self.plan.fits(run) and same_text
+
+    def is_finished(self) -> bool:
+        try:
+            run = finished_run(self.folder)
+        except UsageError:  # damaged
+            return False
+        return run is not None and self.counts(run)
+
+    def refuse_others(self) -> None:
+        """Raise UsageError if the folder holds a run that isn't this one."""
+        try:
+            config = json.loads((self.folder / "config.json").read_text())
+            other = self.plan.differences(config)
+            if config["train"]["seed"] != self.seed:
+                other = ", ".join(filter(None, [other, "seed"]))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self.folder / 'config.json'} can't be read ({error!r})") from None
+        run = finished_run(self.folder)
+        if run is not None and not other and not self.counts(run):
+            other = "the text"
+        if other:
+            raise UsageError(
+                f"{self.folder} holds another run ({other} differs): move it away, or name another "
+                "folder with --results"
+            )
+
+    def job(self, data: str, use_gpu: bool) -> Job:
+        options = {**self.plan.options, "seed": self.seed}
+        options |= {"data": data} if data and not self.plan.is_task else {}
+        options |= {"cuda": True} if use_gpu else {}
+        max_step = self.plan.settings.train.max_step
+        return Job(self.folder, options, max_step, cost(self.plan))
+
+
+def cost(plan: Plan) -> float:
+    """Of a run, in operations."""
+    return run_operations(plan.model, plan.settings.train)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the runner.
+
+    rows: patterns of plans' names; empty for all. share: (i, n), to do the i-th of n shares.
+    results: the folder of runs and tables. n_gpus: those that jobs take turns on; 0 for the CPU.
+    """
+
+    targets: Sequence[str]
+    scale: str
+    data: str = ""
+    rows: Sequence[str] = ()
+    seeds: int = 3
+    jobs: int = 1
+    share: tuple[int, int] = (1, 1)
+    results: Path = field(default_factory=lambda: project_root() / "results")
+    dry_run: bool = False
+    n_gpus: int = 0
+
+
+def reproduce(order: Order) -> int:
+    """Run what is left to do, and make tables and figures anew; returns the exit status."""
+    with_data = order.scale == "paper" or bool(order.data)
+    plans = choose(plans_for(order.targets, order.scale, with_data), order.rows)
+    texts = find_texts(plans, order.data)
+
+    first, n_shares = order.share
+    folder = order.results / "runs"
+    longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
+    planned = [
+        Planned(plan, seed, folder / plan.folder_name(seed), texts.get(plan.dataset))
+        for seed in range(1, order.seeds + 1)
+        for plan in longest_first
+    ][first - 1 :: n_shares]
+    runs = finished_runs(folder)
+    left = [each for each in planned if not any(map(each.counts, runs))]
+    for each in left:
+        each.refuse_others()
+    jobs = {each.job(order.data, order.n_gpus > 0): each for each in left}
+    print(f"{len(planned) - len(left)} of {len(planned)} runs are there, {len(left)} left to do")
+    if order.dry_run:
+        for plan in plans:
+            n_left = sum(each.plan is plan for each in left)
+            print(f"  {plan.name}: {n_left} left" if n_left else f"  {plan.name}: done")
+        print(dry_run(left, list(jobs), order.jobs), end="")
+        return 0
+    outcome = Outcome()
+    if jobs:
+        require_texts(plans, order.data)
+        outcome = run_jobs(
+            list(jobs), order.jobs, lambda job: jobs[job].is_finished(), order.n_gpus
+        )
+    try:
+        if n_shares == 1:  # else others may be writing them, too
+            show(order.targets, order.results, with_data)
+    finally:
+        status = report(outcome, list(jobs))
+    return status
+
+
+def choose(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
+    """Those whose names fit a pattern. Raises UsageError for patterns that fit none."""
+    for pattern in patterns:
+        if not any(fnmatch(plan.name, pattern) for plan in plans):
+            names = ", ".join(plan.name for plan in plans)
+            raise UsageError(f"no row is named {pattern}; there are {names}")
+    return [p for p in plans if not patterns or any(fnmatch(p.name, each) for each in patterns)]
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
+    """Fingerprints of the plans' texts by dataset, of those that are there.
+
+    Raises UsageError where one place is to serve two datasets.
+    """
+    datasets = sorted({plan.dataset for plan in plans if not plan.is_task})
+    if data and len(datasets) > 1:
+        raise UsageError(f"--data can't be {' and '.join(datasets)}: name targets of one of them")
+    found = {}
+    for plan in plans:
+        if not plan.is_task and plan.dataset not in found:
+            try:
+                found[plan.dataset] = _text(plan, data).fingerprint
+            except UsageError:
+                if data:
+                    raise
+    return found
+
+
+def require_texts(plans: Sequence[Plan], data: str) -> None:
+    """Raise UsageError, which says how to get it, where a text is missing or not the plans'."""
+    for plan in {plan.dataset: plan for plan in plans if not plan.is_task}.values():
+        n_token = len(_text(plan, data).vocabulary)
+        if plan.n_token not in (None, n_token):
+            raise UsageError(
+                f"the text of {plan.dataset} has {n_token:,} different tokens, but the paper's has "
+                f"{plan.n_token:,}: get it with getdata.sh, or choose --scale mini"
+            )
+
+
+def _text(plan: Plan, data: str) -> Corpus:
+    settings = plan.settings
+    encoded_dir = settings.train.encoded_dir or None
+    return load_corpus(
+        settings.dataset, data or None, text_options(settings.train), encoded_dir=encoded_dir
+    )
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> str:
+    """The commands, and how long they would take at most."""
+    lines = [f"python -m rmt.train {shlex.join(job.command)}\n" for job in jobs]
+    lines = [line.replace(f"{project_root()}/", "") for line in lines]
+    precisions = [each.plan.settings.train.precision for each in left]
+    costs = list(zip(jobs, precisions, strict=True))
+    flops = sum(job.cost for job in jobs)
+    times = [(f"one {gpu}", sum(hours(job.cost, gpu, p) for job, p in costs)) for gpu in GPUS]
+    n = min(n_cores(), n_parallel)
+    times.append((f"{n} CPU core{'s' if n > 1 else ''}", flops / n / PER_CORE / 3600))
+    rows = [[where, f"{time:,.1f}"] for where, time in times]
+    shares = " and ".join(f"{share:.0%} of its {name} peak" for name, share in UTILIZATION.items())
+    about = (
+        f"\n{flops:.3g} operations. Estimated, without evaluations, for a GPU at {shares}, for a "
+        f"core at {PER_CORE / 1e9:.0f} GFLOP/s. Models as small as those of mini scale and of the "
+        "tasks will not reach that on a GPU; tasks end when they are solved.\n\n"
+    )
+    return "".join(lines) + about + markdown(["on", "hours"], rows)
+
+
+def show(targets: Sequence[str], results: Path, with_data: bool) -> None:
+    """Write all tables and figures, and print the tables asked for.
+
+    Without data these are of other runs than the tables that are kept, and have names of their own.
+    """
+    runs = finished_runs(results / "runs")
+    write_tables(runs, results)
+    for path in write_figures(runs, results):
+        if path.stem in targets:
+            print(f"drawn: {path}")
+    for name in targets:
+        if name in PAPER_TABLES:
+            table = paper_table(name, runs, results / "tables", with_data)
+            if not with_data and name in TABLES:
+                write_text(results / "tables" / f"{name}-{WITHOUT_DATA}.md", table)
+            print(f"\n{name}\n\n{table}")
+        if name in STUDIES:
+            print(f"\n{name}\n\n{study_table(name, runs, with_data)}")
+
+
+def report(outcome: Outcome, jobs: Sequence[Job]) -> int:
+    """Say what failed and what is left; returns the exit status."""
+    for name, reason in outcome.failed.items():
+        print(f"failed: {name}: {reason}")
+    n_left = len(jobs) - len(outcome.finished) - len(outcome.failed)
+    if n_left:
+        print(f"interrupted: {n_left} runs are left, and the same command goes on with them")
+    return 130 if n_left else int(bool(outcome.failed))

@@ -1,0 +1,202 @@
+"""All options of one run: of training, of its model and of a task's samples.
+
+They come from a command line, from a plan, or from a run's config.json; without PyTorch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from rmt.data import registry as data
+from rmt.data.registry import Dataset
+from rmt.data.tasks.task import SampleOptions
+from rmt.data.text.dataset import TextOptions
+from rmt.models import registry as models
+from rmt.models.options import Carried, ModelOptions
+from rmt.models.registry import ModelEntry
+from rmt.options.command_line import Parser, pick, value_of
+from rmt.options.option import default_of
+from rmt.options.recipes import recipe_for
+from rmt.options.training import NOT_SETTINGS, OF_TASKS, OF_TEXT, TrainConfig
+from rmt.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of.
+
+    given: the model's options as far as they are known; the data tells the rest (n_token, cutoffs).
+    task: of the samples; None for text.
+    """
+
+    dataset: Dataset
+    entry: ModelEntry
+    given: Mapping[str, object]
+    train: TrainConfig
+    task: SampleOptions | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, object]) -> "Settings":
+        """Of options that were given, completed by the recipe and the task.
+
+        Raises UsageError for what is unknown, impossible, or makes no sense together.
+        """
+        options = dict(options)
+        dataset = data.find(options.get("dataset", default_of(TrainConfig, "dataset")))
+        entry = models.find(options.setdefault("model", models.DEFAULT))
+        if dataset.is_task:
+            if bool(options.get("segments")) == ("tgt_len" in options):
+                raise UsageError(
+                    "say how the samples are cut, with either --segments (their number) or "
+                    "--tgt_len (their length)"
+                )
+            # As the published code; Figure 4 of the paper says otherwise (docs/differences.md).
+            options.setdefault("bptt_unrolls", -1)
+            known = {spec.name for owner in (TrainConfig, entry.options) for spec in fields(owner)}
+            options |= {k: v for k, v in recipe_for(options, dataset.fast).items() if k in known}
+        own = pick(entry.options, options)
+        train = TrainConfig(**pick(TrainConfig, options))
+        task = dataset.options(**pick(dataset.options, options)) if dataset.is_task else None
+        _refuse_unknown(options, dataset, entry)
+        _check_dataset(dataset, train)
+        if task:
+            train = in_segments(train, dataset.make(task).length - 1)
+        settings = cls(dataset, entry, own, train, task)
+        # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
+        n_token = 1 + max([0, *own.get("cutoffs", ())])
+        check_gradient(entry.name, settings.model(n_token).carried, train)
+        return settings
+
+    def model(self, n_token: int, cutoffs: Sequence[int] = ()) -> ModelOptions:
+        """The model's options for a vocabulary.
+
+        cutoffs: the usual ones of the data, which options that were given override.
+        """
+        options = {"n_token": n_token, **self.given}
+        if self.train.adaptive:
+            if "cutoffs" not in {spec.name for spec in fields(self.entry.options)}:
+                raise UsageError(f"{self.entry.name} has no adaptive softmax: leave out --adaptive")
+            options = {"cutoffs": tuple(cutoffs), **options}
+        return self.entry.options(**options)
+
+    def record(self, model: ModelOptions) -> dict:
+        """For config.json; read is the way back."""
+        sections = {"model": asdict(model), "train": self.train.recorded()}
+        return sections | ({"task": self.task.recorded()} if self.task else {})
+
+    @classmethod
+    def read(cls, work_dir: Path) -> tuple["Settings", ModelOptions]:
+        """Those of a run folder. Raises UsageError where they can't be read."""
+        try:
+            return cls.from_record(json.loads((work_dir / "config.json").read_text()))
+        except FileNotFoundError:
+            raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
+
+    @classmethod
+    def from_record(cls, record: Mapping) -> tuple["Settings", ModelOptions]:
+        model = models.options_of(record["model"])
+        train = TrainConfig.from_record(record["train"])
+        dataset = data.find(train.dataset)
+        task = dataset.options(**record["task"]) if dataset.is_task else None
+        given = {spec.name: getattr(model, spec.name) for spec in fields(model)}
+        return cls(dataset, models.find(model.model), given, train, task), model
+
+    def default_of(self, name: str):
+        """The default of an option of the run."""
+        return next(default_of(owner, name) for owner in self._owners if hasattr(owner, name))
+
+    @property
+    def _owners(self) -> list[type]:
+        task = [self.dataset.options] if self.task else []
+        return [TrainConfig, self.entry.options, *task]
+
+    def scores_depend_on(self, model: ModelOptions) -> dict:
+        """All that a run's scores depend on, but the seed and the data."""
+        every = asdict(model) | self.train.recorded() | (self.task.recorded() if self.task else {})
+        return {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+
+
+def text_options(train: TrainConfig) -> TextOptions:
+    """Those that shape the ids of a text."""
+    return TextOptions(train.keep_newlines, train.tokenizer)
+
+
+def _refuse_unknown(options: Mapping, dataset: Dataset, entry: ModelEntry) -> None:
+    owners = [TrainConfig, entry.options, *([dataset.options] if dataset.is_task else [])]
+    known = {spec.name for owner in owners for spec in fields(owner)}
+    for name in options:
+        if name not in known:
+            why = explanations(dataset, entry).get(name)
+            raise UsageError(f"there is no option {name}" + (f": {why}" if why else ""))
+
+
+def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
+    """Options that mean something to other datasets alone."""
+    if train.bptt_unrolls < 0 and not dataset.is_task:
+        raise UsageError(f"bptt_unrolls must be 0 or more, but it is {train.bptt_unrolls}")
+
+    names, others = (OF_TEXT, "text") if dataset.is_task else (OF_TASKS, "the algorithmic tasks")
+    for name in names:
+        if getattr(train, name) != default_of(TrainConfig, name):
+            raise UsageError(f"{name} is for {others}: leave it out with dataset {dataset.name}")
+    if not dataset.is_task:
+        dataset.check(text_options(train))
+    if dataset.is_task and train.curriculum and not dataset.has_lessons:
+        raise UsageError(f"samples of {dataset.name} can't be shortened: leave out the curriculum")
+
+
+def check_gradient(name: str, carried: Carried | None, train: TrainConfig) -> None:
+    """Raise UsageError for gradient through what carries none; None is not known yet."""
+    if carried is not None and train.bptt_unrolls > 0 and not carried.gradient:
+        raise UsageError(
+            f"{name} passes no gradient between segments: leave out bptt_unrolls "
+            f"{train.bptt_unrolls}, or choose a model that does"
+        )
+
+
+def in_segments(train: TrainConfig, n_inputs: int) -> TrainConfig:
+    """The options with the tgt_len that cuts a sample of n_inputs tokens into train.segments parts.
+
+    The last one is shorter where they can't be equal. Raises UsageError where there is no such
+    length. Without train.segments tgt_len says how many there are, at least one.
+    """
+    tgt_len = -(-n_inputs // train.segments) if train.segments else min(train.tgt_len, n_inputs)
+    n_segments = -(-n_inputs // tgt_len)
+    if train.segments not in (0, n_segments):
+        raise UsageError(
+            f"{n_inputs} tokens can't be cut into {train.segments} segments of one length: with "
+            f"{tgt_len} tokens each they are {n_segments}"
+        )
+    return replace(train, tgt_len=tgt_len, segments=n_segments)
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def add_settings(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the flags of training, and those of the model and the dataset that argv names."""
+    dataset = data.find(value_of(argv, "dataset", default_of(TrainConfig, "dataset")))
+    entry = models.find(value_of(argv, "model", models.DEFAULT))
+    choices = {"dataset": tuple(data.datasets()), "model": tuple(models.entries())}
+    parser.add_options(entry.options, choices=choices, meanings=entry.means)
+    parser.add_options(TrainConfig, choices=choices)
+    if dataset.is_task:
+        parser.add_options(dataset.options)
+    parser.explain(explanations(dataset, entry))
+
+
+def explanations(dataset: Dataset, entry: ModelEntry) -> dict[str, str]:
+    """What to say of options that exist, but not here, and of those that are gone."""
+    found = {}
+    for other in models.entries().values():
+        for spec in fields(other.options):
+            found.setdefault(spec.name, f"it means nothing to model {entry.name}")
+    for other in data.tasks().values():
+        for spec in fields(other.options):
+            found[spec.name] = f"it means nothing to dataset {dataset.name}"
+    for owner in (TrainConfig, *(other.options for other in models.entries().values())):
+        found |= getattr(owner, "DROPPED", {})
+    return found
