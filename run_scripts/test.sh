@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up and run the linter and the tests; arguments go to pytest.
+# Set up and run the linters and the tests, one process per core; arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -7,4 +7,5 @@ set_up_python "$ROOT/tests/requirements.txt"
 cd "$ROOT"
 "$PYTHON" -m ruff check
 "$PYTHON" -m ruff format --check
-exec "$PYTHON" -m pytest "$@"
+"$PYTHON" -c 'from importlinter.cli import lint_imports_command as check; check()' --no-logo
+exec "$PYTHON" -m pytest --numprocesses auto "$@"

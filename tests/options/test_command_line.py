@@ -80,7 +80,7 @@ def test_dropped_flags_say_what_to_do(name):
         (["--cutoffs", "ten"], "invalid int value: 'ten'"),
         (["--cutoffs"], "expected at least one argument"),
         (["--varlen=yes"], "ignored explicit argument"),
-        (["--model", "gpt"], "invalid choice: 'gpt'"),
+        (["--model", "gpt"], "model must be one of baseline, mt, "),
         (["--optim", "adamw"], "invalid choice: 'adamw'"),
         (["--scheduler", "linear"], "invalid choice: 'linear'"),
     ],

@@ -150,7 +150,7 @@ def test_the_cache_of_trxl_rmt_is_free_and_its_memory_is_not(runs):
     refused = run(evaluation.main, "--work_dir", runs("trxl_rmt"), "--mem_len", 3)
     assert "trained with mem_len 2, which its weights depend on" in assert_one_sentence(refused)
     refused = run(evaluation.main, "--work_dir", runs("trxl"), "--cache_len", 3)
-    assert "trained with cache_len 0" in assert_one_sentence(refused)
+    assert "cache_len belongs to trxl_rmt; for trxl leave it out" in assert_one_sentence(refused)
 
 
 def test_max_eval_steps(runs):
@@ -164,7 +164,7 @@ def test_max_eval_steps(runs):
     [
         ("rmt", "--mem_len 5", "trained with mem_len 2, which its weights depend on"),
         ("rmt", "--mem_len 0", "trained with mem_len 2, which its weights depend on"),
-        ("baseline", "--mem_len 5", "trained with mem_len 0"),
+        ("baseline", "--mem_len 5", "the baseline has no memory: leave out mem_len 5"),
         ("rmt", "--same_length", "same_length needs cached states"),
         ("trxl", "--mem_len 0 --same_length", "same_length needs cached states"),
         ("rmt", "--protocol txl", "protocol txl is for models with a cache"),
@@ -172,7 +172,7 @@ def test_max_eval_steps(runs):
         ("rmt", "--tgt_len 5000", "tgt_len 5000 is longer than the data allows"),
         ("rmt", "--batch_size 5000", "batch_size 5000 is too large"),
         ("rmt", "--precision fp16", "precision fp16 needs --cuda"),
-        ("rmt", "--clamp_len -2", "clamp_len must be -1 or more"),
+        ("rmt", "--clamp_len -2", "clamp_len must be -1 (no limit) or positive"),
         ("rmt", "--max_eval_steps 0", "max_eval_steps must be -1 (no limit) or positive"),
         ("rmt", "--data nowhere", "there is no wt103 data at nowhere"),
     ],
@@ -242,7 +242,15 @@ def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path
     assert scores_of(score(runs("rmt"), "--data", other)) == scores_of(score(runs("rmt")))
     (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
-    assert "not the data the run was trained on" in assert_one_sentence(outcome)
+    assert outcome.status == 0, "its vocabulary is that of the training text, which is the same"
+    (other / "train.txt").write_text("w2 w1 w3\n" * 50)
+    (other / "valid.txt").write_text("w1 w2 w3\n" * 50)
+    outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
+    assert "its ids mean other symbols" in assert_one_sentence(outcome)
+    older = shutil.copytree(runs("rmt"), tmp_path / "older", symlinks=True)
+    (older / "vocabulary.json").unlink()
+    outcome = run(evaluation.main, "--work_dir", older, *flags)
+    assert "its folder holds no vocabulary to compare with" in assert_one_sentence(outcome)
 
 
 # Which run

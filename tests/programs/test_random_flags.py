@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from helpers.programs import assert_one_sentence, records, result, run, steps_saved, weights_of
 from rmt import eval as evaluation
 from rmt import train
+from rmt.training import run as training_run
 
 N_STEPS = 2
 TINY = "--n_layer 1 --n_head 2 --d_head 4 --d_inner 8 --log_interval 1".split()
@@ -149,7 +150,7 @@ def fast():
     """Nothing is tested here that needs a disk to be in step, or to know the git commit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda descriptor: None)
-        patch.setattr(train, "environment", dict)
+        patch.setattr(training_run, "environment", dict)
         yield
 
 

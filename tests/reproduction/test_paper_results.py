@@ -18,7 +18,6 @@ from rmt.reproduction.paper_results import (
     write_tables,
 )
 from rmt.reproduction.scales import MINI_TEXTS, plan
-from rmt.reproduction.text_figures import visible_context
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
 
@@ -148,7 +147,7 @@ def test_the_text_of_mini_is_named_as_what_it_is():
 
 
 def test_what_rmt_sees_grows_with_its_depth_and_what_trxl_sees_with_its_cache():
-    found = {row.model: visible_context(row) for row in rows("table2")}
+    found = {row.model: row.visible_context for row in rows("table2")}
     assert found == {"baseline": 50, "mt": 150, "trxl": 60, "rmt": 200}
 
 

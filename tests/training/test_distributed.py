@@ -35,7 +35,7 @@ from helpers.programs import (
 from rmt import train
 from rmt.data.batches import SegmentBatches
 from rmt.evaluation.workloads import load_text
-from rmt.options.training import TrainConfig
+from rmt.runs.settings import Settings
 from rmt.runtime import distributed
 from rmt.training.recurrence import Stream
 from rmt.training.trainer import Trainer
@@ -216,8 +216,8 @@ def test_two_processes_are_as_good_as_one(outcomes, jobs, folder, double_precisi
 
 def test_some_clusters_had_no_token(jobs, tiny):
     """Otherwise the job named after them shows nothing."""
-    config = TrainConfig(data=tiny[3], encoded_dir=tiny[5])
-    ids = load_text(config).splits["train"]
+    settings = Settings.of({"data": tiny[3], "encoded_dir": tiny[5], "mem_len": 1})
+    ids = load_text(settings).splits["train"]
     empty = set()
     for step, (_, targets) in enumerate(SegmentBatches(ids, 4, 4)):
         if step < 6:

@@ -396,13 +396,19 @@ def test_no_run_fits(project, flags):
     assert f"no run in {project} fits" in sentence
 
 
-@pytest.mark.parametrize(
-    "flags", ["--tgt_len 4", "--protocol txl", "--clamp_len 5", "--same_length", "--data elsewhere"]
-)
+@pytest.mark.parametrize("flags", ["--tgt_len 4", "--protocol txl", "--data elsewhere"])
 def test_eval_refuses_what_is_for_text(trained, flags):
     outcome = run(evaluation.main, "--work_dir", trained(*TRXL, *REVERSE), *flags.split())
     name = flags.split()[0].removeprefix("--")
     assert assert_one_sentence(outcome) == f"{name} is for text; this is reverse: leave it out"
+
+
+@pytest.mark.parametrize(("flags", "own"), [("--clamp_len 5", -1), ("--same_length", False)])
+def test_eval_refuses_other_lengths_than_the_runs_own(trained, flags, own):
+    outcome = run(evaluation.main, "--work_dir", trained(*TRXL, *REVERSE), *flags.split())
+    name = flags.split()[0].removeprefix("--")
+    sentence = f"this run was trained with {name} {own}: leave {name} out"
+    assert assert_one_sentence(outcome) == sentence
 
 
 def test_eval_refuses_another_memory_than_the_runs_own(trained):
@@ -445,7 +451,6 @@ def refused(tmp_path):
         ("--dataset copy --pairs 3", "pairs means nothing to dataset copy"),
         ("--dataset retrieval", "n means nothing to dataset retrieval: leave it out"),
         ("--dataset quadratic", "n means nothing to dataset quadratic"),
-        ("--dataset quadratic --curriculum 1", "samples of quadratic can't be shortened"),
         # Numbers
         ("--segments 6", "10 tokens can't be cut into 6 segments of one length: with 2 tokens"),
         ("--segments 9", "can't be cut into 9 segments of one length: with 2 tokens each they are"),
@@ -474,6 +479,11 @@ def refused(tmp_path):
 )
 def test_impossible_settings(refused, tiny_task, flags, part):
     assert part in refused(*tiny_task, *REVERSE, "--model", "baseline", *flags.split())
+
+
+def test_samples_of_one_size_have_no_lessons(refused, tiny_task):
+    flags = "--model baseline --dataset quadratic --segments 6 --curriculum 1".split()
+    assert "samples of quadratic can't be shortened" in refused(*tiny_task, *flags)
 
 
 @pytest.mark.parametrize("dataset", ["copy", "reverse", "retrieval", "quadratic"])

@@ -65,6 +65,11 @@ class ModelOptions:
         """The options that a run's result.json repeats."""
         return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.init}
 
+    @classmethod
+    def refuses(cls, model: str) -> tuple[str, ...]:
+        """Options of the dataclass that mean nothing to one of its models."""
+        return ()
+
     # Other lengths with the same weights
 
     @classmethod
@@ -80,7 +85,8 @@ class ModelOptions:
             if not hasattr(self, name):
                 raise UsageError(f"{self.model} has no {name}: leave {name} out")
             if value != getattr(self, name):
-                replace(self, **{name: value})  # the options' own words come first
+                if name in self.refuses(self.model):
+                    replace(self, **{name: value})  # the options have words of their own for it
                 raise UsageError(
                     f"this run was trained with {name} {getattr(self, name)}, which its weights "
                     f"depend on: leave {name} out"

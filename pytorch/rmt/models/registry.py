@@ -27,7 +27,6 @@ class ModelEntry:
     options: its options dataclass, whose field model is this name.
     model_class: "module:Class" of a SegmentModel that is made of such options, or the class itself.
     means: what its options mean, by name, where the dataclass can't say it of each model.
-    refuses: options of the dataclass that mean nothing to it.
     published_names: a module that names its weights as other programs do, with to_published_names
         and from_published_names (state_dict to state_dict); None without any.
     plain: "module:Class" of the same model without what makes it fast; None without any.
@@ -38,7 +37,6 @@ class ModelEntry:
     options: type[ModelOptions]
     model_class: "str | type[SegmentModel]"
     means: Mapping[str, str] = field(default_factory=dict)
-    refuses: tuple[str, ...] = ()
     published_names: str | None = None
     plain: "str | type[SegmentModel] | None" = None
     colour: str | None = None
@@ -46,7 +44,8 @@ class ModelEntry:
 
     def takes(self, option: str) -> bool:
         """Whether an option means something to the model."""
-        return option in {spec.name for spec in fields(self.options)} - set(self.refuses)
+        own = {spec.name for spec in fields(self.options)}
+        return option in own - set(self.options.refuses(self.name))
 
     def build(self, options: ModelOptions) -> "SegmentModel":
         """A new model with random weights."""

@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
         # Descriptions are docstrings, which have their own lines.
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
-        self.explanations: dict[str, str] = {}
+        self.refusals: dict[str, str] = {}
 
     def add_options(
         self,
@@ -55,20 +55,17 @@ class Parser(argparse.ArgumentParser):
                 settings |= {"type": spec.type, "choices": allowed}
             group.add_argument(f"--{spec.name}", **settings)
 
-    def explain(self, flags: Mapping[str, str]) -> None:
-        """What to say of flags that are not here, by their names: why, or what to do instead."""
-        self.explanations |= flags
+    def refuse(self, sentences: Mapping[str, str]) -> None:
+        """What to say of flags that are not here, by their names."""
+        self.refusals |= sentences
 
     def parse(self, argv: Sequence[str]) -> dict:
         """The flags that were given. Raises UsageError for what is unknown or impossible."""
         known, rest = self.parse_known_args([with_underscores(word) for word in argv])
         if rest:
-            name = rest[0].lstrip("-").split("=")[0]
-            why = self.explanations.get(name) or self.explanations.get(name.removeprefix("no_"))
-            raise UsageError(
-                f"there is no option {rest[0]}"
-                + (f": {why}" if why else "; --help lists all options")
-            )
+            name = rest[0].lstrip("-").split("=")[0].removeprefix("no_")
+            unknown = f"there is no option {rest[0]}; --help lists all options"
+            raise UsageError(self.refusals.get(name, unknown))
         return vars(known)
 
     def error(self, message: str):
@@ -86,10 +83,10 @@ def with_underscores(word: str) -> str:
 def value_of(argv: Sequence[str], name: str, default: str) -> str:
     """The last value that a command line gives to a flag, before the line is parsed as a whole."""
     found = default
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for i, word in enumerate(argv):
         flag, equals, value = with_underscores(word).partition("=")
-        if flag == f"--{name}":
-            found = value if equals else following
+        if flag == f"--{name}" and (equals or i + 1 < len(argv)):
+            found = value if equals else argv[i + 1]
     return found
 
 

@@ -115,6 +115,13 @@ class Row:
         return flags | ({"cache_len": self.cache} if self.cache else {})
 
     @property
+    def visible_context(self) -> int:
+        """Tokens of the segment and, in training, before it (paper, section 5)."""
+        if self.model == "trxl":
+            return self.memory + self.segment_len
+        return (self.depth + 1) * self.segment_len
+
+    @property
     def unit(self) -> str:
         """Of the score: ppl or bpc."""
         return UNITS[self.dataset]

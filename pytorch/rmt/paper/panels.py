@@ -8,6 +8,18 @@ from dataclasses import dataclass
 
 from rmt.paper.published import Cell
 
+MODELS = ("baseline", "mt", "trxl", "rmt")  # of the figures, in the order of their legends
+# The lines of Figure 5(d): name, model and gradient depth, where it has one. Without memory there is
+# one level.
+LINES_5D = (
+    ("Transformer-XL", "trxl", None),
+    ("RMT, BPTT-0", "rmt", 0),
+    ("RMT, BPTT-1", "rmt", 1),
+    ("RMT, BPTT-2", "rmt", 2),
+    ("RMT, BPTT-3", "rmt", 3),
+    ("RMT, BPTT-4", "rmt", 4),
+)
+LEVEL_5D = "baseline"
 COPY_120 = {(3, 60), (6, 30), (9, 40)}  # segments and memory of Figure 5(a)
 
 

@@ -12,14 +12,13 @@ from matplotlib.lines import Line2D
 
 from rmt.data import registry as data
 from rmt.models import registry as models
-from rmt.paper.panels import PAPER_FIGURES, Panel
+from rmt.paper.panels import MODELS, PAPER_FIGURES, Panel
 from rmt.paper.published import Cell, published_cells
 from rmt.reproduction.run_tables import place_of
 from rmt.runs.drawing import legend_name, look, plt, save_figure
 from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_text
 from rmt.runs.reports import over_seeds
 
-MODELS = ("baseline", "mt", "trxl", "rmt")  # those in the paper's figures
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
 MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
 PUBLISHED = {"linestyle": (0, (4, 3)), "linewidth": 1, "markerfacecolor": "white"}

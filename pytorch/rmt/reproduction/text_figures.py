@@ -8,6 +8,7 @@ from pathlib import Path
 from rmt.data.metrics import Metric
 from rmt.paper.experiments import SEGMENT_5CD as SEGMENT
 from rmt.paper.experiments import Row, rows
+from rmt.paper.panels import LEVEL_5D, LINES_5D
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.scales import MINI_SEGMENT, plan
 from rmt.runs.drawing import legend_name, look, plt, save_figure
@@ -142,34 +143,26 @@ def _draw_by_context(axis, found: Sequence[Row]) -> None:
         colour, marker = look(row.model)
         colour = colour if row.bptt_unrolls is None else DEPTHS[row.bptt_unrolls]
         style = {"marker": marker, "color": colour, "alpha": 0.7}
-        axis.scatter([visible_context(row)], [row.score], s=size, **style)
+        axis.scatter([row.visible_context], [row.score], s=size, **style)
     axis.set_xlabel("tokens that a prediction can depend on in training")
-
-
-def visible_context(row: Row) -> int:
-    """Tokens of the segment and, in training, before it (paper, section 5)."""
-    if row.model == "trxl":
-        return row.memory + row.segment_len
-    return (row.depth + 1) * row.segment_len
 
 
 def _draw_by_memory(axis, found: Sequence[Row]) -> None:
     """A line for Transformer-XL and for every gradient depth of RMT."""
     for row in found:
-        if row.model == "baseline":
-            style = {"color": look("baseline")[0], "linestyle": "--", "label": "baseline"}
+        if row.model == LEVEL_5D:
+            style = {"color": look(LEVEL_5D)[0], "linestyle": "--", "label": LEVEL_5D}
             axis.axhline(row.score, **style)
-    lines = [("Transformer-XL", look("trxl")[0], "trxl", 0)]
-    lines += [(f"RMT, BPTT-{depth}", colour, "rmt", depth) for depth, colour in DEPTHS.items()]
-    for label, colour, model, depth in lines:
-        line = [row for row in found if (row.model, row.depth) == (model, depth)]
+    for label, model, depth in LINES_5D:
+        line = [row for row in found if (row.model, row.bptt_unrolls) == (model, depth)]
         line.sort(key=lambda row: row.memory)
+        colour, marker = look(model)
         axis.errorbar(
             [row.memory for row in line],
             [row.score for row in line],
             [row.std or 0 for row in line],
-            color=colour,
-            marker=look(model)[1],
+            color=colour if depth is None else DEPTHS[depth],
+            marker=marker,
             label=label,
             capsize=3,
         )

@@ -129,8 +129,7 @@ def _refuse_unknown(options: Mapping, dataset: Dataset, entry: ModelEntry) -> No
     known = {spec.name for owner in owners for spec in fields(owner)}
     for name in options:
         if name not in known:
-            why = explanations(dataset, entry).get(name)
-            raise UsageError(f"there is no option {name}" + (f": {why}" if why else ""))
+            raise UsageError(refusals(dataset, entry).get(name, f"there is no option {name}"))
 
 
 def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
@@ -185,18 +184,20 @@ def add_settings(parser: Parser, argv: Sequence[str]) -> None:
     parser.add_options(TrainConfig, choices=choices)
     if dataset.is_task:
         parser.add_options(dataset.options)
-    parser.explain(explanations(dataset, entry))
+    parser.refuse(refusals(dataset, entry))
 
 
-def explanations(dataset: Dataset, entry: ModelEntry) -> dict[str, str]:
+def refusals(dataset: Dataset, entry: ModelEntry) -> dict[str, str]:
     """What to say of options that exist, but not here, and of those that are gone."""
-    found = {}
+    said = {}
+    for owner in (TrainConfig, *(other.options for other in models.entries().values())):
+        for name, instead in getattr(owner, "DROPPED", {}).items():
+            said[name] = f"there is no option --{name}: {instead}"
     for other in models.entries().values():
         for spec in fields(other.options):
-            found.setdefault(spec.name, f"it means nothing to model {entry.name}")
+            if spec.metadata.get("help"):  # n_token is no flag of any
+                said[spec.name] = f"{spec.name} means nothing to model {entry.name}: leave it out"
     for other in data.tasks().values():
         for spec in fields(other.options):
-            found[spec.name] = f"it means nothing to dataset {dataset.name}"
-    for owner in (TrainConfig, *(other.options for other in models.entries().values())):
-        found |= getattr(owner, "DROPPED", {})
-    return found
+            said[spec.name] = f"{spec.name} means nothing to dataset {dataset.name}: leave it out"
+    return said

@@ -178,6 +178,12 @@ class ModelConfig(ModelOptions):
         return {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}
 
     @classmethod
+    def refuses(cls, model: str) -> tuple[str, ...]:
+        of_cache = () if model == "trxl_rmt" else ("cache_len", "read_mem_from_cache")
+        of_memory = () if model in WITH_MEMORY else ("mem_init",)
+        return (*(("mem_len",) if model == "baseline" else ()), *of_memory, *of_cache)
+
+    @classmethod
     def lengths(cls, model: str) -> tuple[str, ...]:
         cache = CACHE_OPTION.get(model)
         return (*([cache] if cache else []), "clamp_len", "same_length")

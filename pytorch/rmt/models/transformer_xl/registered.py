@@ -6,19 +6,14 @@ from rmt.models.transformer_xl.options import ModelConfig
 HERE = "rmt.models.transformer_xl"
 TOKENS = "memory tokens, the paper's MEMORY"
 STATES = "cached hidden states of every layer, in tokens"
-OF_MEMORY = ("mem_init",)
-OF_BOTH = ("cache_len", "read_mem_from_cache")
 
 
-def _entry(
-    name: str, means: dict[str, str], refuses: tuple[str, ...], colour: str, marker: str
-) -> ModelEntry:
+def _entry(name: str, means: dict[str, str], colour: str, marker: str) -> ModelEntry:
     return ModelEntry(
         name,
         ModelConfig,
         f"{HERE}.mem_transformer:MemTransformerLM",
         means=means,
-        refuses=refuses,
         published_names=f"{HERE}.published_names",
         plain=f"{HERE}.plain:PlainModel",
         colour=colour,
@@ -28,9 +23,9 @@ def _entry(
 
 # Colours that are told apart with any colour vision (Okabe and Ito 2008).
 ENTRIES = (
-    _entry("baseline", {}, ("mem_len", *OF_MEMORY, *OF_BOTH), "#7f7f7f", "s"),
-    _entry("mt", {"mem_len": TOKENS}, OF_BOTH, "#E69F00", "^"),
-    _entry("trxl", {"mem_len": STATES}, (*OF_MEMORY, *OF_BOTH), "#0072B2", "D"),
-    _entry("rmt", {"mem_len": TOKENS}, OF_BOTH, "#D55E00", "o"),
-    _entry("trxl_rmt", {"mem_len": TOKENS, "cache_len": STATES}, (), "#009E73", "P"),
+    _entry("baseline", {}, "#7f7f7f", "s"),
+    _entry("mt", {"mem_len": TOKENS}, "#E69F00", "^"),
+    _entry("trxl", {"mem_len": STATES}, "#0072B2", "D"),
+    _entry("rmt", {"mem_len": TOKENS}, "#D55E00", "o"),
+    _entry("trxl_rmt", {"mem_len": TOKENS, "cache_len": STATES}, "#009E73", "P"),
 )
