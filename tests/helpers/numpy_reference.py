@@ -105,6 +105,24 @@ def sinusoid(distance, config):
     return np.concatenate([np.sin(distance * frequency), np.cos(distance * frequency)])
 
 
+def published(config, what):
+    """Whether the config computes one of "memory", "cache", "positions" as the published code."""
+    return getattr(config, "as_published", False) or getattr(config, f"published_{what}", False)
+
+
+def position_cell(config, query_KHd, n_keys, i, j):
+    """Of which query, and for which distance, the position score of row i and column j is.
+
+    (i, i - j), but for the published code where j is after i: None (a score of 0) just after it,
+    and further on the next query's score for a distance that falls from K-1 on.
+    """
+    if j <= i or not published(config, "positions"):
+        return query_KHd[i], i - j
+    if j == i + 1:
+        return None
+    return query_KHd[i + 1], n_keys - 1 - (j - i - 2)
+
+
 def attention(weights, name, config, all_KD, n_cache, mask_SK):
     """Relative attention of one sequence (Dai et al. 2019), before o_net's residual.
 
@@ -129,7 +147,10 @@ def attention(weights, name, config, all_KD, n_cache, mask_SK):
             scores = []
             for j in columns:
                 content = (q + u) @ key_KHd[j, h]
-                position = (q + v) @ position_Hd[int(i - j)][h]
+                cell = position_cell(config, query_KHd, len(all_KD), i, int(j))
+                position = 0.0
+                if cell is not None:
+                    position = (cell[0][h] + v) @ position_Hd[cell[1]][h]
                 scores.append((content + position) / np.sqrt(d_head))
             probabilities = np.exp(log_softmax(np.array(scores)))
             heads.append(probabilities @ value_KHd[columns, h])
@@ -197,7 +218,10 @@ def reference_segment(weights, config, tokens, targets, state):
     """
     n_batch, n_tokens = tokens.shape
     limit = cache_size(config)
-    has_memory_state = "write" in LAYOUTS[config.model]
+    passed_on = "write"  # the rows whose outputs are the next segment's memory
+    if config.model == "mt" and published(config, "memory"):
+        passed_on = "read"
+    has_memory_state = passed_on in LAYOUTS[config.model]
     log_probs, memories, caches = [], [], [[] for _ in range(config.n_layer)]
 
     for b in range(n_batch):
@@ -217,12 +241,15 @@ def reference_segment(weights, config, tokens, targets, state):
             if limit is not None and state is not None and state["cache"] is not None:
                 cache_CD = state["cache"][index][b]
             if limit is not None:
-                stream = np.concatenate([cache_CD, x_SD[kinds == "token"]])
+                cached = kinds == "token"
+                if config.model == "trxl_rmt" and published(config, "cache"):
+                    cached = np.full(len(kinds), True)
+                stream = np.concatenate([cache_CD, x_SD[cached]])
                 caches[index].append(stream[max(0, len(stream) - limit) :])
             mask_SK = visible(config, len(cache_CD), n_tokens)
             x_SD = layer(weights, index, config, x_SD, cache_CD, mask_SK)
 
-        memories.append(x_SD[kinds == "write"])
+        memories.append(x_SD[kinds == passed_on])
         log_probs.append(token_log_probs(weights, config, x_SD[kinds == "token"]))
 
     log_probs = np.array(log_probs)

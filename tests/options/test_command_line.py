@@ -173,6 +173,10 @@ DEV_PERF = "--scheduler dev_perf --lr 3".split()  # so large that validation get
 EFFECTS = [
     ([], "--mem_len 3"),
     ([], "--mem_init shared"),
+    ([], "--as_published"),
+    (["--model", "mt"], "--published_memory"),
+    (["--model", "trxl_rmt", "--cache_len", "4"], "--published_cache"),
+    ([], "--published_positions"),
     ([], "--n_layer 1"),
     ([], "--n_head 1"),
     ([], "--d_head 2"),
@@ -200,6 +204,7 @@ EFFECTS = [
     ([], "--varlen"),
     ([], "--bptt_unrolls 1"),
     (["--bptt_unrolls", "1"], "--bptt_mode window"),
+    (["--bptt_unrolls", "1"], "--replay_from newest"),
     ([], "--optim sgd"),
     ([], "--optim adagrad"),
     (["--optim", "sgd"], "--mom 0.9"),
@@ -249,6 +254,28 @@ def test_an_option_changes_the_weights_or_their_score(outcome_of, under, option)
         for name in plain
     )
     assert not (same_weights and plain_losses == changed_losses)
+
+
+def test_as_published_sets_what_training_does_differently(outcome_of):
+    """Beside the model's own: equal memory rows, and replay from the newest memory."""
+    depth = ["--bptt_unrolls", "1"]
+    each = ["--published_positions", "--mem_init", "shared", "--replay_from", "newest"]
+    together, one_by_one = outcome_of(*depth, "--as_published"), outcome_of(*depth, *each)
+    assert together[1] == one_by_one[1]
+    assert all(torch.equal(together[0][name], one_by_one[0][name]) for name in one_by_one[0])
+    own = Settings.of({"as_published": True, "mem_len": 2, "mem_init": "distinct"})
+    assert own.given["mem_init"] == "distinct"
+    assert own.train.replay_from == "newest"
+
+
+@pytest.mark.parametrize(
+    "options", [{"bptt_mode": "window"}, {"dataset": "reverse", "segments": 2, "n": 4}]
+)
+def test_what_replays_nothing_starts_from_nothing_newer(options):
+    own = Settings.of({"as_published": True, "mem_len": 2, **options})
+    assert own.train.replay_from == "stored"
+    with pytest.raises(UsageError, match="replay_from newest is for bptt_mode replay"):
+        Settings.of({"mem_len": 2, "replay_from": "newest", "bptt_mode": "window"})
 
 
 def test_options_with_another_effect_are_few():

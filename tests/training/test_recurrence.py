@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from helpers.models import tiny_model, tiny_segments
+from rmt.models.transformer_xl.mem_transformer import MemoryAndCache
 from rmt.training.recurrence import Stream, Unrolled
 
 LENGTHS = [5, 6, 4, 5, 6, 5]
@@ -229,6 +230,45 @@ def test_a_restored_stream_goes_on_alike(name, unrolls, mode, n_before):
     other.restore(stream.tensors(), model.State)
     for segment in itertools.islice(segments, n_before, None):
         assert torch.equal(stream.step(unrolled, [segment]), other.step(unrolled, [segment]))
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+@pytest.mark.parametrize("unrolls", [0, 1, 2])
+def test_replay_from_the_newest_memory_is_the_loop_written_out(name, unrolls):
+    """The memory after segment t-1 starts the replay of t-N; the cache is that before t-N."""
+    model, segments = tiny_model(name), tiny_segments(LENGTHS)
+    unrolled, stream = Unrolled(model), Stream(unrolls, "replay", "newest")
+    memory, caches = None, [None]  # caches[s]: before segment s
+    for t, segment in enumerate(segments):
+        first = max(0, t - unrolls)
+        state = MemoryAndCache(memory, caches[first]) if t else None
+        for s in range(first, t):
+            state = model.advance(segments[s][0], state).detach()
+            caches[s + 1] = state.cache
+        expected, state = model(*segment, state)
+        memory = state.memory.detach()
+        caches.append(state.cache)
+        assert torch.equal(stream.step(unrolled, [segment]), expected)
+
+
+def test_replay_from_the_newest_memory_goes_on_alike_after_a_restart():
+    model, segments = tiny_model("trxl_rmt"), tiny_segments(LENGTHS)
+    unrolled = Unrolled(model)
+    stream, other = (Stream(2, "replay", "newest") for _ in range(2))
+    for segment in segments[:3]:
+        stream.step(unrolled, [segment])
+    other.restore(stream.tensors(), model.State)
+    for segment in segments[3:]:
+        assert torch.equal(stream.step(unrolled, [segment]), other.step(unrolled, [segment]))
+
+
+def test_prompts_are_read_by_the_newest_memory_too():
+    model, segments = tiny_model("rmt"), tiny_sample(n_prompts=3)
+    stream = Stream(1, "replay", "newest")
+    for segment in segments[:3]:
+        assert stream.step(Unrolled(model), [segment]) is None
+        assert torch.equal(stream.newest.memory, stream.newest.detach().memory)
+    assert stream.newest is not None
 
 
 # Samples: segments without targets, and losses that make one optimizer step together

@@ -87,9 +87,9 @@ class LanguageModelling:
         return EpochReader(batches, self.config.seed if self.config.varlen else None)
 
     @property
-    def schedule(self) -> tuple[int, str]:
-        """bptt_unrolls and bptt_mode."""
-        return self.config.bptt_unrolls, self.config.bptt_mode
+    def schedule(self) -> tuple[int, str, str]:
+        """bptt_unrolls, bptt_mode and replay_from."""
+        return self.config.bptt_unrolls, self.config.bptt_mode, self.config.replay_from
 
     def score(self, model: SegmentModel, split: str, how: Scoring, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps segments."""
@@ -178,11 +178,12 @@ class AlgorithmicTask:
         return Curriculum(lessons, self.config.max_step // 2)
 
     @property
-    def schedule(self) -> tuple[int, str]:
-        """bptt_unrolls and bptt_mode; bptt_unrolls -1 is one window of all of a sample's."""
+    def schedule(self) -> tuple[int, str, str]:
+        """bptt_unrolls, bptt_mode and replay_from; bptt_unrolls -1 is one window of all of a
+        sample's segments."""
         if self.config.bptt_unrolls >= 0:
-            return self.config.bptt_unrolls, self.config.bptt_mode
-        return self.n_segments - 1, "window"
+            return self.config.bptt_unrolls, self.config.bptt_mode, self.config.replay_from
+        return self.n_segments - 1, "window", self.config.replay_from
 
     @property
     def n_segments(self) -> int:

@@ -80,6 +80,13 @@ class State:
             values[field] = (*values.get(field, ()), tensor) if dot else tensor
         return cls(**values)
 
+    def replayed_as_published(self, stored: Self | None) -> Self:
+        """Of the newest state: what a replay starts from with --replay_from newest.
+
+        stored: the state before the first segment that is replayed; None at a stream's start.
+        """
+        return self
+
     def check_streams(self, n_streams: int) -> Self:
         """The state itself; ValueError unless it is of so many streams."""
         for name, tensor in self.tensors().items():

@@ -74,6 +74,12 @@ class TrainConfig:
         "bptt_unrolls + 1 segments, all their losses",
         ("replay", "window"),
     )
+    replay_from: str = option(
+        "stored",
+        "replay: start from the state kept from before the replayed segments, or from the newest "
+        "memory, which has read them already (as published)",
+        ("stored", "newest"),
+    )
     checkpoint_segments: bool = option(
         False, "recompute each segment in the backward pass to save memory"
     )
@@ -153,6 +159,8 @@ class TrainConfig:
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
                 "choose a batch_chunk that divides it"
             )
+        if self.replay_from == "newest" and self.bptt_mode == "window":
+            raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
         if self.compile and self.varlen:
             raise UsageError("--compile needs segments of one length: leave --varlen out")
         if self.precision == "fp16" and not self.cuda:

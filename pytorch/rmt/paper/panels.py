@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rmt.paper.published import Cell
 
 MODELS = ("baseline", "mt", "trxl", "rmt")  # of the figures, in the order of their legends
-# The lines of Figure 5(d): name, model and gradient depth, where it has one. Without memory there is
-# one level.
+# The lines of Figure 5(d): name, model and gradient depth, where it has one; and the level without
+# any memory.
 LINES_5D = (
     ("Transformer-XL", "trxl", None),
     ("RMT, BPTT-0", "rmt", 0),

@@ -55,6 +55,8 @@ class Settings:
             options.setdefault("bptt_unrolls", -1)
             known = {spec.name for owner in (TrainConfig, entry.options) for spec in fields(owner)}
             options |= {k: v for k, v in recipe_for(options, dataset.fast).items() if k in known}
+        if options.get("as_published"):
+            options = as_published(options, dataset)
         own = pick(entry.options, options)
         train = TrainConfig(**pick(TrainConfig, options))
         task = dataset.options(**pick(dataset.options, options)) if dataset.is_task else None
@@ -117,6 +119,14 @@ class Settings:
         """All that a run's scores depend on, but the seed and the data."""
         every = asdict(model) | self.train.recorded() | (self.task.recorded() if self.task else {})
         return {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+
+
+def as_published(options: Mapping[str, object], dataset: Dataset) -> dict[str, object]:
+    """The options with what --as_published sets beside the model's own (docs/differences.md)."""
+    also = {"mem_init": "shared"}
+    if not dataset.is_task and options.get("bptt_mode") != "window":
+        also["replay_from"] = "newest"
+    return {**also, **options}
 
 
 def text_options(train: TrainConfig) -> TextOptions:

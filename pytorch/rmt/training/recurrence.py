@@ -16,6 +16,9 @@ gradient to the computation of segments t-N ... t and to nothing earlier. Two sc
 
             N+1 times cheaper per token; a loss reaches N/2 earlier segments on average, not N.
 
+With replay_from "newest" a replay starts as the published code's: from the newest memory, which has
+read the replayed segments already, with the rest of the state as it is above.
+
 A segment without targets is only passed through. A sample of an algorithmic task is one stream, and
 all its losses make one optimizer step; one window of all its segments is full backpropagation.
 
@@ -76,12 +79,15 @@ class Stream:
     """Where training stands in a batch of token streams.
 
     state is the detached state before the segments in history (None: the streams start there);
-    history holds the tokens of the segments that the next step will replay.
+    history holds the tokens of the segments that the next step will replay. newest is the state
+    after them, kept for replay_from "newest" alone.
     """
 
     bptt_unrolls: int
     bptt_mode: str
+    replay_from: str = "stored"
     state: State | None = None
+    newest: State | None = None
     history: list[Tensor] = field(default_factory=list)
 
     @property
@@ -90,7 +96,7 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything: the next segment starts new streams."""
-        self.state, self.history = None, []
+        self.state, self.newest, self.history = None, None, []
 
     def step(self, unrolled: nn.Module, segments: Sequence[Segment]) -> Tensor | None:
         """Take the next segments_per_step segments (fewer at the end of the data).
@@ -102,17 +108,22 @@ class Stream:
         tokens = self.history + [tokens for tokens, _ in segments]
         n_kept = self.bptt_unrolls if self.bptt_mode == "replay" else 0
         n_left_behind = max(0, len(tokens) - n_kept)
+        start = self.state
+        if self.newest is not None:
+            start = self.newest.replayed_as_published(self.state)
         if any(targets is not None for _, targets in segments):
-            losses, states = unrolled([*replayed, *segments], self.state)
+            losses, states = unrolled([*replayed, *segments], start)
         else:  # no loss, so no gradient either: only what a later step starts from
             with torch.no_grad():
-                passed = [*replayed, *segments][:n_left_behind]
-                losses, states = unrolled(passed, self.state)
+                n_needed = len(tokens) if self.replay_from == "newest" else n_left_behind
+                losses, states = unrolled([*replayed, *segments][:n_needed], start)
         if n_left_behind:
             self.state = states[n_left_behind - 1]
             self.history = tokens[n_left_behind:]
         else:  # the streams have just started; every step goes back to their beginning
             self.history = tokens
+        if self.replay_from == "newest" and self.history:
+            self.newest = states[-1]
         return losses
 
     def tensors(self) -> dict[str, Tensor]:
@@ -120,14 +131,17 @@ class Stream:
         named = {f"history.{i}": tokens for i, tokens in enumerate(self.history)}
         if self.state is not None:
             named |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
+        if self.newest is not None:
+            named |= {f"newest.{name}": tensor for name, tensor in self.newest.tensors().items()}
         return named
 
     def restore(self, named: dict[str, Tensor], state_type: type[State]) -> None:
         """Take the place that tensors() described; state_type is the model's State."""
-        state = {
-            name.removeprefix("state."): tensor
-            for name, tensor in named.items()
-            if name.startswith("state.")
-        }
+        groups: dict[str, dict[str, Tensor]] = {"state": {}, "newest": {}, "history": {}}
+        for name, tensor in named.items():
+            group, _, rest = name.partition(".")
+            groups[group][rest] = tensor
+        state, newest, history = groups.values()
         self.state = state_type.from_tensors(state) if state else None
-        self.history = [named[f"history.{i}"] for i in range(len(named) - len(state))]
+        self.newest = state_type.from_tensors(newest) if newest else None
+        self.history = [history[str(i)] for i in range(len(history))]

@@ -24,6 +24,7 @@ SAME_ON_RESTART = (
     "batch_size",
     "bptt_unrolls",
     "bptt_mode",
+    "replay_from",
     "optim",
     "mom",
     "scheduler",
@@ -75,12 +76,15 @@ def find_checkpoint(
     names = SAME_ON_RESTART + (SAME_FOR_DEV_PERF if config.scheduler == "dev_perf" else ())
     try:
         then = found.manifest
+        # An option that is newer than the checkpoint had its default.
         pairs = [
-            # An option that is newer than the checkpoint had its default.
             (name, then["model"].get(name, default_of(type(model), name)), _plain(value))
             for name, value in asdict(model).items()
         ]
-        pairs += [(name, then["train"][name], getattr(config, name)) for name in names]
+        pairs += [
+            (name, then["train"].get(name, default_of(TrainConfig, name)), getattr(config, name))
+            for name in names
+        ]
         pairs += [("the data", then["corpus"], fingerprint)]
     except (KeyError, TypeError, AttributeError):
         raise UsageError(f"{found.path} was not written by this version of the program") from None

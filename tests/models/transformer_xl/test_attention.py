@@ -1,5 +1,6 @@
 """Mask, distances and the shift from distances to keys, cell by cell."""
 
+import itertools
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from rmt.models.transformer_xl.attention import (
     distance_embeddings,
     masked_keys,
     relative_scores,
+    shift_as_published,
 )
 from rmt.models.transformer_xl.options import ModelConfig
 
@@ -66,6 +68,23 @@ def test_a_window_shows_equally_many_tokens_and_all_of_the_memory():
 . . . x x x x x x x
 """
     assert drawn(~masked_keys(3, 2, 3, 2, window=3)) == expected
+
+
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(5, 5), (4, 7), (1, 3), (2, 2)])
+def test_the_published_shift_cell_by_cell(n_queries, n_keys):
+    """Row q is at position p = K-Q+q; the score in column c is of distance K-1-c."""
+    scores = torch.randn(2, 3, n_queries, n_keys + 2)
+    shifted = shift_as_published(scores, n_keys)
+    assert shifted.shape == (2, 3, n_queries, n_keys)
+    for q, k in itertools.product(range(n_queries), range(n_keys)):
+        p = n_keys - n_queries + q
+        if k <= p:
+            expected = scores[:, :, q, n_keys - 1 - (p - k)]
+        elif k == p + 1:
+            expected = torch.zeros(2, 3)
+        else:
+            expected = scores[:, :, q + 1, k - p - 2]
+        assert torch.equal(shifted[:, :, q, k], expected), (q, k)
 
 
 sizes = st.integers(0, 4)

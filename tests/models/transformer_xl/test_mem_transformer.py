@@ -9,6 +9,7 @@ import torch
 
 from helpers.models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
 from helpers.numpy_reference import reference_segment
+from rmt.models.options import Carried
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
 from rmt.models.transformer_xl.options import MODELS, ModelConfig
@@ -52,6 +53,19 @@ CASES = list(product(MODELS, VARIANTS))
 CASES += [("trxl", {"same_length": True}), ("trxl_rmt", {"same_length": True})]
 CASES += [("trxl_rmt", {"read_mem_from_cache": True, "cutoffs": (5,)})]
 CASES += [("rmt", {"mem_len": 1}), ("trxl", {"mem_len": 3})]
+# What the published code does besides, all of it and each alone; with 3 and 4 memory tokens so that
+# a row sees cells more than one after it.
+PUBLISHED = [
+    *((name, {"as_published": True}) for name in MODELS),
+    ("mt", {"published_memory": True}),
+    ("mt", {"published_positions": True, "mem_len": 4}),
+    ("rmt", {"published_positions": True}),
+    ("rmt", {"as_published": True, "mem_len": 4, "clamp_len": 4, "pre_lnorm": True}),
+    ("trxl_rmt", {"published_cache": True}),
+    ("trxl_rmt", {"published_positions": True, "mem_len": 4}),
+    ("trxl_rmt", {"as_published": True, "mem_len": 3, "read_mem_from_cache": True}),
+]
+CASES += PUBLISHED
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)
@@ -76,6 +90,50 @@ def test_three_segments_equal_the_numpy_reference(name, changes):
             assert expected_state["memory"] is None
         for ours, theirs in zip(state.cache or (), expected_state["cache"] or (), strict=True):
             np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "changes"), PUBLISHED)
+def test_what_is_published_changes_what_it_says_alone(name, changes):
+    """Not the first segment of mt, nor any model without memory."""
+    options = {k: v for k, v in changes.items() if "published" not in k}
+    as_paper, as_published = tiny_model(name, **options), tiny_model(name, **changes)
+    differs, states = [], [None, None]
+    for tokens, targets in tiny_segments([7, 5, 6]):
+        losses = []
+        for i, model in enumerate((as_paper, as_published)):
+            nll, states[i] = model(tokens, targets, states[i])
+            losses.append(nll)
+        differs.append(not torch.allclose(*losses, rtol=0, atol=1e-9))
+    positions = as_published.config.shifts_as_published
+    later = name == "mt" or "published_cache" in changes or "as_published" in changes
+    expected = [True] * 3 if positions else [False, later, later]
+    assert differs == ([False] * 3 if name in ("baseline", "trxl") else expected)
+
+
+@pytest.mark.parametrize(("name", "changes"), PUBLISHED)
+def test_what_is_published_decodes_as_it_predicts(name, changes):
+    """Also where keys and values can't be kept, for they depend on the segment's length."""
+    model = tiny_model(name, **changes)
+    (tokens, _), (more, _) = tiny_segments([7, 6])
+    state = model.advance(tokens)
+    decoder = model.decoder(state, tgt_len=6, n_streams=2)
+    for n in range(1, 7):
+        expected = model.predict(more[:, :n], state)[0][:, -1]
+        found = decoder.feed(more[:, n - 1 : n])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_memory_that_mt_passes_on_has_no_gradient():
+    model = tiny_model("mt", published_memory=True)
+    state = model.advance(tiny_segments([5])[0][0])
+    assert state.memory.shape == (2, 2, 8)
+    assert not state.memory.requires_grad
+    assert model.carries == Carried(2 * 8, gradient=False)
+
+
+def test_a_cache_of_memory_rows_counts_no_tokens():
+    with pytest.raises(UsageError, match="same_length counts tokens, but the published cache"):
+        tiny_config("trxl_rmt", as_published=True, same_length=True)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,6 +10,7 @@ Sources: Dai et al. 2019, "Transformer-XL", section 3.3 (relative positions); Bu
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -94,27 +95,46 @@ def align_distances(scores_HBQR: Tensor, n_keys: int) -> Tensor:
     return flat.unflatten(-1, (n_queries, row))[..., :n_keys]
 
 
+def shift_as_published(scores_HBQR: Tensor, n_keys: int) -> Tensor:
+    """As align_distances, but with what the published code has for keys after their query.
+
+    Of the scores for distances K-1 ... 0, with a column of zeros on their left, the rows are laid
+    end to end, and all but the first Q numbers are cut into rows of K again. A key just after its
+    query so gets 0, and one further on the next query's score for another distance.
+    """
+    padded = F.pad(scores_HBQR[..., :n_keys], (1, 0))
+    *_, n_queries, _ = padded.shape
+    return padded.flatten(-2)[..., n_queries:].unflatten(-1, (n_queries, n_keys))
+
+
 def relative_scores(
     query_HBQd: Tensor,
     key_HBKd: Tensor,
     distance_HRd: Tensor,
     content_bias_Hd: Tensor,
     position_bias_Hd: Tensor,
+    align: Callable[[Tensor, int], Tensor] = align_distances,
 ) -> Tensor:
     """Attention scores of Dai et al. 2019, section 3.3, before mask and softmax: [H, B, Q, K].
 
     score(i, j) = [(q_i + u) . k_j + (q_i + v) . W_r R(i-j)] / sqrt(d), with u the content bias,
     v the position bias and W_r R(i-j) the rows of distance_HRd, ordered from distance K-1 down.
+    align: align_distances or shift_as_published.
     """
     content_HBQK = (query_HBQd + content_bias_Hd[:, None, None]) @ key_HBKd.mT
     position_HBQR = (query_HBQd + position_bias_Hd[:, None, None]) @ distance_HRd[:, None].mT
-    scores_HBQK = content_HBQK + align_distances(position_HBQR, key_HBKd.shape[2])
+    scores_HBQK = content_HBQK + align(position_HBQR, key_HBKd.shape[2])
     return scores_HBQK / math.sqrt(query_HBQd.shape[-1])
 
 
-def attention_weights(*query_key_distance_and_biases: Tensor, masked_QK: Tensor) -> Tensor:
+def attention_weights(
+    *query_key_distance_and_biases: Tensor,
+    masked_QK: Tensor,
+    align: Callable[[Tensor, int], Tensor] = align_distances,
+) -> Tensor:
     """The softmax of relative_scores over the keys that are not masked: [H, B, Q, K]."""
-    scores_HBQK = relative_scores(*query_key_distance_and_biases).masked_fill(masked_QK, -math.inf)
+    scores_HBQK = relative_scores(*query_key_distance_and_biases, align=align)
+    scores_HBQK = scores_HBQK.masked_fill(masked_QK, -math.inf)
     # At least fp32 inside the softmax, also under autocast.
     dtype = torch.promote_types(scores_HBQK.dtype, torch.float32)
     return F.softmax(scores_HBQK, dim=-1, dtype=dtype)
@@ -189,6 +209,7 @@ class RelativeAttention(nn.Module):
         self.distance = nn.Linear(config.d_model, width, bias=False)
         self.output = nn.Linear(width, config.d_model, bias=False)
         self.dropatt = Dropout(config.dropatt)
+        self.align = shift_as_published if config.shifts_as_published else align_distances
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
         """What rows of the context offer to all queries: keys and values, [H, B, K, d] each."""
@@ -215,7 +236,7 @@ class RelativeAttention(nn.Module):
         biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
         if record is not None:
             scored = (query_HBQd, key_HBKd, distance_HRd, *biases)
-            record.append(attention_weights(*scored, masked_QK=masked_QK))
+            record.append(attention_weights(*scored, masked_QK=masked_QK, align=self.align))
         read_HBQd = self.read(
             query_HBQd, key_HBKd, value_HBKd, distance_HRd, *biases, masked_QK=masked_QK
         )
@@ -233,6 +254,9 @@ class RelativeAttention(nn.Module):
         masked_QK: Tensor,
     ) -> Tensor:
         """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
+        if self.align is not align_distances:
+            rows = (query_HBQd, key_HBKd, distance_HRd, content_bias_Hd, position_bias_Hd)
+            return self.read_plainly(*rows, value_HBKd=value_HBKd, masked_QK=masked_QK)
         scale = 1 / math.sqrt(query_HBQd.shape[-1])
         query_HBQd = query_HBQd * scale
         content_HBQd = query_HBQd + scale * content_bias_Hd[:, None, None]
@@ -245,6 +269,15 @@ class RelativeAttention(nn.Module):
         )
         with torch.autocast(query_HBQd.device.type, enabled=False):  # all have one dtype already
             return _Read.apply(*(x.contiguous() for x in rows), mask_QK, kept)
+
+    def read_plainly(
+        self, *query_key_distance_and_biases: Tensor, value_HBKd: Tensor, masked_QK: Tensor
+    ) -> Tensor:
+        """The same with a tensor for each term of the formula, whatever the alignment."""
+        weights_HBQK = attention_weights(
+            *query_key_distance_and_biases, masked_QK=masked_QK, align=self.align
+        )
+        return self.dropatt(weights_HBQK).to(value_HBKd.dtype) @ value_HBKd
 
     def _heads(self, rows_BNX: Tensor) -> Tensor:
         """Split the last axis into heads: [B, N, H*d] -> [H, B, N, d]."""

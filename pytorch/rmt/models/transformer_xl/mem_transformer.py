@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -48,6 +48,10 @@ class MemoryAndCache(State):
 
     memory: Tensor | None = None
     cache: tuple[Tensor, ...] | None = None
+
+    def replayed_as_published(self, stored: State | None) -> "MemoryAndCache":
+        """The newest memory, with the cache that the first replayed segment had."""
+        return replace(self, cache=stored.cache if stored else None)
 
 
 class FeedForward(nn.Module):
@@ -168,7 +172,13 @@ class MemTransformerLM(SegmentModel):
             layer.compile(**{"dynamic": False} | options)
 
     def decoder(self, state: MemoryAndCache | None, tgt_len: int, n_streams: int = 1) -> Decoder:
-        """One that keeps keys and values within a segment."""
+        """One that keeps keys and values within a segment.
+
+        With positions as published what memory rows are depends on the segment's length, so there
+        is nothing to keep.
+        """
+        if self.config.shifts_as_published:
+            return Decoder(self, state, tgt_len, n_streams)
         return KeyValueDecoder(self, state, tgt_len, n_streams)
 
     def accumulating_gradients(self) -> AbstractContextManager:
@@ -226,7 +236,8 @@ class MemTransformerLM(SegmentModel):
         for i, layer in enumerate(self.layers):
             context = torch.cat([cache[i], x], dim=1) if cache else x
             if config.n_cached:
-                kept = x[:, n_read : n_read + n_tokens].detach()
+                kept = x if config.caches_memory else x[:, n_read : n_read + n_tokens]
+                kept = kept.detach()
                 kept = torch.cat([cache[i], kept], dim=1) if cache else kept
                 next_cache.append(kept[:, -config.n_cached :])
             n_queries = n_last if i == config.n_layer - 1 else n_rows
@@ -242,6 +253,8 @@ class MemTransformerLM(SegmentModel):
 
         out = self.dropout(x)
         memory = out[:, -n_write:] if n_write else None
+        if config.passes_memory_on:
+            memory = out[:, :n_read].detach()
         next_state = MemoryAndCache(memory, tuple(next_cache) or None)
         return (out[:, -n_tokens - n_write :][:, :n_tokens] if predict else None), next_state
 
@@ -250,6 +263,8 @@ class MemTransformerLM(SegmentModel):
 
         The read memory's never, the tokens' for predictions only. No others are computed.
         """
+        if self.config.passes_memory_on:
+            return self.config.n_memory + n_tokens
         return (n_tokens if predict else 0) + self.config.n_write
 
     def _input(self, tokens_BT: Tensor, state: MemoryAndCache | None) -> Tensor:

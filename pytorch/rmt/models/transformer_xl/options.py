@@ -56,6 +56,16 @@ class ModelConfig(ModelOptions):
         "start memory tokens as distinct random rows, or all as one row (as published)",
         ("distinct", "shared"),
     )
+    as_published: bool = option(
+        False, "compute what the published code does where the paper says otherwise: all of these"
+    )
+    published_memory: bool = option(
+        False, "mt: memory rows go on as this segment's outputs of them, without gradient"
+    )
+    published_cache: bool = option(False, "trxl_rmt: the cache holds rows of memory tokens, too")
+    published_positions: bool = option(
+        False, "position scores inside a memory block as the published shift leaves them"
+    )
     n_layer: int = option(12, "number of layers")
     n_head: int = option(10, "attention heads")
     d_head: int = option(50, "dimension of a head")
@@ -112,6 +122,11 @@ class ModelConfig(ModelOptions):
             raise UsageError(
                 "same_length needs cached states (trxl with mem_len, or trxl_rmt with cache_len)"
             )
+        if self.same_length and self.caches_memory:
+            raise UsageError(
+                "same_length counts tokens, but the published cache holds memory rows, too: leave "
+                "one of them out"
+            )
         bounds = (0, *self.cutoffs, self.n_token)
         if any(low >= high for low, high in pairwise(bounds)):
             raise UsageError(
@@ -146,6 +161,23 @@ class ModelConfig(ModelOptions):
         """Whether write memory carries gradient from a segment to the one before it."""
         return self.model in WRITES_MEMORY
 
+    # What the published code does besides (docs/differences.md)
+
+    @property
+    def passes_memory_on(self) -> bool:
+        """Whether the outputs of mt's memory rows are the next segment's memory rows."""
+        return self.model == "mt" and (self.as_published or self.published_memory)
+
+    @property
+    def caches_memory(self) -> bool:
+        """Whether the cache holds the rows of memory tokens beside those of tokens."""
+        return self.model == "trxl_rmt" and (self.as_published or self.published_cache)
+
+    @property
+    def shifts_as_published(self) -> bool:
+        """Whether a memory row scores later rows of its block as the published shift does."""
+        return self.n_memory > 0 and (self.as_published or self.published_positions)
+
     # What programs ask (rmt.models.options)
 
     @property
@@ -153,6 +185,7 @@ class ModelConfig(ModelOptions):
         parts = [self.model]
         parts += [f"memory {self.n_memory}"] if self.n_memory else []
         parts += [f"cache {self.n_cached}"] if self.n_cached else []
+        parts += ["as published"] if self.as_published else []
         return ", ".join(parts)
 
     @property
@@ -170,12 +203,14 @@ class ModelConfig(ModelOptions):
 
     @property
     def carried(self) -> Carried:
-        n_numbers = (self.n_cached * self.n_layer + self.n_write) * self.d_model
+        n_memory = self.n_memory if self.passes_memory_on else self.n_write
+        n_numbers = (self.n_cached * self.n_layer + n_memory) * self.d_model
         return Carried(n_numbers, self.writes_memory)
 
     def in_result(self) -> dict:
         sizes = ("n_layer", "d_model", "n_head", "d_inner")
-        return {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}
+        own = {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}
+        return own | ({"as_published": True} if self.as_published else {})
 
     @classmethod
     def refuses(cls, model: str) -> tuple[str, ...]:
