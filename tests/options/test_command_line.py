@@ -301,3 +301,8 @@ def test_adaptive_takes_the_cutoffs_of_the_dataset(corpus_folder, encoded_dir, m
     assert chosen.cutoffs == (10, 30), "1000 is beyond the vocabulary"
     own, _ = load_workload(Settings.of({**options, "cutoffs": [5]}))
     assert own.cutoffs == (5,)
+
+
+def test_adaptive_without_effect_says_so(tiny, tmp_path):
+    outcome = run(train.main, *tiny, *RMT, "--adaptive", "--work_dir", tmp_path)
+    assert "| --adaptive changes nothing: of 51 different tokens none is beyond" in outcome.out

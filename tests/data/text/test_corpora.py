@@ -1,5 +1,6 @@
 """Text to ids, against computations that hold everything in memory."""
 
+import codecs
 import io
 import json
 import os
@@ -264,6 +265,73 @@ def test_text_folder(load, tmp_path):
     words = load("text", folder, tokenizer="word")
     assert words.vocabulary.symbols == ("<eos>", "<unk>", "to", "be")
     assert symbols(words, "valid") == ["to", "<unk>", "<eos>"]
+
+
+def test_a_byte_order_mark_is_no_text(load, tmp_path, small_blocks):
+    """At a file's start; anywhere else it is the character that Unicode has for it."""
+    text = "to be or not to be \u00e4 \ufeff " * 20
+    (tmp_path / "marked").write_bytes(codecs.BOM_UTF8 + text.encode())
+    for tokenizer in ("char", "word"):
+        marked = load("text", tmp_path / "marked", tokenizer=tokenizer)
+        (tmp_path / "plain").write_text(text)
+        plain = load("text", tmp_path / "plain", tokenizer=tokenizer)
+        assert marked.vocabulary == plain.vocabulary
+        assert "\ufeff" in plain.vocabulary
+        for split in SPLITS:
+            assert np.array_equal(marked.splits[split], plain.splits[split])
+
+
+@pytest.mark.parametrize("dataset", ["wt103", "text"])
+def test_a_byte_order_mark_in_a_folder_is_no_text(load, tmp_path, dataset):
+    plain = write_splits(tmp_path / "plain", "w a b a b\n", "a b\n", "b a\n")
+    marked = tmp_path / "marked"
+    marked.mkdir()
+    for split in SPLITS:
+        content = (plain / f"{split}.txt").read_bytes()
+        (marked / f"{split}.txt").write_bytes(codecs.BOM_UTF8 + content)
+    options = {"tokenizer": "word"} if dataset == "text" else {}
+    found, expected = (load(dataset, folder, **options) for folder in (marked, plain))
+    assert found.vocabulary == expected.vocabulary
+    assert all(np.array_equal(found.splits[s], expected.splits[s]) for s in SPLITS)
+
+
+def test_a_file_that_is_a_byte_order_mark_alone_is_too_short(load, tmp_path):
+    (tmp_path / "mine").write_bytes(codecs.BOM_UTF8)
+    with pytest.raises(UsageError, match="too short to split: it holds 0 characters"):
+        load("text", tmp_path / "mine")
+
+
+@pytest.mark.parametrize(("dataset", "options"), [("wt103", {}), ("text", {"tokenizer": "word"})])
+def test_text_that_ends_lines_itself_is_refused(load, tmp_path, small_blocks, dataset, options):
+    """A word that only holds the letters is one like any other."""
+    folder = write_splits(tmp_path / "w", "a <eos>b a <eos>b\n" * 3, "a\n\na b <eos>\n", "a\n")
+    message = r"valid.txt, line 3: the text holds <eos> already, which is put at the end"
+    if dataset == "wt103":
+        (folder / "valid.txt").write_text("a\n\na <eos>b <eos>\n")
+    with pytest.raises(UsageError, match=message):
+        load(dataset, folder, **options)
+    (folder / "valid.txt").write_text("a <eos>b\n")
+    assert symbols(load(dataset, folder, **options), "valid") == ["a", "<eos>b", "<eos>"]
+
+
+@pytest.mark.parametrize(
+    ("train", "word", "advice"),
+    [
+        ("a b <unk>", "zebra", "write <unk> for such words, or use --dataset text"),
+        ("a b", "zebra", "write <unk> for rare words there, too, or use --dataset text"),
+        ("a b", "<unk>", "write <unk> for rare words there, too, or use --dataset text"),
+    ],
+)
+def test_the_advice_on_unknown_words_leads_on(load, tmp_path, train, word, advice):
+    folder = write_splits(tmp_path / "w", f"{train}\n", f"a {word}\n", "a\n")
+    with pytest.raises(UsageError, match=f"{word}.*does not occur in the training text; {advice}"):
+        load("wt103", folder)
+
+
+def test_a_large_vocabulary_of_ones_own_has_cutoffs(load, tmp_path):
+    words = [f"w{i}" for i in range(21_000)]
+    folder = write_splits(tmp_path / "w", " ".join([*words, *words]), "w1 w2\n", "w1 w2\n")
+    assert load("text", folder, tokenizer="word").cutoffs == (20_000,)
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word"])
