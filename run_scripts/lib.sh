@@ -77,6 +77,11 @@ value_of() {
     echo "$value"
 }
 
+# n_cores: CPU cores that this process may use.
+n_cores() {
+    "$PYTHON" -c 'from rmt.runtime.machine import n_cores; print(n_cores())'
+}
+
 n_gpus() {
     if [[ "${RMT_DEVICE:-}" == cpu ]] || ! command -v nvidia-smi >/dev/null; then
         echo 0
