@@ -2,7 +2,7 @@
 # Copy: say the n symbols twice (Figures 4a, 5a, 5b and 7a), as
 #   bash run_scripts/run_copy.sh train --model rmt --n 24 --segments 6 --mem_len 12 [flags]
 #   bash run_scripts/run_copy.sh eval  --model rmt --n 24 --segments 6 --mem_len 12 [flags]
-# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/recipes.py), which
+# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/options/recipes.py), which
 # replaces the settings in TRAINING, it takes minutes on two CPU cores, or with n 120 and 360 half an hour and more.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

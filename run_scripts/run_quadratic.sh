@@ -2,7 +2,7 @@
 # Quadratic equations, a line of the solution per segment (Table 1), as
 #   bash run_scripts/run_quadratic.sh train --model rmt --segments 6 --mem_len 30 [flags]
 #   bash run_scripts/run_quadratic.sh eval  --model rmt --segments 6 --mem_len 30 [flags]
-# In the paper a run took 1 to 2 days on a GPU; with --recipe fast (pytorch/rmt/recipes.py), which
+# In the paper a run took 1 to 2 days on a GPU; with --recipe fast (pytorch/rmt/options/recipes.py), which
 # replaces the settings in TRAINING, it takes an hour or two on two CPU cores, and RMT has solved 28 % of the equations by then.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -2,7 +2,7 @@
 # Associative retrieval: the value of one of K keys (Figure 4c), as
 #   bash run_scripts/run_retrieval.sh train --model rmt --pairs 4 --segments 5 --mem_len 2 [flags]
 #   bash run_scripts/run_retrieval.sh eval  --model rmt --pairs 4 --segments 5 --mem_len 2 [flags]
-# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/recipes.py), which
+# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/options/recipes.py), which
 # replaces the settings in TRAINING, it takes minutes on two CPU cores.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

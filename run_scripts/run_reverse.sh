@@ -2,7 +2,7 @@
 # Reverse: say the n symbols backwards (Figures 4b, 7b and 7c), as
 #   bash run_scripts/run_reverse.sh train --model rmt --n 24 --segments 4 --mem_len 12 [flags]
 #   bash run_scripts/run_reverse.sh eval  --model rmt --n 24 --segments 4 --mem_len 12 [flags]
-# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/recipes.py), which
+# In the paper a run took an hour to days on a GPU; with --recipe fast (pytorch/rmt/options/recipes.py), which
 # replaces the settings in TRAINING, it takes minutes on two CPU cores.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
