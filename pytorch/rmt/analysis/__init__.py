@@ -1,0 +1,1 @@
+"""What trained models attend to, and the memory operations among it."""

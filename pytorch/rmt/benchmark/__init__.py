@@ -1,0 +1,1 @@
+"""Speed and memory, measured: cases, a stopwatch, the parts of a step's time, how cost grows."""

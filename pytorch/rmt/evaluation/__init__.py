@@ -1,0 +1,1 @@
+"""Scores on text and on tasks, and generation."""

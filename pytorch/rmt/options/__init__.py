@@ -1,0 +1,1 @@
+"""Options: what they are, how they are checked, and the command lines made of them."""

@@ -1,0 +1,1 @@
+"""Running the paper again: plans, jobs, tables, figures, claims and pages from logged runs."""

@@ -1,0 +1,1 @@
+"""Processes, devices, precision, progress, errors, interruption and files."""

@@ -1,0 +1,1 @@
+"""Training: a run, its steps, what happens between segments, going on from a checkpoint."""

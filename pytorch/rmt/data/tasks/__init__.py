@@ -1,0 +1,1 @@
+"""Algorithmic tasks: a file for each, and how samples become batches."""

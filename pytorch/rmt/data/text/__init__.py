@@ -1,0 +1,1 @@
+"""Text: a file for each dataset, and how text becomes ids."""
