@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from rmt.options.command_line import Parser
-from rmt.reproduction.paper_results import TARGETS
+from rmt.reproduction.paper_results import TARGETS, targets_at
 from rmt.reproduction.runner import Order, reproduce
 from rmt.reproduction.scales import SCALES
 from rmt.reproduction.studies import STUDIES
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> dict:
         "--scale",
         choices=SCALES,
         required=True,
-        help="paper: its settings; mini: small enough for two CPU cores (reproduction/scales.py)",
+        help="paper: its settings; midi: minutes of a GPU a run; mini: for two CPU cores",
     )
     parser.add_argument(
         "--rows",
@@ -71,6 +71,10 @@ def parse(argv: list[str]) -> dict:
     options = parser.parse(argv)
     options["targets"] = list(dict.fromkeys(options["targets"]))
     studies = [name for name in options["targets"] if name in STUDIES]
+    absent = set(options["targets"]) & set(TARGETS) - set(targets_at(options["scale"]))
+    if absent:
+        there = ", ".join(targets_at(options["scale"]))
+        raise UsageError(f"at scale {options['scale']} there is {there}, not {min(absent)}")
     if studies and options["scale"] != "mini":
         raise UsageError(f"{studies[0]} is a study at mini scale: give --scale mini")
     for name in ("seeds", "jobs"):

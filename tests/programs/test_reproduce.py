@@ -17,17 +17,19 @@ import pytest
 from helpers.logged import run_of
 from helpers.programs import ROOT, Outcome, assert_one_sentence, process_settings, records, run
 from rmt import reproduce, train
+from rmt.data.text import dataset as text_dataset
 from rmt.reproduction import scales
-from rmt.reproduction.paper_results import TARGETS, experiments, plans_for
-from rmt.reproduction.plans import Plan
+from rmt.reproduction.paper_results import experiments, plans_for, targets_at
+from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.runner import Planned
 from rmt.reproduction.scales import SCALES, plan
+from rmt.runs.logged_runs import finished_runs
 from rmt.runs.reports import common_text
 from rmt.runs.run_folder import RunFolder, in_use
 from rmt.runtime.errors import UsageError
 
 AUTHORS_RUNS = ROOT.parent / "shared" / "reference" / "lm-rmt-runs"
-ALL = [(target, scale) for target in TARGETS for scale in SCALES]
+ALL = [(target, scale) for scale in SCALES for target in targets_at(scale)]
 
 # Plans
 
@@ -47,7 +49,7 @@ def test_every_row_has_a_plan_that_rmt_train_takes(target, scale):
 def test_plans_of_different_targets_share_runs_where_they_are_the_same():
     """A name means the same in every target, and every configuration has one name."""
     for scale in SCALES:
-        plans = [own for target in TARGETS for own in plans_for([target], scale)]
+        plans = [own for target in targets_at(scale) for own in plans_for([target], scale)]
         by_name = {own.name: own.compared for own in plans}
         assert all(by_name[own.name] == own.compared for own in plans)
         distinct = {json.dumps(own, sort_keys=True) for own in by_name.values()}
@@ -91,6 +93,24 @@ def test_the_tasks_at_paper_scale_have_the_options_of_most_of_the_authors_runs()
             counts = {value: n for (*of, value), n in found.items() if of == [cell.task, name]}
             usual = max(counts, key=counts.get)
             assert own[name] == type(own[name])(usual), (cell.task, name)
+
+
+def test_the_logged_runs_of_a_gpu_are_midi_scale():
+    """Every one of them; their README says which they are."""
+    folder = ROOT / "results" / "runs"
+    runs = finished_runs(folder)
+    fitting = [run for own in plans_for(["table3"], "midi") for run in fitting_runs(own, runs)]
+    assert {run.path for run in fitting} == {
+        path.parent for path in folder.glob("midi-enwik8/*/result.json")
+    }
+    assert len(fitting) == 22
+
+
+def test_midi_scale_is_of_the_small_text_unless_another_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_dataset, "project_root", lambda: tmp_path)
+    flags = ["table3", "--scale", "midi", "--dry_run", "--results", tmp_path]
+    sentence = assert_one_sentence(run(reproduce.main, *flags))
+    assert sentence.endswith("enwik8-head: make it with `bash run_scripts/make_mini_data.sh`")
 
 
 def test_without_data_mini_is_of_pydoc():
@@ -321,6 +341,8 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(runner):
     [
         ("table5 --scale mini", "invalid choice: 'table5'"),
         ("table3", "required: --scale"),
+        ("table4 --scale midi", "at scale midi there is table3, not table4"),
+        ("window --scale midi", "window is a study at mini scale: give --scale mini"),
         ("table3 --scale mini --seeds 0", "seeds must be at least 1"),
         ("table3 --scale mini --jobs 0", "jobs must be at least 1"),
         ("table3 --scale mini --share 3/2", "share must be I/N with I from 1 to N"),

@@ -17,7 +17,7 @@ from rmt.reproduction.paper_results import (
     write_figures,
     write_tables,
 )
-from rmt.reproduction.scales import MINI_TEXTS, plan
+from rmt.reproduction.scales import SMALL_TEXTS, plan
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
 
@@ -136,7 +136,7 @@ def test_rows_on_different_texts_are_not_compared(scale):
 def test_the_text_of_mini_is_named_as_what_it_is():
     (row,) = (r for r in rows("table3") if (r.model, r.memory, r.bptt_unrolls) == ("rmt", 10, 1))
     known = run_of(plan(row, "mini"))
-    text = next(text for text, name in MINI_TEXTS.items() if "enwik8" in name)
+    text = next(text for text, name in SMALL_TEXTS.items() if "enwik8" in name)
     known = replace(known, result=known.result | {"corpus": text})
     other = replace(known, result=known.result | {"corpus": "f" * 64})
     for run, expected in (
@@ -161,7 +161,14 @@ def test_everything_is_written_alike_twice(tmp_path):
     assert {path.name for path in first} == {
         *(
             f"{name}.md"
-            for name in (*PAPER_TABLES, "table3-short", "claims", "claims-short", "tasks")
+            for name in (
+                *PAPER_TABLES,
+                "table3-short",
+                "table3-midi",
+                "claims",
+                "claims-short",
+                "tasks",
+            )
         ),
         *("figure4.png", "figure5.png", "figure5cd.png", "figure7.png"),
     }

@@ -16,7 +16,7 @@ from rmt.paper.published import figure_cells, published_cells, table_cells, task
 from rmt.reproduction import ledger
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
-from rmt.reproduction.scales import SCALES, describe_mini, plan
+from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, links, markdown, mean_and_spread, over_seeds
@@ -43,6 +43,11 @@ def experiments(target: str) -> list[Experiment]:
         return [row for row in rows("table4") if row.segment_len == SEGMENT_5CD]
     cells = figure_cells()
     return [cell for panel in PAPER_FIGURES[target] for cell in panel.cells(cells)]
+
+
+def targets_at(scale: str) -> tuple[str, ...]:
+    """The paper's tables and figures that there are plans for at a scale."""
+    return MIDI_TARGETS if scale == "midi" else TARGETS
 
 
 def plans_for(targets: Sequence[str], scale: str, with_data: bool = True) -> list[Plan]:
@@ -155,6 +160,24 @@ def _scores_of_text(
     return f"{describe_mini(TABLES[name], text)}\n\n{table}" + _agreement(places)
 
 
+def midi_table(name: str, runs: Sequence[LoggedRun], folder: Path) -> str:
+    """One of MIDI_TARGETS in Markdown: the published scores and those at midi scale."""
+    ours = [(row, _Ours(fitting_runs(plan(row, "midi"), runs))) for row in experiments(name)]
+    text = common_text([run for _, midi in ours for run in midi.runs])
+    places = _places([(row, midi) for row, midi in ours if midi.runs])
+    metric = UNITS[TABLES[name]]
+    head = ["model", "memory", "segment", f"paper {metric}", "midi", "seeds", "numbers carried"]
+    head += ["place in paper", "place in midi", "logs"]
+    lines = []
+    for row, midi in ours:
+        in_paper, here = (f"{place:g}" for place in places[row]) if row in places else ("", "")
+        line = [row.name, str(row.memory), str(row.segment_len)]
+        line += [_published(row.score, row.std, 3), midi.score, midi.seeds]
+        line += [f"{plan(row, 'midi').model.carried.numbers:,}"]
+        lines.append([*line, in_paper, here, links(midi.runs, folder)])
+    return f"{describe_midi(text)}\n\n{markdown(head, lines)}{_agreement(places, 'midi')}"
+
+
 def _published(score: float | None, std: float | None, digits: int | None = None) -> str:
     """As many digits as were printed, where the table has its own."""
     if score is None:
@@ -190,7 +213,7 @@ def _ranks(scores: Sequence[float]) -> list[float]:
     return (below.sum(1) + (equal.sum(1) + 1) / 2).tolist()
 
 
-def _agreement(places: dict[Row, tuple[float, float]]) -> str:
+def _agreement(places: dict[Row, tuple[float, float]], scale: str = "mini") -> str:
     """A line on how far the two orders agree, for every segment length with ENOUGH rows."""
     lines = []
     for length in sorted({row.segment_len for row in places}):
@@ -199,7 +222,9 @@ def _agreement(places: dict[Row, tuple[float, float]]) -> str:
             agreement = np.corrcoef(np.array(pairs).T)[0, 1]
             lines.append(f"segment {length}: {agreement:.2f} ({len(pairs)} rows)")
     return (
-        f"\nSpearman's rank correlation of paper and mini, {'; '.join(lines)}.\n" if lines else ""
+        f"\nSpearman's rank correlation of paper and {scale}, {'; '.join(lines)}.\n"
+        if lines
+        else ""
     )
 
 
@@ -213,6 +238,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
+    texts |= {f"{name}-midi": midi_table(name, runs, folder) for name in MIDI_TARGETS}
     judged = ledger.judge(runs)
     texts["claims"] = ledger.table(judged, folder)
     texts["claims-short"] = ledger.summary(judged)
@@ -236,7 +262,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     names = [FIGURE_5CD]
     for figure in PAPER_FIGURES:
         for scale in SCALES:
-            plans = plans_for([figure], scale)
+            plans = plans_for([figure], scale) if figure in targets_at(scale) else []
             fitting = [run for own in plans for run in fitting_runs(own, runs)]
             if fitting or scale == "mini":
                 names.append(figure if scale == "mini" else f"{figure}-{scale}-scale")

@@ -3,16 +3,18 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rmt.data.text.corpora import Corpus, load_corpus
+from rmt.data.text.dataset import data_folder
 from rmt.paper.experiments import TABLES
 from rmt.reproduction.expected import GPUS, UTILIZATION, hours, run_operations
 from rmt.reproduction.jobs import Job, Outcome, run_jobs
 from rmt.reproduction.paper_results import (
     PAPER_TABLES,
+    midi_table,
     paper_table,
     plans_for,
     write_figures,
@@ -109,8 +111,10 @@ class Order:
 
 def reproduce(order: Order) -> int:
     """Run what is left to do, and make tables and figures anew; returns the exit status."""
-    with_data = order.scale == "paper" or bool(order.data)
+    with_data = order.scale != "mini" or bool(order.data)
     plans = choose(plans_for(order.targets, order.scale, with_data), order.rows)
+    if order.scale == "midi" and not order.data:
+        order = replace(order, data=small_text(plans[0]))
     texts = find_texts(plans, order.data)
 
     first, n_shares = order.share
@@ -141,7 +145,7 @@ def reproduce(order: Order) -> int:
         )
     try:
         if n_shares == 1:  # else others may be writing them, too
-            show(order.targets, order.results, with_data)
+            show(order, with_data)
     finally:
         status = report(outcome, list(jobs))
     return status
@@ -176,6 +180,11 @@ def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
                 if data:
                     raise
     return found
+
+
+def small_text(plan: Plan) -> str:
+    """Where the small version of a plan's text is, as make_mini_data.sh puts it."""
+    return str(data_folder() / plan.settings.dataset.mini.folder)
 
 
 def require_texts(plans: Sequence[Plan], data: str) -> None:
@@ -220,18 +229,21 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
     return "".join(lines) + about + markdown(["on", "hours"], rows)
 
 
-def show(targets: Sequence[str], results: Path, with_data: bool) -> None:
+def show(order: Order, with_data: bool) -> None:
     """Write all tables and figures, and print the tables asked for.
 
     Without data these are of other runs than the tables that are kept, and have names of their own.
     """
+    targets, results = order.targets, order.results
     runs = finished_runs(results / "runs")
     write_tables(runs, results)
     for path in write_figures(runs, results):
         if path.stem in targets:
             print(f"drawn: {path}")
     for name in targets:
-        if name in PAPER_TABLES:
+        if order.scale == "midi":
+            print(f"\n{name}\n\n{midi_table(name, runs, results / 'tables')}")
+        elif name in PAPER_TABLES:
             table = paper_table(name, runs, results / "tables", with_data)
             if not with_data and name in TABLES:
                 write_text(results / "tables" / f"{name}-{WITHOUT_DATA}.md", table)

@@ -1,6 +1,8 @@
-"""The paper's experiments as training runs at one of two scales.
+"""The paper's experiments as training runs at one of three scales.
 
 paper   exactly the paper's settings, for GPUs.
+midi    Table 3 in minutes of one GPU a run: the paper's segments, memories and caches, but a
+        smaller model, the first 4,000,000 bytes of enwik8, and 3,000 steps.
 mini    the same comparisons on two CPU cores, defined here and nowhere else: of text a small model,
         short segments and few tokens; of the algorithmic tasks the paper's samples and models with
         the fast recipe (recipes.py). Its numbers are not comparable with published ones, but for
@@ -24,7 +26,24 @@ from rmt.paper.experiments import (
 from rmt.paper.published import Cell
 from rmt.reproduction.plans import ROUGHLY, Plan
 
-SCALES = ("paper", "mini")
+SCALES = ("paper", "midi", "mini")
+# The targets that there are at midi scale.
+MIDI_TARGETS = ("table3",)
+
+# --- midi scale ----------------------------------------------------------------------------------
+
+MIDI_SIZES = {"n_layer": 6, "d_model": 256, "n_head": 4, "d_head": 64, "d_inner": 1024}
+MIDI_TOKENS_PER_STEP = 8192
+MIDI_TRAINING = {
+    "dropout": 0.1,
+    "lr": 0.0005,
+    "warmup_step": 200,
+    "max_step": 3000,
+    "eval_interval": 500,
+    "save_interval": 3000,
+    "log_interval": 100,
+    "precision": "bf16",
+}
 
 # --- mini scale ----------------------------------------------------------------------------------
 
@@ -43,8 +62,8 @@ MINI_TRAINING = {
     "log_interval": 100,
     "save_interval": 300,
 }
-# What it is meant for, by the fingerprint of the text; others are named by their fingerprints.
-MINI_TEXTS = {
+# What mini and midi scale are meant for, by the fingerprint of the text.
+SMALL_TEXTS = {
     "60c756951a25fc613f3375b968c25541901781c0f56af6a815f0734c0ed65ef5": (
         "wt103-mini (0.4 M words of WikiText-103's valid and test articles)"
     ),
@@ -86,6 +105,11 @@ def _of_row(row: Row, scale: str, with_data: bool) -> Plan:
         training["batch_size"] = training["batch_size"][row.segment_len]
         flags = {"dataset": row.dataset, **sizes, **training, **shared}
         return Plan(scale, "-".join(parts), flags, vocabulary["n_token"], vocabulary)
+    if scale == "midi":
+        lengths = {"batch_size": MIDI_TOKENS_PER_STEP // row.segment_len}
+        lengths["eval_tgt_len"] = TRAINING[row.dataset]["eval_tgt_len"]
+        options = {"dataset": row.dataset, **MIDI_SIZES, **MIDI_TRAINING, **lengths, **shared}
+        return Plan(scale, "-".join(parts), options)
     shared["tgt_len"] = MINI_SEGMENT[row.segment_len]
     dataset = {"dataset": row.dataset} | _adaptive(row.dataset)
     if not with_data:
@@ -135,6 +159,20 @@ def _mini_exceptions(task: str, model: str, segments: int, n: int) -> dict:
     return flags
 
 
+def describe_midi(text: str | None) -> str:
+    """A sentence that says what midi numbers of Table 3 are, to stand above it; text as below."""
+    return (
+        f"midi: {MIDI_SIZES['n_layer']} layers, d_model {MIDI_SIZES['d_model']}, segments, "
+        f"memories and caches as in the paper, {MIDI_TRAINING['max_step']:,} steps of "
+        f"{MIDI_TOKENS_PER_STEP:,} tokens, {_of_text(text)}. **Not comparable with the paper's "
+        "numbers, only with each other.**"
+    )
+
+
+def _of_text(text: str | None) -> str:
+    return f"on {SMALL_TEXTS.get(text, f'the text {text[:16]}')}" if text else "not run"
+
+
 def describe_mini(dataset: str, text: str | None) -> str:
     """A sentence that says what mini numbers of a table are, to stand above it.
 
@@ -144,10 +182,9 @@ def describe_mini(dataset: str, text: str | None) -> str:
     segments = " and of ".join(
         f"{MINI_SEGMENT[papers]} tokens where the paper has {papers}" for papers in lengths
     )
-    of = f"on {MINI_TEXTS.get(text, f'the text {text[:16]}')}" if text else "not run"
     return (
         f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
         f"{segments} (memories and caches are as large as there), {MINI_STEPS[dataset]:,} steps of "
-        f"about {MINI_TOKENS_PER_STEP:,} tokens, {of}. **Not comparable with the paper's numbers, "
-        "only with each other.**"
+        f"about {MINI_TOKENS_PER_STEP:,} tokens, {_of_text(text)}. **Not comparable with the "
+        "paper's numbers, only with each other.**"
     )
