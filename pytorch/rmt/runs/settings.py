@@ -53,14 +53,15 @@ class Settings:
                 )
             # As the published code; Figure 4 of the paper says otherwise (docs/differences.md).
             options.setdefault("bptt_unrolls", -1)
-            known = {spec.name for owner in (TrainConfig, entry.options) for spec in fields(owner)}
+            known = owner_of(dataset, entry)
             options |= {k: v for k, v in recipe_for(options, dataset.fast).items() if k in known}
         if options.get("as_published"):
             options = as_published(options, dataset)
+        for name in options.keys() - owner_of(dataset, entry).keys():
+            raise UsageError(refusals(dataset, entry).get(name, f"there is no option {name}"))
         own = pick(entry.options, options)
         train = TrainConfig(**pick(TrainConfig, options))
         task = dataset.options(**pick(dataset.options, options)) if dataset.is_task else None
-        _refuse_unknown(options, dataset, entry)
         _check_dataset(dataset, train)
         if task:
             train = in_segments(train, dataset.make(task).length - 1)
@@ -77,7 +78,7 @@ class Settings:
         """
         options = {"n_token": n_token, **self.given}
         if self.train.adaptive:
-            if "cutoffs" not in {spec.name for spec in fields(self.entry.options)}:
+            if not self.entry.takes("cutoffs"):
                 raise UsageError(f"{self.entry.name} has no adaptive softmax: leave out --adaptive")
             options = {"cutoffs": tuple(cutoffs), **options}
         return self.entry.options(**options)
@@ -108,12 +109,7 @@ class Settings:
 
     def default_of(self, name: str):
         """The default of an option of the run."""
-        return next(default_of(owner, name) for owner in self._owners if hasattr(owner, name))
-
-    @property
-    def _owners(self) -> list[type]:
-        task = [self.dataset.options] if self.task else []
-        return [TrainConfig, self.entry.options, *task]
+        return default_of(owner_of(self.dataset, self.entry)[name], name)
 
     def scores_depend_on(self, model: ModelOptions) -> dict:
         """All that a run's scores depend on, but the seed and the data."""
@@ -134,12 +130,10 @@ def text_options(train: TrainConfig) -> TextOptions:
     return TextOptions(train.keep_newlines, train.tokenizer)
 
 
-def _refuse_unknown(options: Mapping, dataset: Dataset, entry: ModelEntry) -> None:
+def owner_of(dataset: Dataset, entry: ModelEntry) -> dict[str, type]:
+    """The options dataclass of every option that a run of a dataset and a model has."""
     owners = [TrainConfig, entry.options, *([dataset.options] if dataset.is_task else [])]
-    known = {spec.name for owner in owners for spec in fields(owner)}
-    for name in options:
-        if name not in known:
-            raise UsageError(refusals(dataset, entry).get(name, f"there is no option {name}"))
+    return {spec.name: owner for owner in owners for spec in fields(owner)}
 
 
 def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
