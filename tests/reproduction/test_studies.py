@@ -64,6 +64,24 @@ def test_the_studies_of_tasks_change_one_thing_of_a_cell():
         assert differing <= {"curriculum", "init"}
 
 
+def test_both_models_are_trained_alike_in_every_arm():
+    """Four arms of each of two models in four cells; the arms of a cell are the same trainings."""
+    plans = STUDIES["alike"](True)
+    assert len({own.name for own in plans}) == len(plans) == 4 * 2 * 4
+    arms = {}
+    for own in plans:
+        rest = {k: v for k, v in own.compared.items() if k not in ("model", "mem_len")}
+        cell = own.dataset, own.settings.train.segments
+        arms.setdefault((cell, own.model.model), []).append(rest)
+    cells = {cell for cell, _ in arms}
+    assert len(cells) == 4
+    for cell in cells:
+        of_rmt, of_trxl = arms[cell, "rmt"], arms[cell, "trxl"]
+        assert of_rmt == of_trxl
+        trainings = {(rest["curriculum"], rest["init"]) for rest in of_rmt}
+        assert trainings == {(-1, "xavier"), (-1, "uniform"), (0, "xavier"), (0, "uniform")}
+
+
 def test_a_study_is_complete_with_a_run_of_each_plan():
     runs = [run_of(own, seed=3, score=2.5) for own in STUDIES["rates"](True)]
     for logged in runs:

@@ -6,12 +6,15 @@ rates      the same, by the learning rate
 gradients  reverse, with gradient through fewer segments than a sample has
 lessons    copy and reverse, with the other model's training: RMT without lessons, Transformer-XL
            with them
+alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
+           with lessons and without, from initial weights of both kinds
 
 They are targets of rmt.reproduce, as the paper's tables and figures are.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 
 from rmt.paper.experiments import ADDED, rows
 from rmt.paper.published import figure_cells, published_cells
@@ -20,6 +23,7 @@ from rmt.reproduction.run_tables import runs_table, tasks_table
 from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, plan
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN
+from rmt.runs.settings import Settings
 
 
 def window(with_data: bool) -> list[Plan]:
@@ -89,8 +93,42 @@ def lessons(_with_data: bool) -> list[Plan]:
     return plans
 
 
+def alike(_with_data: bool) -> list[Plan]:
+    plans = []
+    for task, memory, segments in (
+        ("copy", 12, 6),
+        ("copy", 8, 9),
+        ("reverse", 12, 4),
+        ("reverse", 8, 6),
+    ):
+        for model in ("rmt", "trxl"):
+            plans += _arms(_of_figure4(task, model, memory, segments))
+    return plans
+
+
+def _arms(base: Plan) -> list[Plan]:
+    """With lessons and without, from initial weights of both kinds; one of the four is the base.
+
+    Names say what differs from the base, and of the initial weights where they are not the usual
+    ones: the base's, or with other lessons the recipe's.
+    """
+    own = base.settings
+    usual = Settings.of({k: v for k, v in base.options.items() if k not in ("curriculum", "init")})
+    plans = []
+    for lessons, init in product((-1, 0), ("xavier", "uniform")):
+        name, usual_init = base.name, own.given["init"]
+        if lessons != own.train.curriculum:
+            name += "-lessons" if lessons else "-plain"
+            usual_init = usual.given["init"]
+        name += f"-{init}" if init != usual_init else ""
+        same = (lessons, init) == (own.train.curriculum, own.given["init"])
+        changed = _changed(base, name, {"curriculum": lessons, "init": init})
+        plans.append(base if same else changed)
+    return plans
+
+
 STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
-    study.__name__: study for study in (window, segments, rates, gradients, lessons)
+    study.__name__: study for study in (window, segments, rates, gradients, lessons, alike)
 }
 OF_TEXT = ("window", "segments", "rates")
 
