@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import shutil
 import signal
+import stat
 import time
 
 import pytest
@@ -308,6 +309,20 @@ def test_adopted_checkpoints_are_copies(tmp_path):
     assert newest(tmp_path / "new") == 3
     assert checkpoint.find_best(tmp_path / "new").step == 1
     assert steps_saved(tmp_path / "new") == [1, 3]
+
+
+def test_adopted_checkpoints_of_a_read_only_run_can_be_written(tmp_path):
+    """Else they could not be pruned, nor the new run be removed."""
+    save(tmp_path / "old", 1, best=True)
+    save(tmp_path / "old", 2)
+    for path in (tmp_path / "old").rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new")
+    adopted = list((tmp_path / "new").rglob("*"))
+    assert len([path for path in adopted if path.is_file()]) == 2 * 3
+    assert [path for path in adopted if not path.stat().st_mode & stat.S_IWUSR] == []
+    save(tmp_path / "new", 3, best=True)
+    assert steps_saved(tmp_path / "new") == [2, 3]
 
 
 def test_adopting_where_nothing_can_be_written(tmp_path):

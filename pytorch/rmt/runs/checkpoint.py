@@ -156,7 +156,11 @@ def adopt(found: Checkpoint, work_dir: Path) -> None:
             if not final.exists():
                 temporary = final.with_name(f".{path.name}.{os.getpid()}")
                 shutil.rmtree(temporary, ignore_errors=True)
-                shutil.copytree(path, temporary)
+                temporary.mkdir(parents=True)
+                # Not copytree: the copy of a read-only run could neither be pruned nor removed.
+                for name in (MODEL_FILE, TRAINING_FILE, MANIFEST_FILE):
+                    shutil.copyfile(path / name, temporary / name)
+                    _flush_to_disk(temporary / name)
                 os.replace(temporary, final)
             _link(work_dir / link, final)
     except (OSError, shutil.Error) as error:
