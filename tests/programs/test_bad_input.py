@@ -417,11 +417,18 @@ def no_space(*_, **__):
 
 
 def torch_without_space(*_, **__):
-    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 0")
+    """Its first error is another one's, which it raises while it closes the file."""
+    try:
+        no_space()
+    except OSError:
+        raise RuntimeError(
+            "[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 0"
+        ) from None
 
 
 def safetensors_without_space(*_, **__):
-    raise safetensors.SafetensorError("Error while serializing: I/O error: No space left")
+    reason = f"{os.strerror(errno.ENOSPC)} (os error {errno.ENOSPC})"
+    raise safetensors.SafetensorError(f"Error while serializing: I/O error: {reason}")
 
 
 FULL_DISKS = [
@@ -453,6 +460,7 @@ def test_the_disk_is_full_while_saving(tiny, finished_run, monkeypatch, function
     sentence = assert_one_sentence(outcome)
     assert started
     assert "the checkpoint of step 6 could not be written" in sentence
+    assert "(No space left on device)" in sentence
     assert "free some space and --restart" in sentence
     assert not [p for p in (finished_run / "checkpoints").iterdir() if p.name.startswith(".")]
 
@@ -490,6 +498,11 @@ def test_a_small_file_on_a_full_disk(tiny, work_dir, monkeypatch, name):
     assert not list(work_dir.glob(f".{name}*"))
 
 
+class Unwritable:
+    def __reduce__(self):
+        raise RuntimeError("shapes")
+
+
 # In bytes; the smallest run's weights take 9,600, its training.pt 43,500 and the other files less.
 @pytest.mark.parametrize("limit", [8000, 30000])
 def test_files_that_can_not_grow(tiny, tmp_path, limit):
@@ -501,8 +514,39 @@ def test_files_that_can_not_grow(tiny, tmp_path, limit):
 
     flags = [*tiny, *RMT, "--work_dir", folder, "--save_interval", 2]
     sentence = assert_one_sentence(run_process("rmt.train", *flags, preexec_fn=limit_files))
-    assert sentence.startswith(f"the checkpoint of step 2 could not be written to {folder}")
+    assert sentence == (
+        f"the checkpoint of step 2 could not be written to {folder / 'checkpoints'} (File too "
+        "large); earlier checkpoints are untouched: let files grow larger (ulimit -f) and --restart"
+    )
     assert list((folder / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space and --restart"),
+        (errno.EDQUOT, "free some space and --restart"),
+        (errno.EACCES, "make it writable and --restart"),
+        (errno.EROFS, "make it writable and --restart"),
+        (errno.EIO, "see to that disk and --restart"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_written_says_why(tmp_path, monkeypatch, number, advice):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(UsageError) as refusal:
+        checkpoint.save(tmp_path, 1, {"weight": torch.ones(1)}, {}, {}, best=False)
+    assert f"({os.strerror(number)}); earlier checkpoints are untouched" in str(refusal.value)
+    assert str(refusal.value).endswith(advice)
+
+
+def test_an_error_that_is_not_the_disks_is_not_hidden(tmp_path):
+    """It is ours to mend, and no advice about disks would help."""
+    with pytest.raises(RuntimeError, match="shapes"):
+        checkpoint.save(tmp_path, 1, {"weight": torch.ones(1)}, {"place": Unwritable()}, {}, False)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_logs_that_can_not_grow(tiny, finished_run):
@@ -516,6 +560,6 @@ def test_logs_that_can_not_grow(tiny, finished_run):
     flags += ["--save_interval", 50, "--d_inner", 16]
     outcome = run_process("rmt.train", *flags, preexec_fn=limit_files)
     assert f"{finished_run}/" in assert_one_sentence(outcome)
-    assert "can't be written (File too large): free some space" in outcome.err
+    assert "can't be written (File too large): let files grow larger" in outcome.err
     found = checkpoint.find(finished_run, warn=pytest.fail)
     assert found.step >= 50

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from rmt.runs.run_folder import saved_checkpoints
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import remedy
 
 MODEL_FILE, TRAINING_FILE, MANIFEST_FILE = "model.safetensors", "training.pt", "manifest.json"
 
@@ -80,7 +82,7 @@ def save(
 ) -> Path:
     """Write a checkpoint, point `last` (and `best`) to it, remove those no longer needed.
 
-    about is added to the manifest. Raises UsageError if the disk is full or the folder can't be
+    about is added to the manifest. Raises UsageError with the reason if the folder can't be
     written; what was there before stays as it was.
     """
     folder = work_dir / "checkpoints"
@@ -93,7 +95,9 @@ def save(
         temporary.mkdir()
         safetensors.torch.save_file(dict(weights), temporary / MODEL_FILE)
         (temporary / MODEL_FILE).chmod(0o644)  # safetensors makes it readable to its owner alone
-        torch.save(training, temporary / TRAINING_FILE)
+        # Through a file of Python's: of one that PyTorch opens it forgets why it can't be written.
+        with (temporary / TRAINING_FILE).open("wb") as file:
+            torch.save(training, file)
         hashes = {name: _sha256(temporary / name) for name in (MODEL_FILE, TRAINING_FILE)}
         manifest = {"step": step, **about, "sha256": hashes}
         manifest["digest"] = _digest(manifest)
@@ -110,11 +114,14 @@ def save(
         if best:
             _link(work_dir / "best", final)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        # torch and safetensors report a full disk as errors of their own kinds.
         shutil.rmtree(temporary, ignore_errors=True)
+        number = _error_number(error)
+        if number is None:  # not the disk's fault
+            raise
         raise UsageError(
-            f"the checkpoint of step {step} could not be written to {folder} ({error}); "
-            "earlier checkpoints are untouched: free some space and --restart"
+            f"the checkpoint of step {step} could not be written to {folder} "
+            f"({os.strerror(number)}); earlier checkpoints are untouched: {remedy(number)} and "
+            "--restart"
         ) from error
     _remove_old(work_dir, folder)
     return final
@@ -191,6 +198,17 @@ def _digest(manifest: dict) -> str:
     """SHA-256 of a manifest but for the digest that it holds itself."""
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _error_number(error: BaseException | None) -> int | None:
+    """Why the system refused, which PyTorch and safetensors report as errors of their own kinds."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(found[1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _flush_to_disk(path: Path) -> None:

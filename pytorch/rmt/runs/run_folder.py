@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
-from rmt.runtime.files import SOURCE, write_text
+from rmt.runtime.files import SOURCE, remedy, write_text
 
 LOCK = ".lock"
 VOCABULARY = "vocabulary.json"
@@ -123,7 +123,8 @@ class RunFolder:
             file.flush()
         except OSError as error:
             raise UsageError(
-                f"{file.name} can't be written ({error.strerror}): free some space and --restart"
+                f"{file.name} can't be written ({error.strerror}): {remedy(error.errno)} and "
+                "--restart"
             ) from error
 
 

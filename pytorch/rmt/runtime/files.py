@@ -1,5 +1,6 @@
 """The project's own folders, and files that are written as a whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -13,6 +14,18 @@ def project_root() -> Path:
     """The source checkout this package belongs to; the current folder where it is installed."""
     checkout = SOURCE.parent
     return checkout if (checkout / "run_scripts").is_dir() else Path.cwd()
+
+
+def remedy(number: int) -> str:
+    """What to do about the error number with which something could not be written."""
+    match number:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "free some space"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "make it writable"
+        case errno.EFBIG:
+            return "let files grow larger (ulimit -f)"
+    return "see to that disk"
 
 
 def write_text(path: Path, text: str) -> None:
