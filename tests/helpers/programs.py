@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.torch
 
 from rmt.runs import checkpoint
+from rmt.runs.run_folder import linked
 from rmt.runtime import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +104,7 @@ def write_corpus(folder: Path, n_lines: int = 300, seed: int = 0) -> Path:
 
 
 def weights_of(work_dir: Path, link: str = "last") -> dict:
-    return safetensors.torch.load_file(work_dir / link / checkpoint.MODEL_FILE)
+    return safetensors.torch.load_file(linked(work_dir, link) / checkpoint.MODEL_FILE)
 
 
 def records(work_dir: Path, *kinds: str) -> list[dict]:

@@ -1,6 +1,7 @@
 """Checkpoints appear whole or not at all, wherever the process that writes them ends."""
 
 import builtins
+import errno
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import shutil
 import signal
 import stat
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -17,6 +19,7 @@ from torch import nn
 
 from helpers.programs import steps_saved
 from rmt.runs import checkpoint
+from rmt.runs.run_folder import linked
 from rmt.runtime.errors import UsageError
 
 ABOUT = {"model": {"n_layer": 2, "cutoffs": (1, 2), "lr": 0.1, "best": float("inf")}}
@@ -172,6 +175,129 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
     assert order[3:] == ["> step-00000001", "checkpoints", "> last"]
 
 
+# Where last and best are no links
+
+
+def follow_links(work_dir) -> None:
+    """What `cp -rL`, zip or a download makes of a run folder."""
+    for link in ("last", "best"):
+        path = work_dir / link
+        if path.is_symlink():
+            target = path.resolve()
+            path.unlink()
+            shutil.copytree(target, path)
+
+
+@pytest.fixture
+def without_links(monkeypatch):
+    """A file system such as FAT."""
+
+    def refuse(*_, **__):
+        raise refuse.error
+
+    refuse.error = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    monkeypatch.setattr(os, "symlink", refuse)
+    return refuse
+
+
+def test_a_run_whose_links_are_real_folders_goes_on(tmp_path):
+    save(tmp_path, 1, best=True)
+    save(tmp_path, 2)
+    follow_links(tmp_path)
+    for step in (3, 4, 5):
+        save(tmp_path, step)
+        assert (tmp_path / "last").readlink() == Path(f"checkpoints/step-0000000{step}")
+        assert checkpoint.find_best(tmp_path, warn=pytest.fail).step == 1
+    assert steps_saved(tmp_path) == [1, 4, 5]
+    save(tmp_path, 6, best=True)
+    assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000006")
+    assert steps_saved(tmp_path) == [5, 6]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "checkpoints", "last"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_copy_is_kept_that_is_all_that_is_left_of_a_checkpoint(tmp_path, damaged):
+    for step in (1, 2):
+        save(tmp_path, step)
+    follow_links(tmp_path)
+    original = tmp_path / "checkpoints" / "step-00000002"
+    if damaged:
+        (original / "training.pt").write_bytes(b"")
+    else:
+        shutil.rmtree(original)
+    assert newest(tmp_path) == 2
+    save(tmp_path, 3)
+    assert steps_saved(tmp_path) == [2, 3]
+    assert checkpoint.verify(original).step == 2
+
+
+def test_a_copy_that_is_all_that_is_left_of_a_run_is_found_and_adopted(tmp_path):
+    save(tmp_path / "old", 1, best=True)
+    save(tmp_path / "old", 2)
+    follow_links(tmp_path / "old")
+    shutil.rmtree(tmp_path / "old" / "checkpoints")
+    assert newest(tmp_path / "old") == 2
+    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new")
+    assert steps_saved(tmp_path / "new") == [1, 2]
+    assert newest(tmp_path / "new") == 2
+    assert checkpoint.find_best(tmp_path / "new").step == 1
+    save(tmp_path / "old", 3)
+    assert steps_saved(tmp_path / "old") == [2, 3]
+
+
+def test_a_folder_that_is_no_checkpoint_is_kept_under_another_name(tmp_path):
+    for content in ("mine", "mine, too"):
+        (tmp_path / "last").unlink(missing_ok=True)
+        (tmp_path / "last").mkdir()
+        (tmp_path / "last" / "notes").write_text(content)
+        save(tmp_path, 1)
+        assert newest(tmp_path) == 1
+    kept = [(tmp_path / name / "notes").read_text() for name in ("last.damaged", "last.damaged1")]
+    assert kept == ["mine", "mine, too"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)), NotImplementedError(), None],
+    ids=["OSError", "NotImplementedError", "PermissionError"],
+)
+def test_without_links_a_file_holds_the_path(tmp_path, without_links, error):
+    without_links.error = error or without_links.error
+    save(tmp_path, 1, best=True)
+    for step in (2, 3, 4):
+        save(tmp_path, step)
+    assert (tmp_path / "best").read_text() == "checkpoints/step-00000001\n"
+    assert (tmp_path / "last").read_text() == "checkpoints/step-00000004\n"
+    assert linked(tmp_path, "last") == tmp_path / "checkpoints" / "step-00000004"
+    assert steps_saved(tmp_path) == [1, 3, 4]
+    assert checkpoint.find_best(tmp_path, warn=pytest.fail).step == 1
+    checkpoint.adopt(checkpoint.find(tmp_path), tmp_path / "new")
+    assert checkpoint.find_best(tmp_path / "new", warn=pytest.fail).step == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best", "checkpoints", "last", "new"
+    ]  # fmt: skip
+
+
+def test_real_folders_where_there_can_be_no_links(tmp_path, without_links):
+    (tmp_path / "last").mkdir()
+    save(tmp_path, 1, best=True)
+    for link in ("last", "best"):
+        (tmp_path / link).unlink()
+        shutil.copytree(tmp_path / "checkpoints" / "step-00000001", tmp_path / link)
+    save(tmp_path, 2, best=True)
+    assert (tmp_path / "best").read_text() == "checkpoints/step-00000002\n"
+
+
+@pytest.mark.parametrize("content", [b"", b".", b"\xff\0", b"nowhere", b"x" * 5000, b"a\0b"])
+def test_a_file_that_leads_nowhere(tmp_path, content):
+    save(tmp_path, 1)
+    (tmp_path / "best").write_bytes(content)
+    assert linked(tmp_path, "best") is None
+    assert checkpoint.find_best(tmp_path, warn=pytest.fail).step == 1
+    save(tmp_path, 2, best=True)
+    assert (tmp_path / "best").is_symlink()
+
+
 # A crash at any moment
 
 
@@ -188,6 +314,7 @@ CHANGES = [
     (pathlib.Path, "symlink_to"),
     (pathlib.Path, "unlink"),
     (os, "replace"),
+    (os, "rename"),
     (os, "fsync"),
     (os, "unlink"),
     (os, "rmdir"),
@@ -222,7 +349,8 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
-def test_a_crash_at_any_moment_of_a_save(tmp_path, history):
+@pytest.mark.parametrize("links", ["links", "real folders", "copies alone"])
+def test_a_crash_at_any_moment_of_a_save(tmp_path, history, links):
     """What is found afterwards is whole: the checkpoint before this one, or already this one."""
     allowed = {max(history), 4} if history else {None, 4}
     found = []
@@ -230,6 +358,10 @@ def test_a_crash_at_any_moment_of_a_save(tmp_path, history):
         work_dir = tmp_path / str(moment)
         for step in history:
             save(work_dir, step, best=step == 1)
+        if links != "links":
+            follow_links(work_dir)
+        if links == "copies alone":
+            shutil.rmtree(work_dir / "checkpoints", ignore_errors=True)
         with pytest.MonkeyPatch.context() as patch:
             done = crash_at(patch, moment)
             try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import rmt
 from helpers.programs import (
     RMT,
     TRXL,
@@ -26,6 +27,7 @@ from helpers.programs import (
     steps_saved,
     weights_of,
 )
+from rmt import eval as evaluation
 from rmt import train
 from rmt.runs import checkpoint
 from rmt.runtime.interruption import Interruption
@@ -479,6 +481,42 @@ def test_a_malicious_checkpoint_is_not_executed(finished_run, tmp_path):
     trap.rmdir()
     pickle.loads(pickle.dumps(Malicious(trap)))
     assert trap.exists()
+
+
+# Where last and best are no links
+
+
+def as_real_folder(link: Path) -> None:
+    target = link.resolve()
+    link.unlink()
+    shutil.copytree(target, link)
+
+
+def as_file(link: Path) -> None:
+    target = link.readlink()
+    link.unlink()
+    link.write_text(f"{target}\n")
+
+
+@pytest.mark.parametrize("change", [as_real_folder, as_file])
+def test_a_run_goes_on_whose_links_were_not_kept(finished_run, tmp_path, change):
+    whole, flags = finished_run
+    folder = shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    shutil.rmtree(folder / "checkpoints" / "step-00000006")
+    for link in ("last", "best"):
+        (folder / link).unlink()
+        (folder / link).symlink_to("checkpoints/step-00000004")
+        change(folder / link)
+    assert weights_of(folder).keys() == weights_of(whole).keys()
+    outcome = run(evaluation.main, "--work_dir", folder)
+    assert outcome.status == 0, outcome.err
+    assert "step 4\n" in outcome.out
+    assert torch.equal(rmt.load(folder).state_dict()["memory"], weights_of(folder)["memory"])
+    outcome = run(train.main, *flags, "--work_dir", folder, "--restart")
+    assert outcome.status == 0, outcome.err
+    assert "| continuing after step 4" in outcome.out
+    assert_same_run(folder, whole)
+    assert [(folder / link).is_symlink() for link in ("last", "best")] == [True, True]
 
 
 # Into another folder

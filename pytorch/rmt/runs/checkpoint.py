@@ -6,19 +6,24 @@ A run folder holds
                                  training.pt        everything else that the next step depends on
                                  manifest.json      step, configuration, SHA-256 of the files
                                                     and of itself
-    last, best                   links to one of these
+    last, best                   links to one of these, or files with its path where the file
+                                 system has no links
 
 The two newest checkpoints and the best are kept. Loading verifies the checksums and never executes
 a pickle (safetensors; torch.load with weights_only).
 """
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import re
 import shutil
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +31,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from rmt.runs.run_folder import saved_checkpoints
+from rmt.runs.run_folder import (
+    LINKS,
+    MANIFEST_FILE,
+    checkpoint_name,
+    linked,
+    saved_checkpoints,
+)
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import remedy
 
-MODEL_FILE, TRAINING_FILE, MANIFEST_FILE = "model.safetensors", "training.pt", "manifest.json"
+MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
 
 
 class DamagedCheckpoint(UsageError):
@@ -94,7 +105,9 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         safetensors.torch.save_file(dict(weights), temporary / MODEL_FILE)
-        (temporary / MODEL_FILE).chmod(0o644)  # safetensors makes it readable to its owner alone
+        with suppress(PermissionError):  # FAT knows no such modes
+            # safetensors makes it readable to its owner alone.
+            (temporary / MODEL_FILE).chmod(0o644)
         # Through a file of Python's: of one that PyTorch opens it forgets why it can't be written.
         with (temporary / TRAINING_FILE).open("wb") as file:
             torch.save(training, file)
@@ -110,9 +123,8 @@ def save(
         os.replace(temporary, final)
         shutil.rmtree(superseded, ignore_errors=True)
         _flush_to_disk(folder)
-        _link(work_dir / "last", final)
-        if best:
-            _link(work_dir / "best", final)
+        for link in LINKS if best else ["last"]:
+            _link(work_dir / link, final)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         number = _error_number(error)
@@ -142,10 +154,11 @@ def find(work_dir: Path, warn=print) -> Checkpoint:
 
 def find_best(work_dir: Path, warn=print) -> Checkpoint:
     """The checkpoint with the best validation loss; without one, the newest."""
-    if not (work_dir / "best").exists():
+    best = linked(work_dir, "best")
+    if best is None:
         return find(work_dir, warn)
     try:
-        return verify((work_dir / "best").resolve())
+        return verify(best)
     except DamagedCheckpoint as error:
         warn(f"{error}; using the newest undamaged one")
         return find(work_dir, warn)
@@ -153,20 +166,20 @@ def find_best(work_dir: Path, warn=print) -> Checkpoint:
 
 def adopt(found: Checkpoint, work_dir: Path) -> None:
     """Copy a checkpoint of another run folder, and that run's best, into this run folder."""
-    source = found.path.parents[1]
-    wanted = {"last": found.path}
-    if (source / "best").exists():
-        wanted["best"] = find_best(source, warn=lambda _: None).path
+    source = found.path.parent if found.path.name in LINKS else found.path.parents[1]
+    wanted = {"last": found}
+    if linked(source, "best"):
+        wanted["best"] = find_best(source, warn=lambda _: None)
     try:
-        for link, path in wanted.items():
-            final = work_dir / "checkpoints" / path.name
+        for link, of in wanted.items():
+            final = work_dir / "checkpoints" / checkpoint_name(of.path)
             if not final.exists():
-                temporary = final.with_name(f".{path.name}.{os.getpid()}")
+                temporary = final.with_name(f".{final.name}.{os.getpid()}")
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir(parents=True)
                 # Not copytree: the copy of a read-only run could neither be pruned nor removed.
                 for name in (MODEL_FILE, TRAINING_FILE, MANIFEST_FILE):
-                    shutil.copyfile(path / name, temporary / name)
+                    shutil.copyfile(of.path / name, temporary / name)
                     _flush_to_disk(temporary / name)
                 os.replace(temporary, final)
             _link(work_dir / link, final)
@@ -220,17 +233,63 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point a symbolic link to a folder beside it, atomically."""
+    """Point a symbolic link to a folder beside it, atomically; see run_folder.linked."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(target, link.parent))
-    os.replace(temporary, link)
+    path = os.path.relpath(target, link.parent)
+    try:
+        try:
+            temporary.symlink_to(path)
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # There are no links here; or no file can be written either, which is then the reason.
+            temporary.write_text(f"{path}\n", "utf-8")
+            _flush_to_disk(temporary)
+        if link.is_dir() and not link.is_symlink():
+            _put_away(link, target.parent)
+        os.replace(temporary, link)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _put_away(copy: Path, folder: Path) -> None:
+    """Make room for a link where a run that was copied with links followed has a real folder.
+
+    Where the checkpoint that it is a copy of is lost, the copy takes its place. What is no whole
+    checkpoint is kept under another name.
+    """
+    _make_writable(copy)
+    name = checkpoint_name(copy)
+    if name and _is_whole(folder / name):
+        shutil.rmtree(copy)
+    elif _is_whole(copy):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)  # else the copy would be moved into it
+        shutil.move(copy, folder / name)
+    else:
+        names = (copy.with_name(f"{copy.name}.damaged{n or ''}") for n in itertools.count())
+        copy.rename(next(path for path in names if not path.exists()))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return bool(verify(path))
+    except DamagedCheckpoint:
+        return False
 
 
 def _remove_old(work_dir: Path, folder: Path) -> None:
-    keep = set(sorted(folder.glob("step-*"))[-2:])
-    keep |= {(work_dir / name).resolve() for name in ("last", "best")}
-    keep = {path.resolve() for path in keep}
+    keep = {path.name for path in sorted(folder.glob("step-*"))[-2:]}
+    meant = filter(None, (linked(work_dir, link) for link in LINKS))
+    keep |= {checkpoint_name(path) or path.name for path in meant}
     for path in folder.iterdir():
-        if path.resolve() not in keep:
+        if path.name not in keep:
+            _make_writable(path)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_writable(folder: Path) -> None:
+    """So that it can be moved and removed, also where it was copied from a read-only run."""
+    with suppress(OSError):
+        folder.chmod(folder.stat().st_mode | stat.S_IRWXU)

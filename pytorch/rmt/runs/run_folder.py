@@ -25,6 +25,8 @@ from rmt.runtime.files import SOURCE, remedy, write_text
 
 LOCK = ".lock"
 VOCABULARY = "vocabulary.json"
+LINKS = ("last", "best")  # to checkpoints
+MANIFEST_FILE = "manifest.json"  # of a checkpoint
 
 
 class RunFolder:
@@ -129,8 +131,39 @@ class RunFolder:
 
 
 def saved_checkpoints(work_dir: Path) -> list[Path]:
-    """The checkpoints of a run folder, the oldest first, damaged or not."""
-    return sorted((work_dir / "checkpoints").glob("step-*"))
+    """The checkpoints of a run folder, the oldest first, damaged or not.
+
+    A real folder in the place of a link is a copy of one, and maybe all that is left of it.
+    """
+    copies = [work_dir / link for link in LINKS if not (work_dir / link).is_symlink()]
+    of_copies = [(checkpoint_name(path), path) for path in copies]
+    in_place = [(path.name, path) for path in (work_dir / "checkpoints").glob("step-*")]
+    # What is in its place comes after its copy, for it is as good or newer.
+    found = [*(pair for pair in of_copies if pair[0]), *in_place]
+    return [path for _, path in sorted(found, key=lambda pair: pair[0])]
+
+
+def checkpoint_name(path: Path) -> str | None:
+    """What a checkpoint is called in checkpoints/, by its manifest; None where it has none."""
+    try:
+        return f"step-{json.loads((path / MANIFEST_FILE).read_text())['step']:08d}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def linked(work_dir: Path, link: str) -> Path | None:
+    """The checkpoint that `last` or `best` stands for; None where that leads nowhere.
+
+    It is a symbolic link, or a small file with the path where there can be none (git and zip make
+    such a file of a link, too), or a real folder where a run was copied with links followed.
+    """
+    place = work_dir / link
+    try:
+        if place.is_file():
+            place = work_dir / place.read_text("utf-8").strip()
+        return place.resolve() if place != work_dir and place.is_dir() else None
+    except (OSError, ValueError):  # a file that holds something else
+        return None
 
 
 def in_use(path: Path) -> bool:

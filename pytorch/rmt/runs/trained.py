@@ -65,8 +65,8 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
     runs_dir = project_root() / "runs"
     fitting = []
     for path in runs_dir.glob("*/config.json"):
-        newest = max(saved_checkpoints(path.parent), default=None)
-        if newest is None:
+        saved = saved_checkpoints(path.parent)
+        if not saved:
             continue
         try:
             settings, model = Settings.from_record(json.loads(path.read_text()))
@@ -79,7 +79,7 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
         changeable = model.lengths(model.model)
         must = {**wanted, **{k: v for k, v in lengths.items() if k not in changeable}}
         if _has(own, must):
-            fitting.append((_has(own, lengths), newest.stat().st_mtime, path.parent))
+            fitting.append((_has(own, lengths), saved[-1].stat().st_mtime, path.parent))
     if not fitting:
         raise UsageError(f"no run in {runs_dir} fits: train first, or name its folder: --work_dir")
     return max(fitting)[-1]
