@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rmt.models import registry
 from rmt.options.command_line import Parser
+from rmt.runs.checkpoint import read_weights
 from rmt.runtime.errors import UsageError, run_program
 
 
@@ -25,7 +26,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file of named tensors without executing a pickle."""
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return read_weights(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None

@@ -12,7 +12,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import safetensors.torch
 
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
@@ -104,7 +103,7 @@ def write_corpus(folder: Path, n_lines: int = 300, seed: int = 0) -> Path:
 
 
 def weights_of(work_dir: Path, link: str = "last") -> dict:
-    return safetensors.torch.load_file(linked(work_dir, link) / checkpoint.MODEL_FILE)
+    return checkpoint.read_weights(linked(work_dir, link) / checkpoint.MODEL_FILE)
 
 
 def records(work_dir: Path, *kinds: str) -> list[dict]:

@@ -139,6 +139,80 @@ def test_weights_of_another_model_are_refused(tmp_path):
         assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 
+# Tensors that are one
+
+
+class Tied(nn.Module):
+    """Two names of one tensor, and names of parts of another."""
+
+    def __init__(self, tied: bool = True):
+        super().__init__()
+        self.embedding, self.softmax = nn.Embedding(5, 3), nn.Linear(3, 5)
+        if tied:
+            self.softmax.weight = self.embedding.weight
+        both = torch.randn(4, 4)
+        self.register_buffer("turned", both.t())
+        self.register_buffer("upper", both[:2])
+        self.register_buffer("middle", both[1:3])
+        self.register_buffer("nothing", torch.zeros(0))
+        self.register_buffer("nothing_else", torch.zeros(0))
+
+
+def saved_model(work_dir, model: nn.Module) -> checkpoint.Checkpoint:
+    checkpoint.save(work_dir, 1, model.state_dict(), {}, ABOUT, best=False)
+    return checkpoint.find(work_dir, warn=pytest.fail)
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_tied_tensors_are_kept_once_and_loaded_under_all_their_names(tmp_path):
+    model, loaded = Tied(), Tied()
+    found = saved_model(tmp_path, model)
+    weights = checkpoint.read_weights(found.path / "model.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert weights["softmax.weight"] is weights["embedding.weight"]
+    names = safetensors.torch.load_file(found.path / "model.safetensors").keys()
+    assert weights.keys() - names == {"softmax.weight"}
+    found.load_model(loaded)
+    assert_same_weights(loaded, model)
+    assert loaded.softmax.weight is loaded.embedding.weight
+    plain = Tied(tied=False)
+    plain.load_state_dict(weights)
+    assert_same_weights(plain, model)
+
+
+def test_safetensors_itself_restores_the_ties(tmp_path):
+    model, loaded = (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for _ in range(2))
+    for each in (model, loaded):
+        each[1].weight = each[0].weight
+    found = saved_model(tmp_path, model)
+    safetensors.torch.load_model(loaded, found.path / "model.safetensors")
+    assert_same_weights(loaded, model)
+
+
+def test_tied_weights_of_another_model_are_refused(tmp_path):
+    untied = saved_model(tmp_path / "untied", Tied(tied=False))
+    with pytest.raises(UsageError, match=r"its embedding\.weight and softmax\.weight differ"):
+        untied.load_model(Tied())
+    tied = saved_model(tmp_path / "tied", Tied())
+    other = Tied()
+    other.softmax = nn.Linear(3, 6)
+    with pytest.raises(UsageError, match=r"its softmax\.bias is \(5,\), not \(6,\)"):
+        tied.load_model(other)
+    other.softmax = nn.Linear(3, 5, bias=False)
+    other.softmax.weight = nn.Parameter(torch.zeros(6, 3))
+    with pytest.raises(UsageError, match=r"its softmax\.bias is \(5,\), not none"):
+        tied.load_model(other)
+    del other.softmax
+    other.softmax = nn.Linear(4, 5)
+    with pytest.raises(UsageError, match=r"its softmax\.weight is \(5, 3\), not \(5, 4\)"):
+        tied.load_model(other)
+
+
 @pytest.mark.parametrize(
     "manifest", ["", "[]", "3", "{}", '{"step": 1}', '{"step": 1, "sha256": {}}', "\xff", "null"]
 )

@@ -61,8 +61,8 @@ class Checkpoint:
 
     def load_model(self, model: nn.Module) -> None:
         """Set the model's weights, raising UsageError where they are another model's."""
-        weights = safetensors.torch.load_file(self.path / MODEL_FILE)
-        own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        weights, state = read_weights(self.path / MODEL_FILE), model.state_dict()
+        own = {name: tensor.shape for name, tensor in state.items()}
         found = {name: tensor.shape for name, tensor in weights.items()}
         if own != found:
             name = next(n for n in sorted(own | found) if own.get(n) != found.get(n))
@@ -70,6 +70,13 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} holds another model: its {name} is {shapes[0]}, not {shapes[1]}"
             )
+        for name, first in _ties(state).items():
+            one, other = weights[first], weights[name]
+            if one is not other and not torch.equal(one, other):
+                raise UsageError(
+                    f"{self.path} holds another model: its {first} and {name} differ, and here "
+                    "they are one"
+                )
         model.load_state_dict(weights)
 
     def load_training(self) -> dict:
@@ -104,7 +111,7 @@ def save(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        safetensors.torch.save_file(dict(weights), temporary / MODEL_FILE)
+        _write_weights(temporary / MODEL_FILE, weights)
         with suppress(PermissionError):  # FAT knows no such modes
             # safetensors makes it readable to its owner alone.
             (temporary / MODEL_FILE).chmod(0o644)
@@ -185,6 +192,49 @@ def adopt(found: Checkpoint, work_dir: Path) -> None:
             _link(work_dir / link, final)
     except (OSError, shutil.Error) as error:
         raise UsageError(f"{found.path} can't be copied to {work_dir} ({error})") from error
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """What a file of safetensors holds; tied tensors are one, under all their names."""
+    with safetensors.safe_open(file, "pt") as opened:
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        ties = opened.metadata() or {}
+    # What else the metadata say names no tensor.
+    tied = {name: weights[first] for name, first in ties.items() if first in weights}
+    return tied | weights
+
+
+def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Tied tensors once, with their other names in the metadata, as safetensors' save_model does.
+
+    Tensors that share a part of their storage are written one by one.
+    """
+    ties, storages, written = _ties(weights), set(), {}
+    for name, tensor in weights.items():
+        if name in ties:
+            continue
+        storage = tensor.untyped_storage().data_ptr()
+        written[name] = tensor.clone() if storage in storages else tensor
+        written[name] = written[name].contiguous()
+        storages.add(storage)
+    safetensors.torch.save_file(written, file, metadata=ties or None)
+
+
+def _ties(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """For every name but the first of a tensor that has several, the first."""
+    ties, first_names = {}, {}
+    for name, tensor in weights.items():
+        layout = (
+            tensor.device,
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+        )
+        first = first_names.setdefault((tensor.untyped_storage().data_ptr(), *layout), name)
+        if first != name and tensor.numel():  # all empty tensors have the same place
+            ties[name] = first
+    return ties
 
 
 def verify(path: Path) -> Checkpoint:
