@@ -14,6 +14,7 @@ from helpers.programs import (
     REAL_TEXT,
     RMT,
     assert_one_sentence,
+    process_settings,
     records,
     run,
     run_process,
@@ -375,6 +376,33 @@ def test_as_processes(tiny, work_dir):
     outcome = run_process("rmt.train", *flags, "--model", "baseline", "--data", work_dir)
     assert "there is no wt103 data" in assert_one_sentence(outcome)
     assert not work_dir.parent.exists()
+
+
+# Text that the terminal's encoding lacks
+
+ASCII = {
+    "PYTHONIOENCODING": {"PYTHONIOENCODING": "ascii"},
+}
+
+
+@pytest.mark.parametrize("encoding", ASCII)
+def test_a_terminal_that_lacks_letters(tiny, tmp_path, encoding):
+    """What a path or a sentence has of them is escaped."""
+    settings = {"env": process_settings()["env"] | ASCII[encoding]}
+    folder, encoded = tmp_path / "é" / "run", tmp_path / "é" / "encoded"
+    shown = "\\xe9" if encoding == "PYTHONIOENCODING" else "\\udcc3\\udca9"
+    flags = [*tiny, *RMT, "--work_dir", folder, "--encoded_dir", encoded]
+    outcome = run_process("rmt.train", *flags, **settings)
+    assert outcome.status == 0, outcome.err
+    assert f" into {tmp_path}/{shown}/encoded/wt103-" in outcome.err
+    assert outcome.err.count("\n") == 1
+    line = next(line for line in outcome.out.splitlines() if "- encoded_dir : " in line)
+    assert line.endswith(f"/{shown}/encoded")
+    outcome = run_process("rmt.train", *flags, **settings)
+    assert assert_one_sentence(outcome).startswith(f"{tmp_path}/{shown}/run already holds a run")
+    outcome = run_process("rmt.eval", "--work_dir", folder, **settings)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert f"{tmp_path}/{shown}/run/checkpoints" in outcome.out
 
 
 # Too little memory

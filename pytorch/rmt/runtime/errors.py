@@ -24,6 +24,10 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
 
     Of several processes that fail alike only the first one speaks.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # What the terminal's encoding lacks, as in paths, is no reason to fail: it is escaped.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
