@@ -382,6 +382,7 @@ def test_as_processes(tiny, work_dir):
 
 ASCII = {
     "PYTHONIOENCODING": {"PYTHONIOENCODING": "ascii"},
+    "locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
 }
 
 

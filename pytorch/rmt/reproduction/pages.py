@@ -18,7 +18,7 @@ def with_tables(page: Path, tables: Path) -> str:
     def table(place: re.Match) -> str:
         name = place[1]
         try:
-            text = (tables / f"{name}.md").read_text()
+            text = (tables / f"{name}.md").read_text("utf-8")
         except OSError as error:
             raise UsageError(
                 f"{page} has a place for {error.filename}, which can't be read: make it with "
@@ -28,7 +28,7 @@ def with_tables(page: Path, tables: Path) -> str:
         text = text.replace("](../runs/", f"]({to_runs}/")
         return f"<!-- table {name} -->\n{text}<!-- end -->"
 
-    text = page.read_text()
+    text = page.read_text("utf-8")
     if len(START.findall(text)) > len(PLACE.findall(text)):
         raise UsageError(f"{page} has a place for a table without its end, <!-- end -->: add that")
     return PLACE.sub(table, text)
@@ -39,7 +39,7 @@ def refresh(root: Path) -> list[Path]:
     changed = []
     for page in (root / name for name in PAGES):
         text = with_tables(page, root / "results" / "tables")
-        if text != page.read_text():
+        if text != page.read_text("utf-8"):
             write_text(page, text)
             changed.append(page)
     return changed

@@ -46,7 +46,8 @@ class RunFolder:
                         f"another process is writing the run in {path}: wait until it ends, or "
                         "choose another --work_dir"
                     )
-                self._log = (path / "log.txt").open("a")
+                text = {"encoding": "utf-8", "errors": "backslashreplace"}  # a path may be no text
+                self._log = (path / "log.txt").open("a", **text)
                 self._metrics = (path / "metrics.jsonl").open("a")
             except OSError as error:
                 raise UsageError(

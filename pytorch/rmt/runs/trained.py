@@ -49,7 +49,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     """
     path = folder / VOCABULARY
     try:
-        return Vocabulary.from_json(json.loads(path.read_text()))
+        return Vocabulary.from_json(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
