@@ -10,6 +10,8 @@ Names are imported when they are first used, so that `import rmt` is fast and ne
 
 import importlib
 
+from rmt.runtime.errors import end_quietly_while_importing
+
 _PLACES = {
     "load": "rmt.runs.trained",
     "build": "rmt.models.registry",
@@ -18,6 +20,11 @@ _PLACES = {
     "MemTransformerLM": "rmt.models.transformer_xl.mem_transformer",
 }
 __all__ = list(_PLACES)
+
+
+# The first line of ours that runs in `python -m rmt.train`, before the seconds in which it imports
+# PyTorch. It does nothing anywhere else.
+end_quietly_while_importing()
 
 
 def __getattr__(name: str):

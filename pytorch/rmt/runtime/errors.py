@@ -17,6 +17,36 @@ class ProcessKilled(UsageError):
     """A process that was started for a measurement did not live to its end."""
 
 
+def end_quietly_while_importing() -> None:
+    """Let a Ctrl-C end a program of ours in one word until run_program sees to that.
+
+    Not by an exception, which would come out of some import with a traceback, if it is not taken
+    for a module that can't be imported. Only of `python -m rmt.PROGRAM`: there sys.argv begins with
+    "-m" while Python looks for the module, for which it imports the package. So whoever imports rmt
+    in a notebook, a test or a program of their own keeps their Ctrl-C as it is.
+    """
+    if sys.argv[:1] != ["-m"] or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")  # what stands before its arguments
+    if module.startswith("rmt."):
+        signal.signal(signal.SIGINT, _end_while_importing)
+
+
+def _end_while_importing(number: int, _frame) -> None:
+    _say_interrupted()
+    end_by_signal(number)
+
+
+def _say_interrupted() -> None:
+    if is_first_process():
+        print("interrupted", file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Of several that torchrun started; one alone is the first, too."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def run_program(main: Callable[[list[str]], int | None]) -> None:
     """Call main(argv) and end the process: 2 with one sentence on a UsageError or where memory is
     short, by SIGINT on Ctrl-C, and as main says otherwise: 0, a status, or 128 + a signal's number,
@@ -29,10 +59,12 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
             # What the terminal's encoding lacks, as in paths, is no reason to fail: it is escaped.
             stream.reconfigure(errors="backslashreplace")
     try:
+        if signal.getsignal(signal.SIGINT) is _end_while_importing:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except UsageError as error:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             print(f"error: {error}", file=sys.stderr)
         status = 2
     except BrokenPipeError:  # nobody reads any more, as with `| head`, nor what is still to come
@@ -53,7 +85,7 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
         )
         status = 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say_interrupted()
         status = 128 + signal.SIGINT
     if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         end_by_signal(status - 128)
