@@ -30,7 +30,7 @@ from helpers.programs import (
 from rmt import eval as evaluation
 from rmt import train
 from rmt.runs import checkpoint
-from rmt.runtime.interruption import Interruption
+from rmt.runtime import interruption
 from rmt.training.trainer import Trainer
 
 REPLAY = [*RMT, "--bptt_unrolls", "2"]
@@ -347,17 +347,15 @@ def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", save)
     monkeypatch.setattr(Trainer, "train_step", train_step)
-    outcome = run(train.main, *tiny, *RMT, "--work_dir", tmp_path, "--log_interval", 9)
-    assert (outcome.status, outcome.err) == (130, "interrupted\n")
-
-
-def test_signals_are_given_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Interruption() as interruption:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert interruption.requested
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    flags = [*tiny, *RMT, "--log_interval", 9, "--work_dir"]
+    said = "saving; Ctrl-C again ends at once\n"
+    outcome = run(train.main, *flags, tmp_path / "one")
+    assert (outcome.status, outcome.err) == (130, said), "of a key that is held down"
+    assert steps_saved(tmp_path / "one") == [1]
+    monkeypatch.setattr(interruption, "SECONDS_OF_ONE", 0)
+    outcome = run(train.main, *flags, tmp_path / "two")
+    assert (outcome.status, outcome.err) == (130, said + "interrupted\n")
+    assert steps_saved(tmp_path / "two") == []
 
 
 # Damage

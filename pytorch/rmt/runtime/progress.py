@@ -6,6 +6,12 @@ import time
 from tqdm import tqdm
 
 
+def say(line: str) -> None:
+    """Print a line on stderr, above the bars that are there."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
 class Progress:
     """Counts steps of something slow on stderr; use as a context manager.
 
