@@ -320,13 +320,14 @@ def test_killing_the_runner_loses_and_repeats_nothing(runner, n_jobs):
     assert "continuing after step" in (folders[0] / "log.txt").read_text()
 
 
-def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(runner):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_saves_the_runs_and_says_how_to_go_on(runner, number):
     folders = [runner.folder(name, 1) for name in (RMT, TRXL)]
     process = runner.start("--seeds", 1, "--jobs", 2, steps=100_000)
     runner.wait_for(process, 3, *folders)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode == -number
     assert "interrupted: 2 runs are left, and the same command goes on with them" in out
     for folder in folders:
         assert (folder / "last").exists()

@@ -13,7 +13,7 @@ from rmt.runtime import interruption
 from rmt.runtime.interruption import SECONDS_OF_ONE, Interrupted, Interruption
 
 CTRL_C = "saving; Ctrl-C again ends at once\n"
-SAID = {signal.SIGINT: CTRL_C, signal.SIGTERM: "saving\n"}
+SAID = {signal.SIGINT: CTRL_C, signal.SIGTERM: "saving\n", signal.SIGHUP: "saving\n"}
 
 
 def send(number: int) -> None:
@@ -65,6 +65,17 @@ def test_signals_are_given_back():
     assert handlers() == before
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
+
+
+def test_nohup_is_heeded(capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as entered:
+            send(signal.SIGHUP)
+            assert not entered.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_second_ctrl_c_counts_after_half_a_second(clock):

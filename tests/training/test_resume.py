@@ -1,12 +1,16 @@
 """A run that was stopped, however, goes on as if nothing had happened."""
 
+import fcntl
 import json
 import os
 import pickle
 import random
+import select
 import shutil
 import signal
 import subprocess
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -281,8 +285,9 @@ ENDLESS = [*DROPOUT, *"--scheduler constant --save_interval 4 --eval_interval 10
         (TRXL, signal.SIGKILL),
         (REPLAY, signal.SIGTERM),
         ([*TRXL, "--varlen"], signal.SIGINT),
+        (REPLAY, signal.SIGHUP),
     ],
-    ids=["kill rmt", "kill trxl", "SIGTERM", "SIGINT"],
+    ids=["kill rmt", "kill trxl", "SIGTERM", "SIGINT", "SIGHUP"],
 )
 def test_a_process_is_stopped(tiny, tmp_path, flags, number):
     flags = [*tiny, *ENDLESS, *flags]
@@ -307,7 +312,74 @@ def test_a_process_is_stopped(tiny, tmp_path, flags, number):
     assert_same_run(whole, stopped)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+class Terminal:
+    """A terminal with a process in it; text is what can be seen there."""
+
+    def __init__(self, *flags: object):
+        self.end, inside = os.openpty()
+        termios.tcsetwinsize(inside, (24, 100))
+        settings = process_settings() | dict.fromkeys(("stdin", "stdout", "stderr"), inside)
+        self.process = subprocess.Popen(
+            command("rmt.train", *flags),
+            **settings,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C goes there
+        )
+        os.close(inside)
+        self.text, self.is_open = b"", True
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self) -> None:
+        while self.is_open:
+            if select.select([self.end], [], [], 0.05)[0]:
+                try:
+                    self.text += os.read(self.end, 10_000)
+                except OSError:  # the process has ended
+                    return
+
+    def close(self) -> None:
+        self.is_open = False
+        self.reader.join()
+        os.close(self.end)
+
+
+@pytest.fixture
+def terminal(tiny, tmp_path):
+    flags = [*tiny, *ENDLESS, *REPLAY, "--max_step", 10**6, "--work_dir", tmp_path]
+    terminal = Terminal(*flags)
+    wait_for_step(terminal.process, tmp_path, 5)
+    yield terminal
+    terminal.process.kill()
+    if terminal.is_open:
+        terminal.close()
+
+
+def assert_all_was_saved(folder) -> None:
+    last = records(folder, "train")[-1]["step"]
+    assert checkpoint.find(folder, warn=pytest.fail).step == last
+    log = (folder / "log.txt").read_text()
+    assert log.endswith(f"| interrupted after step {last}, saved: continue with --restart\n")
+
+
+def test_ctrl_c_in_a_terminal(terminal, tmp_path):
+    """The line stands by itself, in spite of the progress bar."""
+    os.write(terminal.end, b"\x03\x03")
+    assert terminal.process.wait(60) == -signal.SIGINT
+    terminal.reader.join()
+    assert terminal.text.count(b"\rsaving; Ctrl-C again ends at once\r\n") == 1
+    assert b"Traceback" not in terminal.text
+    assert_all_was_saved(tmp_path)
+
+
+def test_a_terminal_that_is_closed(terminal, tmp_path):
+    """SIGHUP comes, and nothing can be printed any more."""
+    terminal.close()
+    assert terminal.process.wait(60) == -signal.SIGHUP
+    assert_all_was_saved(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_signal_during_an_evaluation_ends_it_at_once(tiny, tmp_path, monkeypatch, number, split):
     flags = [*tiny, *DROPOUT, *REPLAY, "--eval_interval", "2"]

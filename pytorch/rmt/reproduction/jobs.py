@@ -67,10 +67,14 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What became of the jobs, by name; failed says why, in one line. Others were interrupted."""
+    """What became of the jobs, by name; failed says why, in one line. Others were interrupted.
+
+    signal: the number of the one that interrupted them.
+    """
 
     finished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    signal: int | None = None
 
 
 def run_jobs(
@@ -79,8 +83,8 @@ def run_jobs(
     """Run jobs, n_parallel at a time, in their order; one that fails doesn't stop the others.
 
     is_finished says of a job's folder whether its run is there. A job whose folder another process
-    is writing waits until that ends. Processes take turns among the GPUs. On Ctrl-C or SIGTERM the
-    running ones save and end; they also do if this process is killed.
+    is writing waits until that ends. Processes take turns among the GPUs. On Ctrl-C, SIGTERM or
+    SIGHUP the running ones save and end; they also do if this process is killed.
     """
     waiting, outcome = deque(jobs), Outcome()
     running: dict[int, tuple[Job, subprocess.Popen]] = {}
@@ -107,6 +111,7 @@ def run_jobs(
                 elif finished or not interruption.requested:
                     progress.print(f"{job.name}: {_settle(job, status, finished, outcome)}")
             shares.show([job for job, _ in running.values()], outcome)
+        outcome.signal = interruption.number
     return outcome
 
 

@@ -259,4 +259,5 @@ def report(outcome: Outcome, jobs: Sequence[Job]) -> int:
     n_left = len(jobs) - len(outcome.finished) - len(outcome.failed)
     if n_left:
         print(f"interrupted: {n_left} runs are left, and the same command goes on with them")
-    return 130 if n_left else int(bool(outcome.failed))
+        return 128 + outcome.signal
+    return int(bool(outcome.failed))

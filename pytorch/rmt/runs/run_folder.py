@@ -8,7 +8,6 @@ vocabulary.json what the model's ids stand for
 result.json     written at the end
 """
 
-import contextlib
 import fcntl
 import io
 import json
@@ -20,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rmt.data.vocabulary import Vocabulary
-from rmt.runtime.errors import UsageError
+from rmt.runtime.errors import UsageError, dropped_where_nobody_reads
 from rmt.runtime.files import SOURCE, remedy, write_text
 
 LOCK = ".lock"
@@ -60,7 +59,7 @@ class RunFolder:
         if self.path:
             self._write(self._log, line + "\n")
         if self.printing:
-            with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the file has it
+            with dropped_where_nobody_reads():  # the file has it
                 (self.progress.print if self.progress else print)(line)
 
     def record(self, kind: str, step: int, **values) -> None:

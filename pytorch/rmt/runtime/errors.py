@@ -1,9 +1,15 @@
 """Errors that the user can mend, and how a program reports them."""
 
+import errno
 import os
 import signal
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+# Signals that ask a program to end: of Ctrl-C, of `kill` and SLURM, of a terminal that is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UsageError(ValueError):
@@ -49,8 +55,8 @@ def is_first_process() -> bool:
 
 def run_program(main: Callable[[list[str]], int | None]) -> None:
     """Call main(argv) and end the process: 2 with one sentence on a UsageError or where memory is
-    short, by SIGINT on Ctrl-C, and as main says otherwise: 0, a status, or 128 + a signal's number,
-    which it then ends by.
+    short, by SIGINT on Ctrl-C, and as main says otherwise: 0, a status, or 128 + the number of one
+    of ENDING, which it then ends by.
 
     Of several processes that fail alike only the first one speaks.
     """
@@ -68,7 +74,7 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
             print(f"error: {error}", file=sys.stderr)
         status = 2
     except BrokenPipeError:  # nobody reads any more, as with `| head`, nor what is still to come
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout.fileno())
         status = 0
     except OSError as error:
         if error.filename is None:
@@ -87,7 +93,7 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
     except KeyboardInterrupt:
         _say_interrupted()
         status = 128 + signal.SIGINT
-    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+    if status in {128 + number for number in ENDING}:
         end_by_signal(status - 128)
     sys.exit(status or 0)
 
@@ -97,6 +103,32 @@ def end_by_signal(number: int) -> None:
     sys.stdout.flush()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
+
+
+def drop_output_to_closed_terminals() -> None:
+    """Else whatever is printed after the SIGHUP fails, such as that a run was saved."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if is_device and not os.isatty(descriptor):  # it was one, or is /dev/null
+                _drop(descriptor)
+
+
+@contextmanager
+def dropped_where_nobody_reads() -> Iterator[None]:
+    """What can't be printed inside because a pipe or a terminal was closed is no error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+
+
+def _drop(descriptor: int) -> None:
+    """Let what is written there from now on go nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

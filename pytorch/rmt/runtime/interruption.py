@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: say so at once, finish what can't be dropped, save, leave."""
+"""Ctrl-C, SIGTERM and SIGHUP: say so at once, finish what can't be dropped, save, leave."""
 
 import signal
 import socket
@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from rmt.runtime.errors import is_first_process
+from rmt.runtime.errors import ENDING, drop_output_to_closed_terminals, is_first_process
 from rmt.runtime.progress import say
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAID = {signal.SIGINT: "saving; Ctrl-C again ends at once"}
 # Within it a second SIGINT is still the first Ctrl-C: its key is held down, or whoever started this
 # process hands on the signal that the terminal has sent to both.
@@ -48,6 +47,8 @@ class Interruption:
 
     def _handle(self, number: int, _frame) -> None:
         now = time.monotonic()
+        if number == signal.SIGHUP:
+            drop_output_to_closed_terminals()
         if not self.requested:
             self.number, self._since = signal.Signals(number), now
         elif number == signal.SIGINT and now - self._since >= SECONDS_OF_ONE:
@@ -55,8 +56,8 @@ class Interruption:
 
     def _listen(self) -> None:
         """Say it when the first signal's number comes; leave when the sockets are closed."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they shall wake the main thread
-        while (numbers := self._heard.recv(1)) and numbers[0] not in SIGNALS:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # they shall wake the main thread
+        while (numbers := self._heard.recv(1)) and numbers[0] not in ENDING:
             pass
         if numbers and is_first_process():
             with suppress(OSError):  # nobody reads any more
@@ -69,8 +70,9 @@ class Interruption:
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
             self._told_before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
-            for number in SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in ENDING:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_) -> None:
