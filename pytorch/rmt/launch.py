@@ -1,17 +1,18 @@
 """torchrun around rmt.train: python -m rmt.launch [options of torchrun] -- [flags of rmt.train].
 
 It is torchrun itself, but ends as the program it starts: with that program's exit code and words,
-and by SIGTERM or Ctrl-C only when every process has had the time to save.
+and by SIGTERM, SIGHUP or Ctrl-C only when every process has had the time to save.
 """
 
 import logging
 import os
+import signal
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
 
-from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.errors import UsageError, dropped_where_nobody_reads, run_program
 from rmt.runtime.machine import n_cores
 
 SECONDS_TO_SAVE = 600  # torchrun's own 30 may be too few for a large model on a network disk
@@ -23,6 +24,8 @@ def main(argv: list[str]) -> int:
     split = argv.index("--")
     options, flags = argv[:split], argv[split + 1 :]
     wait = ["--shutdown_timeout", str(SECONDS_TO_SAVE)]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup, which torchrun would undo
+        wait += ["--signals_to_handle", "SIGINT,SIGTERM,SIGQUIT"]
     args = get_args_parser().parse_args([*wait, *options, "-m", "rmt.train", *flags])
     # Without this each process would be held to one thread, with a warning.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // _processes(args))))
@@ -35,7 +38,8 @@ def main(argv: list[str]) -> int:
         codes = {failure.exitcode for failure in failed.failures.values()}
         return 2 if 2 in codes else 1  # the processes themselves have said why
     except SignalException as stopped:
-        print(f"stopped by {stopped.sigval.name}; the processes save before they leave")
+        with dropped_where_nobody_reads():
+            print(f"stopped by {stopped.sigval.name}; the processes save before they leave")
         return 128 + stopped.sigval
     return 0
 

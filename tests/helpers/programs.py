@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
@@ -71,6 +73,19 @@ def run_process(module: str, *flags: object, **settings) -> Outcome:
     done = subprocess.run(command(module, *flags), **process_settings() | settings, timeout=120)
     status = done.returncode if done.returncode >= 0 else 128 - done.returncode
     return Outcome(status, done.stdout, done.stderr)
+
+
+def wait_for_step(process: subprocess.Popen, folder, step: int) -> None:
+    """Return as soon as metrics.jsonl tells of the step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        metrics = folder / "metrics.jsonl"
+        if metrics.exists() and f'"train", "step": {step},' in metrics.read_text():
+            return
+        time.sleep(0.005)
+    process.kill()
+    pytest.fail(f"step {step} was not reached: {process.communicate()[0]}")
 
 
 def assert_one_sentence(outcome: Outcome) -> str:

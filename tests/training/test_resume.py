@@ -11,7 +11,6 @@ import signal
 import subprocess
 import termios
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ from helpers.programs import (
     run,
     run_process,
     steps_saved,
+    wait_for_step,
     weights_of,
 )
 from rmt import eval as evaluation
@@ -259,19 +259,6 @@ def test_settings_that_are_changed_on_the_way_are_recorded(tiny, tmp_path):
 def start_training(*flags: object) -> subprocess.Popen:
     settings = process_settings() | {"stderr": subprocess.STDOUT}
     return subprocess.Popen(command("rmt.train", *flags), **settings)
-
-
-def wait_for_step(process: subprocess.Popen, folder, step: int) -> None:
-    """Return as soon as metrics.jsonl tells of the step."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        metrics = folder / "metrics.jsonl"
-        if metrics.exists() and f'"train", "step": {step},' in metrics.read_text():
-            return
-        time.sleep(0.005)
-    process.kill()
-    pytest.fail(f"step {step} was not reached: {process.communicate()[0]}")
 
 
 # So that it can't be over before the signal arrives: how long it is is decided afterwards.
