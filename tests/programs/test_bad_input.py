@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import resource
 import shutil
 import sys
@@ -24,6 +25,7 @@ from helpers.programs import (
 )
 from rmt import eval as evaluation
 from rmt import train
+from rmt.data import store
 from rmt.models.transformer_xl.options import ModelConfig
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint, run_folder
@@ -355,6 +357,73 @@ def test_an_encoded_dir_that_can_not_be(refused, tmp_path):
     file = tmp_path / "file"
     file.write_text("precious")
     assert "cannot write the encoded corpus" in refused(*RMT, "--encoded_dir", file / "sub")
+    assert file.read_text() == "precious"
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """Where the package is installed: in a current folder without data/, with a home."""
+    monkeypatch.setattr(store, "project_root", lambda: tmp_path / "current")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def no_home_folder(folder, monkeypatch):
+    """HOME is not set, and the user has no entry in /etc/passwd, as in some containers."""
+
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def a_file_as_home(folder, monkeypatch):
+    (folder / "home").write_text("precious")
+
+
+def a_home_that_can_not_be_written(folder, monkeypatch):
+    monkeypatch.setenv("HOME", "/proc")
+
+
+def a_cache_that_can_not_be_written(folder, monkeypatch):
+    (folder / "home").mkdir()
+    (folder / "home" / ".cache").symlink_to("/proc/nowhere")
+
+
+def data_that_can_not_be_written(folder, monkeypatch):
+    """Nor the home that is taken instead. Of root the system says that it may write anywhere."""
+    (folder / "current" / "data").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    a_file_as_home(folder, monkeypatch)
+
+
+def encoded_data_that_can_not_be_written(folder, monkeypatch):
+    (folder / "current" / "data").mkdir(parents=True)
+    (folder / "current" / "data" / "encoded").write_text("precious")
+
+
+NO_PLACES = {
+    no_home_folder: "there is no home folder to keep the encoded data in",
+    a_file_as_home: "{}/home/.cache/rmt/",
+    a_home_that_can_not_be_written: "/proc/.cache/rmt/",
+    a_cache_that_can_not_be_written: "{}/home/.cache/rmt/",
+    data_that_can_not_be_written: "{}/home/.cache/rmt/",
+    encoded_data_that_can_not_be_written: "{}/current/data/encoded/",
+}
+
+
+REVERSE = ["--data", "", *"--dataset reverse --n 3 --train_samples 90".split()]
+REVERSE += "--valid_samples 9 --test_samples 9".split()
+
+
+@pytest.mark.parametrize("what", NO_PLACES)
+@pytest.mark.parametrize("flags", [[], REVERSE], ids=["text", "task"])
+def test_no_place_for_encoded_data(refused, installed, monkeypatch, what, flags):
+    what(installed, monkeypatch)
+    sentence = refused(*RMT, "--encoded_dir", "", *flags)
+    assert NO_PLACES[what].format(installed) in sentence
+    assert sentence.endswith("name another place with --encoded_dir")
 
 
 def test_eval_of_what_is_no_run(tmp_path, finished_run):

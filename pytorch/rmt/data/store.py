@@ -22,17 +22,23 @@ from rmt.runtime.files import project_root
 
 FORMAT = 1  # goes up when the same source and options give different files
 DESCRIPTION = "corpus.json"
+ELSEWHERE = "name another place with --encoded_dir"
 
 Encoded = tuple[Vocabulary, dict[str, np.ndarray]]
 
 
 def default_encoded_dir() -> Path:
     """Where encoded data lies unless an option says otherwise: data/encoded in the checkout if that
-    can be written, else ~/.cache/rmt."""
+    can be written, else ~/.cache/rmt. Raises UsageError where there is no home folder."""
     data = project_root() / "data"
     if data.is_dir() and os.access(data, os.W_OK):
         return data / "encoded"
-    return Path.home() / ".cache" / "rmt"
+    try:
+        return Path.home() / ".cache" / "rmt"
+    except RuntimeError:
+        raise UsageError(
+            f"there is no home folder to keep the encoded data in, for HOME is not set: {ELSEWHERE}"
+        ) from None
 
 
 def open_encoded(folder: Path, fingerprint: str) -> Encoded | None:
@@ -66,7 +72,9 @@ def opened_or_made(folder: Path, fingerprint: str, make: Callable[[], None]) -> 
         make()
         encoded = open_encoded(folder, fingerprint)
     if encoded is None:
-        raise UsageError(f"what was just written to {folder} cannot be read back: see that disk")
+        raise UsageError(
+            f"what was just written to {folder} cannot be read back: see that disk, or {ELSEWHERE}"
+        )
     return encoded
 
 
@@ -102,7 +110,7 @@ def write_encoded(
     except OSError as error:
         raise UsageError(
             f"cannot write the encoded corpus to {folder}: {error.strerror or error}; "
-            "make room there, or name another place with --encoded_dir"
+            f"make room there, or {ELSEWHERE}"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -548,6 +548,11 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(load, tmp_path):
     assert not list((tmp_path / "encoded").iterdir())
 
 
+def test_a_disk_that_forgets_is_one_sentence(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot be read back: .* another place with --encoded"):
+        store.opened_or_made(tmp_path / "encoded", "fingerprint", lambda: None)
+
+
 def test_interrupt_leaves_nothing(load, mine, tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
