@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +107,28 @@ def test_the_split_leaves_no_marks():
     time_split(model, lambda: model(*tiny_segments([5])[0]), torch.device("cpu"))
     assert not any(module._forward_hooks for module in model.modules())
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_profilers_warnings_are_not_shown(capsys):
+    """Only its own: a warning of the step's stays."""
+    modules = ["torch.profiler.profiler", "torch.autograd.profiler", "rmt.training.trainer"]
+
+    def show(message, *_, **__):
+        print(message, file=sys.stderr)
+
+    def step():
+        model(*tiny_segments([5])[0])
+        for module in modules:
+            warnings.warn_explicit(f"from {module}", UserWarning, "file", 1, module)
+
+    model = PlainModel(tiny_config("rmt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        time_split(model, step, torch.device("cpu"))
+        step()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("from ")]
+    assert said == ["from rmt.training.trainer", *(f"from {module}" for module in modules)]
 
 
 # Cases

@@ -3,6 +3,7 @@
 The innermost part that an operation is in counts.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rmt.models.contract import SegmentModel, named_parts
 OTHER = "other"
 MARK = "part: "  # what the names of marked stretches begin with
 BACKWARD = "autograd::engine::evaluate_function"  # and those of a node's backward pass
+PROFILER = r"torch\.(autograd\.)?profiler"  # modules that warn of cycles and devices
 
 
 def part(name: str) -> record_function:
@@ -28,12 +30,10 @@ def time_split(model: SegmentModel, step: Callable[[], None], device: torch.devi
 
     On a GPU it is the time of the kernels; else that of the operations, which is the step's.
     """
-    activities = [ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with _marked(model), profile(activities=activities) as found:
-        step()
-    events = found.events()
+    with warnings.catch_warnings():
+        # It warns of what is done here on purpose, in every process that measures.
+        warnings.filterwarnings("ignore", module=PROFILER)
+        events = _profiled(model, step, device)
     part_of_node = _parts_of_nodes(events)
     spent = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     times = Counter()
@@ -41,6 +41,16 @@ def time_split(model: SegmentModel, step: Callable[[], None], device: torch.devi
         times[_part_of(event, part_of_node)] += getattr(event, spent)
     total = sum(times.values())
     return {name: time / total for name, time in times.most_common()}
+
+
+def _profiled(model: SegmentModel, step: Callable[[], None], device: torch.device):
+    """The events of one call of step."""
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with _marked(model), profile(activities=activities) as found:
+        step()
+    return found.events()
 
 
 @contextmanager
