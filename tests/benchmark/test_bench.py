@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -12,7 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.models import LENGTHS, tiny_config, tiny_segments
-from helpers.programs import ROOT, assert_one_sentence, run
+from helpers.programs import (
+    ROOT,
+    assert_one_sentence,
+    process_settings,
+    run,
+    run_process,
+)
 from rmt import bench
 from rmt.benchmark import measure, rates
 from rmt.benchmark.cases import Case, cases
@@ -222,6 +229,23 @@ def test_window_is_measured_against_replay(tmp_path, monkeypatch):
     assert found["replay"]["seconds_per_step"] == 5
     assert found["replay"]["ratio"] == pytest.approx(3 * 5 / 6)
     assert found["replay"]["highest_ratio"] == pytest.approx(3)
+
+
+# As Python starts: Ctrl-C comes to all processes of the terminal when the one that measures begins.
+CTRL_C = """
+import os, signal, sys
+if "--multiprocessing-fork" in sys.orig_argv:
+    os.killpg(0, signal.SIGINT)
+"""
+
+
+def test_ctrl_c_is_one_word_though_there_are_two_processes(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C)
+    settings = process_settings() | {"start_new_session": True}
+    settings["env"]["PYTHONPATH"] += f":{tmp_path}"
+    settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    outcome = run_process("rmt.bench", "enwik8", *TINY, "--steps", 10_000, **settings)
+    assert (outcome.status, outcome.out, outcome.err) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import datetime
 import multiprocessing
 import os
+import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -105,13 +106,25 @@ def measure(case: Case) -> dict:
 def in_new_process(function: Callable[..., dict], *arguments) -> dict:
     """function(*arguments) in a process of its own. Raises ProcessKilled if that was."""
     fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+    with ProcessPoolExecutor(1, mp_context=fresh, initializer=_end_at_ctrl_c) as pool:
         try:
-            return pool.submit(function, *arguments).result()
+            # The process inherits that Ctrl-C waits, for seconds in which it imports PyTorch.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                future = pool.submit(function, *arguments)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return future.result()
         except BrokenProcessPool:
             raise ProcessKilled(
                 "the process that measures was killed: most likely it ran out of memory"
             ) from None
+
+
+def _end_at_ctrl_c() -> None:
+    """Without a word: the process that waits for the result has one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def new_report(device: torch.device) -> dict:
