@@ -23,10 +23,12 @@ def main(argv: list[str]) -> int:
         raise UsageError("put the options of torchrun first, then --, then the flags of rmt.train")
     split = argv.index("--")
     options, flags = argv[:split], argv[split + 1 :]
-    wait = ["--shutdown_timeout", str(SECONDS_TO_SAVE)]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup, which torchrun would undo
-        wait += ["--signals_to_handle", "SIGINT,SIGTERM,SIGQUIT"]
-    args = get_args_parser().parse_args([*wait, *options, "-m", "rmt.train", *flags])
+        options = ["--signals_to_handle", "SIGINT,SIGTERM,SIGQUIT", *options]
+    args = get_args_parser().parse_args([*options, "-m", "rmt.train", *flags])
+    # Not --shutdown_timeout: older versions of torchrun, of PyTorch 2.11, refuse what they don't
+    # know; they always wait 30 seconds.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
     # Without this each process would be held to one thread, with a warning.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // _processes(args))))
     # PyTorch's own warnings come once per process and are about choices made here on purpose.

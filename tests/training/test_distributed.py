@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.run import config_from_args
 
 from helpers.programs import (
     RMT,
@@ -25,6 +26,7 @@ from helpers.programs import (
     TRXL,
     Outcome,
     assert_one_sentence,
+    command,
     process_settings,
     records,
     result,
@@ -32,7 +34,7 @@ from helpers.programs import (
     steps_saved,
     weights_of,
 )
-from rmt import train
+from rmt import launch, train
 from rmt.data.batches import SegmentBatches
 from rmt.evaluation.workloads import load_text
 from rmt.runs.settings import Settings
@@ -303,13 +305,31 @@ def test_streams_are_shared_out(monkeypatch, n_streams, n_processes):
 def test_torchrun(tiny, tmp_path):
     """The command that the run scripts give."""
     flags = [*tiny, *REPLAY, "--max_step", "2", "--work_dir", str(tmp_path / "run")]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    launched = command("rmt.launch", "--standalone", "--nproc_per_node=2", "--", *flags)
     settings = process_settings() | {"stderr": subprocess.STDOUT}
     settings["env"] |= {"GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run([*launch, "-m", "rmt.train", *flags], timeout=120, **settings)
+    done = subprocess.run(launched, timeout=120, **settings)
     assert done.returncode == 0, done.stdout
     assert result(tmp_path / "run")["processes"] == 2
     assert done.stdout.count("End of training") == 1
+
+
+def seconds_to_save(monkeypatch, *options: str) -> int | None:
+    """How long torchrun waits before it kills; None where it does not say."""
+    ran = []
+    monkeypatch.setattr(launch, "run", lambda args: ran.append(config_from_args(args)[0]))
+    assert launch.main([*options, "--nproc_per_node=2", "--", "--debug"]) == 0
+    return getattr(ran[0], "shutdown_timeout", None)
+
+
+def test_processes_have_the_time_to_save(monkeypatch):
+    """With every version of torchrun it starts; with those that can be told, it waits."""
+    with patch.dict(os.environ):
+        os.environ.pop("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", None)
+        seconds = seconds_to_save(monkeypatch)
+        assert seconds in (launch.SECONDS_TO_SAVE, None)
+        if seconds is not None:
+            assert seconds_to_save(monkeypatch, "--shutdown_timeout", "7") == 7
 
 
 if __name__ == "__main__":
