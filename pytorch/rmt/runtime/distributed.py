@@ -3,12 +3,14 @@
 The batch's streams are shared out: rank r of n holds streams r*B/n ... (r+1)*B/n - 1.
 """
 
+import inspect
 import os
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from rmt.runtime.errors import UsageError
 
@@ -53,6 +55,19 @@ def world_size() -> int:
 def is_main() -> bool:
     """Whether this is the process that writes files and prints."""
     return rank() == 0
+
+
+def replica(module: nn.Module, find_unused_parameters: bool) -> DistributedDataParallel:
+    """This process's copy of a module, whose gradients are averaged over all of them.
+
+    Its buffers must be constants: they are not sent before every step.
+    """
+    # PyTorch 2.11 has the older name alone, and later ones warn of that.
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(
+        module, find_unused_parameters=find_unused_parameters, **{name: False}
+    )
 
 
 def barrier() -> None:

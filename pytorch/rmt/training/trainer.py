@@ -79,10 +79,8 @@ class Trainer:
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
         if distributed.world_size() > 1:
             # An initial memory gets gradient only while a stream's start is within the unroll.
-            self.unrolled = DistributedDataParallel(
-                self.unrolled,
-                find_unused_parameters=model.carries.gradient,
-                forward_sync_buffers=False,  # the only buffers are constants
+            self.unrolled = distributed.replica(
+                self.unrolled, find_unused_parameters=model.carries.gradient
             )
         self.optimizer = build_optimizer(model, config)
         self.learning_rate = LearningRate(config, self.optimizer)
