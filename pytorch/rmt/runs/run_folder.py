@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError, dropped_where_nobody_reads
-from rmt.runtime.files import SOURCE, remedy, write_text
+from rmt.runtime.files import checkout, remedy, write_text
 
 LOCK = ".lock"
 VOCABULARY = "vocabulary.json"
@@ -214,17 +214,19 @@ def environment() -> dict:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    git = [
-        "git",
-        "-C",
-        str(SOURCE),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
+    return {"versions": versions, "git_commit": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """That of this project's checkout; None where there is none, or git can't tell.
+
+    An installed package, or a copy of the sources, may lie in another project's repository.
+    """
+    root = checkout()
+    if root is None or not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        commit = None
-    return {"versions": versions, "git_commit": commit}
+        return None

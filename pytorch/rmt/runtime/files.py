@@ -10,10 +10,15 @@ from rmt.runtime.errors import UsageError
 SOURCE = Path(__file__).resolve().parents[2]
 
 
+def checkout() -> Path | None:
+    """The source checkout this package belongs to; None where it is installed."""
+    root = SOURCE.parent
+    return root if SOURCE.name == "pytorch" and (root / "run_scripts").is_dir() else None
+
+
 def project_root() -> Path:
     """The source checkout this package belongs to; the current folder where it is installed."""
-    checkout = SOURCE.parent
-    return checkout if (checkout / "run_scripts").is_dir() else Path.cwd()
+    return checkout() or Path.cwd()
 
 
 def remedy(number: int) -> str:
