@@ -1,6 +1,7 @@
 """A dataset and a task that a file each adds are like any other."""
 
 import json
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +16,15 @@ from rmt.runtime.errors import UsageError
 MODEL = "--model rmt --mem_len 2 --n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 8".split()
 SHORT = "--batch_size 4 --eval_batch_size 2 --max_step 4 --log_interval 1".split()
 SAMPLES = "--train_samples 100 --valid_samples 20 --test_samples 20 --bits 9".split()
+
+
+@pytest.fixture(autouse=True)
+def added():
+    """Both, until a test ends: those of other files are of what the package brings."""
+    with patch.dict(registry.datasets()):
+        registry.register(alphabet.ALPHABET)
+        registry.register(parity.PARITY)
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import io
 import string
 from pathlib import Path
 
-from rmt.data.registry import register
 from rmt.data.text.dataset import Text, TextDataset, TextOptions
 from rmt.data.text.encoding import Source, split_characters
 from rmt.data.text.files import characters
@@ -18,4 +17,4 @@ def read(place: Path | None, options: TextOptions) -> Text:
     return characters(split_characters(source.text()))
 
 
-register(TextDataset("alphabet", read, has_place=False))
+ALPHABET = TextDataset("alphabet", read, has_place=False)

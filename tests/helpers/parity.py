@@ -7,7 +7,6 @@ from operator import itemgetter
 
 import numpy as np
 
-from rmt.data.registry import register
 from rmt.data.tasks.task import Kind, SampleOptions, Task, TaskDataset
 from rmt.options.option import check_at_least, option
 
@@ -51,6 +50,6 @@ def label(options: Mapping) -> str:
     return f"parity of {options['bits']} bits"
 
 
-register(
-    TaskDataset("parity", make, ParityOptions, label=label, size=itemgetter("bits"), chance=1 / 2)
+PARITY = TaskDataset(
+    "parity", make, ParityOptions, label=label, size=itemgetter("bits"), chance=1 / 2
 )
