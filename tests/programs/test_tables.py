@@ -286,7 +286,7 @@ def test_published_numbers_are_those_of_the_paper():
 
 
 def test_absent_and_damaged_published_numbers_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run this in the project's folder"):
+    with pytest.raises(FileNotFoundError, match="run this in the folder of the project's source"):
         published_cells(tmp_path)
     for path in (ROOT / "results/paper").glob("*.csv"):
         (tmp_path / path.name).write_text(path.read_text().replace("accuracy", "something"))

@@ -83,7 +83,9 @@ def read_published(
         with path.open(newline="") as file:
             return [convert(line) for line in csv.DictReader(file)]
     except FileNotFoundError:
-        reason = "the published numbers are not here: run this in the project's folder"
+        reason = (
+            "the published numbers are not here: run this in the folder of the project's source"
+        )
         raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
     except (KeyError, ValueError, TypeError) as error:
         raise OSError(errno.EINVAL, f"it is damaged: {error!r}", str(path)) from None

@@ -35,9 +35,16 @@ def with_tables(page: Path, tables: Path) -> str:
 
 
 def refresh(root: Path) -> list[Path]:
-    """Put the tables into the project's pages; returns those that changed."""
+    """Put the tables into the project's pages; returns those that changed.
+
+    Raises UsageError where a page or a table is missing.
+    """
+    pages = [root / name for name in PAGES]
+    for page in pages:
+        if not page.is_file():
+            raise UsageError(f"there is no {page}: run this in the folder of the project's source")
     changed = []
-    for page in (root / name for name in PAGES):
+    for page in pages:
         text = with_tables(page, root / "results" / "tables")
         if text != page.read_text("utf-8"):
             write_text(page, text)

@@ -235,7 +235,6 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Write the paper's tables with what has run, the claims, a table of all runs on tasks, and
     those of studies on text of which nothing is missing."""
     folder = results / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
     texts |= {f"{name}-midi": midi_table(name, runs, folder) for name in MIDI_TARGETS}
@@ -245,6 +244,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     on_tasks = [run for run in runs if run.is_task]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in texts]
