@@ -11,7 +11,7 @@ from typing import ClassVar
 from rmt.data.metrics import Metric
 from rmt.data.text.encoding import Part, Tokenizer
 from rmt.runtime.errors import UsageError
-from rmt.runtime.files import project_root
+from rmt.runtime.files import checkout, project_root
 
 SPLITS = ("train", "valid", "test")
 TOKENIZERS = ("char", "word")
@@ -110,6 +110,8 @@ class TextDataset:
             return "make it with `bash run_scripts/make_mini_data.sh`"
         if not self.folder:
             return "check --data"
+        if not checkout():  # nor, then, getdata.sh
+            return "check --data" if data else "name its file or folder with --data"
         download = f"run `bash getdata.sh {self.name}`"
         return f"check --data, or {download} and leave it out" if data else download
 
