@@ -1,10 +1,12 @@
 """Fixtures of several test files: a tiny corpus and flags for the smallest run on it."""
 
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
 
-from helpers.programs import REAL_TEXT, TINY, write_corpus
+from helpers.programs import ROOT, TINY, write_corpus
 
 # Equal sums need equal numbers of threads; and the machines that run tests are small.
 torch.set_num_threads(1)
@@ -41,8 +43,15 @@ def tiny(corpus_folder, encoded_dir):
 
 
 @pytest.fixture(scope="session")
-def real_text():
-    """The folder of real text, where there is one."""
-    if not REAL_TEXT.is_dir():
-        pytest.skip(f"no real text at {REAL_TEXT}")
-    return REAL_TEXT
+def published():
+    """Where a published text lies: where getdata.sh puts it, or beside the checkout."""
+
+    def published(*names: str) -> Path:
+        """The first of these names that is there."""
+        folders = (ROOT / "data", ROOT.parent / "shared" / "data")
+        for path in (folder / name for name in names for folder in folders):
+            if path.exists():
+                return path
+        pytest.skip(f"only the published text has these counts and checksums: no data/{names[0]}")
+
+    return published

@@ -461,13 +461,21 @@ def test_names_after_options(getdata, tmp_path, own):
     assert code == 0, output
 
 
-HELDOUT = REPOSITORY.parent / "shared" / "data" / "wikitext-103-heldout"
+def test_other_files_fail_the_built_in_checks(getdata, tmp_path):
+    sample = REPOSITORY / "tests" / "samples" / "wikitext-103"
+    code, output = getdata("wt103", "--from", sample, RMT_CHECKSUMS="")
+    assert code == 1
+    assert files_in(tmp_path / "data") == []
+    code, output = getdata("wt103", "--from", sample, "--no_verify", RMT_CHECKSUMS="")
+    assert code == 0, output
+    assert output.count("is not the published one") == 3
+    assert "train.txt is not the published one: lines 61 instead of 1801350" in output
 
 
-@pytest.mark.skipif(not HELDOUT.is_dir(), reason=f"no real text at {HELDOUT}")
-def test_real_heldout_files_pass_the_built_in_checks(getdata, own):
+def test_real_heldout_files_pass_the_built_in_checks(getdata, own, published):
+    heldout = published("wikitext-103", "wikitext-103-heldout")
     for split in ("valid", "test"):
-        (own / f"{split}.txt").write_bytes((HELDOUT / f"{split}.txt").read_bytes())
+        (own / f"{split}.txt").write_bytes((heldout / f"{split}.txt").read_bytes())
     (own / "train.txt").write_text("the cat sat\n")
     code, output = getdata("wt103", "--from", own, "--no_verify", RMT_CHECKSUMS="")
     assert code == 0, output

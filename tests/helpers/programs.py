@@ -20,7 +20,7 @@ from rmt.runs.run_folder import linked
 from rmt.runtime import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-REAL_TEXT = ROOT.parent / "shared" / "data"
+SAMPLES = ROOT / "tests" / "samples"
 
 # The smallest model that has everything. A flag given again later replaces the earlier value.
 TINY = (

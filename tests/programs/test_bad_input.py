@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 
 from helpers.programs import (
-    REAL_TEXT,
     RMT,
+    SAMPLES,
     assert_one_sentence,
     process_settings,
     records,
@@ -261,15 +261,10 @@ def test_own_text_too_short(refused, tmp_path):
     assert f"{path} is too short" in refused(*flags)
 
 
-@pytest.mark.skipif(not REAL_TEXT.is_dir(), reason=f"no real text at {REAL_TEXT}")
 def test_real_text_cut_off_is_named(refused, tmp_path):
-    """Truncated WikiText: the held-out files alone use words that a shortened train lacks."""
-    source = REAL_TEXT / "wt103-mini"
-    folder = tmp_path / "cut"
-    folder.mkdir()
-    for split in ("train", "valid", "test"):
-        text = next(source.glob(f"*{split}*")).read_bytes()
-        (folder / f"{split}.txt").write_bytes(text[:2000] if split == "train" else text)
+    """Truncated WikiText: the held-out files use words that a shortened train lacks."""
+    folder = shutil.copytree(SAMPLES / "wikitext-103", tmp_path / "cut")
+    os.truncate(folder / "train.txt", 2000)
     flags = ["--data", folder, "--encoded_dir", tmp_path / "encoded"]
     assert "does not occur in the training text" in refused("--model", "baseline", *flags)
 

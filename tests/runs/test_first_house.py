@@ -6,12 +6,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from helpers.programs import ROOT, run, weights_of
+from helpers.programs import SAMPLES, run, weights_of
 from rmt import eval as evaluation
 from rmt import train
 from rmt.runs.trained import load
 
-SAMPLES = ROOT / "tests" / "samples"
 COMMON = (
     "--n_layer 2 --n_head 2 --d_head 4 --d_model 8 --d_inner 16 --batch_size 4 --eval_batch_size 2 "
     "--lr 0.01 --log_interval 1 --dropout 0.1 --seed 7 --scheduler constant"

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.data import load_corpus
-from helpers.programs import REAL_TEXT, ROOT
+from helpers.programs import ROOT, SAMPLES
 from rmt.data import store
 from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY
 from rmt.data.registry import datasets
@@ -26,8 +26,6 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
 
 SPLITS = ("train", "valid", "test")
-
-real_text = pytest.mark.skipif(not REAL_TEXT.is_dir(), reason=f"no real text at {REAL_TEXT}")
 
 
 @pytest.fixture
@@ -90,30 +88,38 @@ def test_published_file_names_and_windows_lines(load, tmp_path):
     assert symbols(corpus, "valid") == ["a", "<eos>", "b", "<eos>"]
 
 
-@real_text
-def test_wikitext_heldout_token_counts(load, tmp_path):
-    heldout = REAL_TEXT / "wikitext-103-heldout"
+def in_order_of_frequency(text):
+    """The published order, computed with everything in memory."""
+    counts = Counter(word for word in words_with_eos(text) if word != "<eos>")
+    return ["<eos>", *(word for word, _ in counts.most_common())]
+
+
+def test_articles_of_wikitext(load, monkeypatch):
+    monkeypatch.setattr(encoding, "BLOCK_BYTES", 1009)
+    folder = SAMPLES / "wikitext-103"
+    corpus = load("wt103", folder)
+    texts = {split: (folder / f"{split}.txt").read_text() for split in SPLITS}
+    assert list(corpus.vocabulary.symbols) == in_order_of_frequency(texts["train"])
+    for split, text in texts.items():
+        assert symbols(corpus, split) == words_with_eos(text)
+        array = corpus.splits[split]
+        assert isinstance(array, np.memmap)
+        assert (array.ndim, array.dtype) == (1, np.uint16)
+        assert not array.flags.writeable
+
+
+def test_wikitext_heldout_token_counts(load, tmp_path, published):
+    heldout = published("wikitext-103", "wikitext-103-heldout")
     valid, test = ((heldout / f"{split}.txt").read_bytes() for split in ("valid", "test"))
     corpus = load("wt103", write_splits(tmp_path / "w", test + valid, valid, test))
     assert [len(corpus.splits[split]) for split in SPLITS] == [463_215, 217_646, 245_569]
-    # The published order, computed with everything in memory.
-    counts = Counter(word for word in words_with_eos((test + valid).decode()) if word != "<eos>")
-    expected = ["<eos>", *(word for word, _ in counts.most_common())]
-    assert list(corpus.vocabulary.symbols) == expected
-    assert symbols(corpus, "valid") == words_with_eos(valid.decode())
+    assert list(corpus.vocabulary.symbols) == in_order_of_frequency((test + valid).decode())
 
 
-@real_text
-def test_wt103_mini_vocabulary(load):
-    corpus = load("wt103", REAL_TEXT / "wt103-mini")
+def test_wt103_mini_vocabulary(load, published):
+    corpus = load("wt103", published("wt103-mini"))
     assert len(corpus.vocabulary) == 26_118
     assert corpus.cutoffs == (20_000,)
-    assert corpus.splits["test"].dtype == np.uint16
-    for split in SPLITS:
-        array = corpus.splits[split]
-        assert isinstance(array, np.memmap)
-        assert array.ndim == 1
-        assert not array.flags.writeable
 
 
 def test_unknown_word_is_named_with_file_and_line(load, tmp_path, small_blocks):
@@ -163,12 +169,10 @@ def enwik8_in_memory(content, keep_newlines):
     return parts, [symbol for symbol, _ in order]
 
 
-@real_text
 @pytest.mark.parametrize("keep_newlines", [False, True])
 def test_enwik8_bytes(load, tmp_path, keep_newlines, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 10_007)
-    with open(REAL_TEXT / "enwik8-head", "rb") as file:
-        content = file.read(200_013)
+    monkeypatch.setattr(encoding, "BLOCK_BYTES", 1009)
+    content = (SAMPLES / "enwik8-head").read_bytes()
     (tmp_path / "enwik8").write_bytes(content)
     corpus = load("enwik8", tmp_path, keep_newlines=keep_newlines)  # the folder that holds it
     parts, order = enwik8_in_memory(content, keep_newlines)
@@ -179,14 +183,13 @@ def test_enwik8_bytes(load, tmp_path, keep_newlines, monkeypatch):
     assert corpus.cutoffs == ()
 
 
-@real_text
-def test_enwik8_head_sizes(load):
-    path = REAL_TEXT / "enwik8-head"
+def test_enwik8_sizes_with_and_without_newlines(load):
+    path = SAMPLES / "enwik8-head"
     kept = load("enwik8", path, keep_newlines=True)
-    assert [len(kept.splits[split]) for split in SPLITS] == [3_600_000, 200_000, 200_000]
+    assert [len(kept.splits[split]) for split in SPLITS] == [18_013, 1_000, 1_000]
     lost = load("enwik8", path)
     assert len(lost.vocabulary) == len(kept.vocabulary) - 1
-    assert sum(map(len, lost.splits.values())) == 4_000_000 - path.read_bytes().count(b"\n")
+    assert sum(map(len, lost.splits.values())) == 20_013 - path.read_bytes().count(b"\n")
     assert lost.fingerprint != kept.fingerprint
 
 
