@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from helpers.logged import run_of
 from helpers.programs import ROOT
@@ -174,13 +175,25 @@ def test_everything_is_written_alike_twice(tmp_path):
     }
 
 
-@pytest.mark.parametrize("write", [write_tables, write_figures])
-def test_what_is_committed_is_what_the_committed_logs_give(tmp_path, write):
-    """Made anew in a folder beside the logs, to which the tables link."""
+@pytest.fixture
+def beside_the_logs(tmp_path):
+    """A folder in which results are made anew, to whose logs the tables link."""
     (tmp_path / "runs").symlink_to(RESULTS / "runs")
-    for made in write(finished_runs(tmp_path / "runs"), tmp_path):
-        kept = RESULTS / made.relative_to(tmp_path)
+    return tmp_path
+
+
+def test_the_committed_tables_are_what_the_committed_logs_give(beside_the_logs):
+    for made in write_tables(finished_runs(beside_the_logs / "runs"), beside_the_logs):
+        kept = RESULTS / made.relative_to(beside_the_logs)
         assert kept.read_bytes() == made.read_bytes(), f"{kept} is not what the logs give"
+
+
+def test_the_committed_figures_show_what_the_committed_logs_give(beside_the_logs):
+    """By the digests of what is drawn: another version of matplotlib may draw other pixels."""
+    for made in write_figures(finished_runs(beside_the_logs / "runs"), beside_the_logs):
+        kept = RESULTS / made.relative_to(beside_the_logs)
+        shown, expected = (Image.open(path).text.get("Description") for path in (kept, made))
+        assert shown == expected, f"{kept} is not what the logs give: run `rmt.figures paper`"
 
 
 # Pages
