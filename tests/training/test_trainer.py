@@ -25,6 +25,7 @@ from rmt.models.transformer_xl.options import ModelConfig
 from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
 from rmt.training import trainer
+from rmt.training.recurrence import Stream
 from rmt.training.trainer import Trainer
 
 
@@ -272,36 +273,35 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best(first, tiny, tmp_
 @pytest.mark.parametrize("clip", [1e9, 1e-3])
 def test_the_norm_of_the_gradient_is_limited(clip, tiny, tmp_path, monkeypatch):
     """As clip_grad_norm_ does; below the limit nothing is touched."""
-    found, real = [], Trainer._clip
+    limited, real = [], Trainer.update_weights
 
-    def clipped(trainer, loss):
+    def update_weights(trainer, loss):
         weights = [weight for weight in trainer.model.parameters() if weight.grad is not None]
         twins = [torch.zeros_like(weight) for weight in weights]
         for twin, weight in zip(twins, weights, strict=True):
             twin.grad = weight.grad.clone()
-        norm = torch.nn.utils.clip_grad_norm_(twins, clip).item()
-        assert real(trainer, loss) == (loss.item(), norm)
+        limited.append(torch.nn.utils.clip_grad_norm_(twins, clip).item() > clip)
+        assert real(trainer, loss) == (loss.item(), True)
         for twin, weight in zip(twins, weights, strict=True):
             assert torch.equal(twin.grad, weight.grad)
-        found.append(norm)
-        return loss.item(), norm
+        return loss.item(), True
 
-    monkeypatch.setattr(Trainer, "_clip", clipped)
+    monkeypatch.setattr(Trainer, "update_weights", update_weights)
     flags = [*tiny, *RMT, "--work_dir", tmp_path, "--max_step", 2, "--clip", clip]
     assert run(train.main, *flags).status == 0
-    assert len(found) == 2
+    assert limited == [clip < 1] * 2
 
 
 def test_a_bad_step_starts_new_streams(tiny, tmp_path, bad_losses, monkeypatch):
     """The state may be bad too, so it is not carried on."""
     bad_losses({3}, math.nan)
-    starts, real = [], Trainer._accumulate_gradients
+    starts, real = [], Stream.step
 
-    def accumulate(trainer, segments):
-        starts.append(trainer.chunks[0].state is None and not trainer.chunks[0].history)
-        return real(trainer, segments)
+    def step(stream, *inputs):
+        starts.append(not stream.tensors())
+        return real(stream, *inputs)
 
-    monkeypatch.setattr(Trainer, "_accumulate_gradients", accumulate)
+    monkeypatch.setattr(Stream, "step", step)
     flags = [*tiny, *RMT, "--bptt_unrolls", 1, "--work_dir", tmp_path, "--max_step", 5]
     assert run(train.main, *flags).status == 0
     assert starts == [True, False, False, True, False]
