@@ -28,7 +28,7 @@ def students_probability(t: float, freedom: float) -> float:
 
 @pytest.mark.parametrize(("freedom", "quantile"), ledger.STUDENT.items())
 def test_students_quantiles(freedom, quantile):
-    assert ledger._student(freedom) == pytest.approx(quantile)
+    assert ledger.student_quantile(freedom) == pytest.approx(quantile)
     assert students_probability(quantile, freedom) == pytest.approx(0.975, abs=2e-5)
 
 
@@ -36,7 +36,7 @@ def test_students_quantiles(freedom, quantile):
     "freedom", [1.1, 1.5, 2.2, 2.5, 2.9, 3.5, 4.6, 8.9, 11.0, 14.2, 25.0, 31.0, 90.0]
 )
 def test_students_quantiles_between_are_at_most_a_little_too_large(freedom):
-    assert 0.975 - 2e-5 <= students_probability(ledger._student(freedom), freedom) < 0.983
+    assert 0.975 - 2e-5 <= students_probability(ledger.student_quantile(freedom), freedom) < 0.983
 
 
 def comparison(expected: str = "lower") -> Comparison:
@@ -60,7 +60,9 @@ def test_the_interval_is_welchs():
     errors = [np.var(scores, ddof=1) / 3 for scores in (first, second)]
     freedom = sum(errors) ** 2 / sum(error**2 / 2 for error in errors)
     assert 2 < freedom < 3
-    assert found.half_width == pytest.approx(ledger._student(freedom) * math.sqrt(sum(errors)))
+    assert found.half_width == pytest.approx(
+        ledger.student_quantile(freedom) * math.sqrt(sum(errors))
+    )
     assert [[run.seed for run in same] for same in found.runs] == [[1, 2, 3], [1, 2, 3]]
 
 

@@ -90,11 +90,11 @@ def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
     by_freedom = [
         error**2 / (len(found) - 1) for error, (_, found) in zip(errors, groups, strict=True)
     ]
-    return _student(sum(errors) ** 2 / sum(by_freedom)) * math.sqrt(sum(errors))
+    return student_quantile(sum(errors) ** 2 / sum(by_freedom)) * math.sqrt(sum(errors))
 
 
-def _student(freedom: float) -> float:
-    """The quantile for any degrees of freedom from 1 on, at most a little too large.
+def student_quantile(freedom: float) -> float:
+    """Student's 97.5 % quantile for any degrees of freedom from 1 on, at most a little too large.
 
     Between the entries of the table on a straight line over 1 / freedom, where the curve is convex.
     """
