@@ -11,36 +11,47 @@ from rmt.runtime import machine
 
 
 class Started:
-    """In place of subprocess.Popen: keeps what it was told, and ends at once."""
+    """In place of subprocess.Popen: keeps what it was told, prints its output and ends at once."""
 
     all: ClassVar[list["Started"]] = []
+    status: ClassVar[int] = 0
+    output: ClassVar[str] = ""
 
-    def __init__(self, command, env, **_):
+    def __init__(self, command, env, stdout, **_):
         self.command, self.env = command, env
+        stdout.write(Started.output)
         Started.all.append(self)
 
     def poll(self) -> int:
-        return 0
+        return Started.status
+
+    @classmethod
+    def has(cls, job: Job) -> bool:
+        return any(str(job.folder) in started.command for started in cls.all)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr(jobs.subprocess, "Popen", Started)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
+    monkeypatch.setattr(Started, "all", [])
 
 
 @pytest.fixture
 def start(monkeypatch, tmp_path):
-    """Start jobs in slots; returns their environments."""
-    monkeypatch.setattr(jobs.subprocess, "Popen", Started)
-    monkeypatch.setattr(Started, "all", [])
+    """Run as many jobs as fit side by side; returns their environments."""
     for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
     def start(n_parallel: int, n_gpus: int) -> list[dict]:
-        for slot in range(n_parallel):
-            job = Job(tmp_path / f"run{slot}", {"lr": 1}, 10, 1.0)
-            jobs._start(job, n_parallel, slot, n_gpus)
+        several = [Job(tmp_path / f"run{i}", {"lr": 1}, 10, 1.0) for i in range(n_parallel)]
+        jobs.run_jobs(several, n_parallel, Started.has, n_gpus)
         return [started.env for started in Started.all]
 
     return start
 
 
-def test_processes_take_turns_among_gpus(start, monkeypatch):
+def test_processes_take_turns_among_gpus(start):
     assert [env["CUDA_VISIBLE_DEVICES"] for env in start(4, 2)] == ["0", "1", "0", "1"]
 
 
@@ -73,12 +84,16 @@ def job(tmp_path):
     return Job(tmp_path / "run", {}, 10, 1.0)
 
 
-def settled(job: Job, status: int, output: str = "", finished: bool = False) -> jobs.Outcome:
-    job.folder.parent.mkdir(exist_ok=True)
-    job.output.write_text(output)
-    outcome = jobs.Outcome()
-    jobs._settle(job, status, finished, outcome)
-    return outcome
+@pytest.fixture
+def ended(job, monkeypatch):
+    """Run the job, whose process prints this and ends so; returns what became of it."""
+
+    def ended(status: int, output: str = "", finished: bool = False) -> jobs.Outcome:
+        monkeypatch.setattr(Started, "status", status)
+        monkeypatch.setattr(Started, "output", output)
+        return jobs.run_jobs([job], 1, lambda job: finished and Started.has(job))
+
+    return ended
 
 
 @pytest.mark.parametrize(
@@ -92,32 +107,30 @@ def settled(job: Job, status: int, output: str = "", finished: bool = False) -> 
         (-15, "| interrupted after step 3, saved\n", "interrupted and saved"),
     ],
 )
-def test_why_a_run_failed(job, status, output, reason):
-    assert settled(job, status, output).failed == {"run": reason}
+def test_why_a_run_failed(job, ended, status, output, reason):
+    assert ended(status, output).failed == {"run": reason}
     assert job.output.read_text() == output
 
 
-def test_a_run_that_is_another_than_asked_for_is_no_success(job):
+def test_a_run_that_is_another_than_asked_for_is_no_success(job, ended):
     job.folder.mkdir()
     (job.folder / "result.json").write_text("{}")
-    (reason,) = settled(job, 0).failed.values()
+    (reason,) = ended(0).failed.values()
     assert "not those of the run that was asked for" in reason
 
 
-def test_what_a_finished_run_printed_is_not_kept(job):
-    assert settled(job, 0, "bpc 1\n", finished=True).finished == ["run"]
+def test_what_a_finished_run_printed_is_not_kept(job, ended):
+    assert ended(0, "bpc 1\n", finished=True).finished == ["run"]
     assert not job.output.exists()
 
 
-def test_what_another_process_has_finished_is_not_started(job, start, monkeypatch):
-    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
+def test_what_another_process_has_finished_is_not_started(job):
     assert jobs.run_jobs([job], 1, lambda job: True).finished == ["run"]
     assert not Started.all
 
 
-def test_a_job_waits_while_another_process_has_its_folder(job, start, monkeypatch):
+def test_a_job_waits_while_another_process_has_its_folder(job, monkeypatch):
     """Also if that took it after the job was started, which then ended with an error."""
-    monkeypatch.setattr(jobs, "POLL_SECONDS", 0)
     answers = iter([True, False, True, False])  # before starting, start, ended: in use, start
     monkeypatch.setattr(jobs, "in_use", lambda folder: next(answers))
     finished = iter([False, False, False, True])
