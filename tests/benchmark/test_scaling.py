@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -54,17 +55,22 @@ def test_processes_take_turns(monkeypatch):
         scaling.ranks(1.0)
 
 
-def test_every_word_is_written_and_encoded(tmp_path, monkeypatch):
+def test_every_word_is_written_and_encoded(monkeypatch):
+    written = []
+
+    def in_this_process(function, folder, n_words):
+        written.extend(Path(folder, "train.txt").read_text().split())
+        cores = os.sched_getaffinity(0)
+        try:
+            return function(folder, n_words)
+        finally:
+            os.sched_setaffinity(0, cores)
+
     monkeypatch.setattr(scaling, "N_TYPES", 60)
-    scaling._write_words(tmp_path, 1000)
-    words = (tmp_path / "train.txt").read_text().split()
-    assert len(words) == 1000
-    assert len(set(words)) == 60
-    cores = os.sched_getaffinity(0)
-    try:
-        found = scaling.encode_words(str(tmp_path), 1000)
-    finally:
-        os.sched_setaffinity(0, cores)
+    monkeypatch.setattr(scaling, "in_new_process", in_this_process)
+    [found] = scaling.encoding(1e-5)
+    assert len(written) == 1000
+    assert len(set(written)) == 60
     assert (found["amount"], found["note"]) == (1000, "61 types"), "with <eos>"
 
 
