@@ -443,7 +443,7 @@ def encoded_folder(tmp_path):
 
 def test_second_use_does_not_encode(load, mine, monkeypatch):
     first = load("text", mine)
-    monkeypatch.setattr(corpora, "_encode", None)
+    monkeypatch.setattr(corpora, "write_encoded", None)
     second = load("text", mine)
     assert second.fingerprint == first.fingerprint
     assert second.vocabulary == first.vocabulary
