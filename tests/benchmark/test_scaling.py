@@ -1,8 +1,11 @@
 """The measurements of cost, at small sizes: what they count, print and keep."""
 
+import itertools
 import json
 import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +18,10 @@ from rmt.runtime.device import peak_memory
 from rmt.runtime.errors import UsageError
 
 
-def test_training_and_evaluation_report_their_cost():
+def test_training_and_evaluation_report_their_cost(monkeypatch):
+    """By a clock that goes on by two seconds whenever it is read."""
+    ticks = itertools.count(step=2)
+    monkeypatch.setattr(scaling, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     for function, n_ids, amount in (
         (scaling.train_steps, 8 * (3 * 64 + 1), 3 * 8 * 64),
         (scaling.evaluate_tokens, 1300, 1300),
@@ -23,8 +29,7 @@ def test_training_and_evaluation_report_their_cost():
         settings = Settings.of(scaling.SMALL)
         model = settings.model(scaling.N_SYMBOLS)
         found = function(model, made_up_text(model, settings.train, n_ids))
-        assert found["amount"] == amount
-        assert found["seconds"] > 0
+        assert (found["amount"], found["seconds"]) == (amount, 2)
         assert found["peak_memory_bytes"] == pytest.approx(peak_memory(scaling.CPU), rel=0.5)
 
 
@@ -74,11 +79,23 @@ def test_every_word_is_written_and_encoded(monkeypatch):
     assert (found["amount"], found["note"]) == (1000, "61 types"), "with <eos>"
 
 
-def test_a_run_in_processes_is_measured():
+def test_a_run_in_processes_is_measured(monkeypatch):
+    """By the rate in its log, which is made 512 tokens/s here."""
+    real = subprocess.run
+
+    def run(command, **settings):
+        done = real(command, **settings)
+        path = Path(command[command.index("--work_dir") + 1], "metrics.jsonl")
+        lines = map(json.loads, path.read_text().splitlines())
+        rated = [line | {"tokens_per_s": 512.0} for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in rated))
+        return done
+
+    monkeypatch.setattr(scaling.subprocess, "run", run)
     core = min(os.sched_getaffinity(0))
     found = scaling.train_in_processes(1, 2, [core], tiny=True)
-    assert found["amount"] == 8 * 128
-    assert found["seconds"] > 0
+    what = {"what": "training, 1 process", "unit": "tokens"}
+    assert found == what | {"amount": 8 * 128, "seconds": 2}
 
 
 def test_the_program_prints_a_table_and_keeps_the_measurements(tmp_path, monkeypatch):
