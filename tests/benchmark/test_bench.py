@@ -6,10 +6,12 @@ import signal
 import sys
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.models import LENGTHS, tiny_config, tiny_segments
@@ -103,17 +105,26 @@ def test_the_split_finds_where_the_time_goes():
 
         shares[next(iter(large))] = found = time_split(model, step, torch.device("cpu"))
         assert sum(found.values()) == pytest.approx(1)
-        assert min(found.values()) >= 0
+        assert [*found.values()] == sorted(found.values(), reverse=True)
         assert {"attention", "feed-forward", "softmax", "dropout", "something else"} <= {*found}
     assert shares["d_inner"]["feed-forward"] > shares["n_token"]["feed-forward"]
     assert shares["n_token"]["softmax"] > shares["d_inner"]["softmax"]
 
 
 def test_the_split_leaves_no_marks():
-    model = PlainModel(tiny_config("rmt"))
-    time_split(model, lambda: model(*tiny_segments([5])[0]), torch.device("cpu"))
-    assert not any(module._forward_hooks for module in model.modules())
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    """A profile of the model has the events that it had before."""
+    model, segment = PlainModel(tiny_config("rmt")), tiny_segments([5])[0]
+
+    def events() -> set[str]:
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            model(*segment)
+        return {event.name for event in found.events()}
+
+    model(*segment)  # which keeps some of what it computes
+    before = events()
+    split = time_split(model, lambda: model(*segment), torch.device("cpu"))
+    assert "attention" in split
+    assert events() == before
 
 
 def test_the_profilers_warnings_are_not_shown(capsys):
@@ -188,9 +199,22 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(measure, "matrix_rate", rate)
 
 
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Let the steps that are timed take these seconds, one after the other."""
+
+    def stopwatch(*durations: float) -> None:
+        readings = itertools.chain.from_iterable((0.0, seconds) for seconds in durations)
+        clock = SimpleNamespace(perf_counter=lambda: next(readings))
+        monkeypatch.setattr(measure, "time", clock)
+
+    return stopwatch
+
+
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("flags", ["enwik8 --bptt 2 --batch_size 2", "copy --batch_size 3 --n 6"])
-def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
+def test_what_is_measured_is_printed_and_kept(tmp_path, stopwatch, flags):
+    stopwatch(2.0, 6.0, 4.0, 4.0)  # our steps and the plain model's in turn
     outcome = run(
         bench.main, *flags.split(), *TINY, *"--steps 2 --precisions bf16 --against plain".split(),
         *("--tgt_len", 7) if "enwik8" in flags else (), "--out", tmp_path / "speed.json",
@@ -200,25 +224,25 @@ def test_what_is_measured_is_printed_and_kept(tmp_path, flags):
     kept = json.loads((tmp_path / "speed.json").read_text())
     assert {"date", "machine", "versions", "git_commit"} <= {*kept}
     (found,) = kept["results"]
-    seconds, flops = found["seconds_per_step"], found["layer_flops_per_step"]
-    assert found["fastest"] <= seconds <= found["slowest"]
-    assert found["units"] == pytest.approx(seconds / (flops / 1e9))
-    assert found["utilization"] == pytest.approx(flops / seconds / 4e9)
+    assert (found["fastest"], found["seconds_per_step"], found["slowest"]) == (2, 3, 4)
+    flops = found["layer_flops_per_step"]
+    assert found["units"] == pytest.approx(3 / (flops / 1e9))
+    assert found["utilization"] == pytest.approx(flops / 3 / 4e9)
     if "enwik8" in flags:
-        assert found["tokens_per_s"] == pytest.approx(2 * 7 / seconds)
+        assert found["tokens_per_s"] == pytest.approx(2 * 7 / 3)
         own = options_of(found["model"] | {"n_token": found["n_token"]})
         assert flops == 3 * 3 * layer_flops(own, 7, 2), "two segments are replayed"
     else:
-        assert found["tokens_per_s"] == pytest.approx(3 * 18 / seconds)
-    assert found["plain"]["lowest_ratio"] <= found["plain"]["ratio"]
+        assert found["tokens_per_s"] == pytest.approx(3 * 18 / 3)
+    ratios = {"ratio": 2, "lowest_ratio": 1, "highest_ratio": 3}
+    assert found["plain"] == {"seconds_per_step": 5, **ratios}
     assert {"attention", "optimizer", "data"} <= {*found["split"]}
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_window_is_measured_against_replay(tmp_path, monkeypatch):
+def test_window_is_measured_against_replay(tmp_path, stopwatch):
     """In tokens per second: a step has three segments instead of one."""
-    durations = iter([6.0, 4.0, 6.0, 5.0, 6.0, 6.0])
-    monkeypatch.setattr(measure, "_timed", lambda step, device: next(durations))
+    stopwatch(6.0, 4.0, 6.0, 5.0, 6.0, 6.0)
     argv = ["enwik8", "--bptt", "2", "--tgt_len", "7", "--bptt_mode", "window", "--steps", "3"]
     outcome = run(
         bench.main, *argv, *TINY, *("--against", "replay", "--out", tmp_path / "speed.json")
