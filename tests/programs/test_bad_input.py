@@ -140,8 +140,8 @@ def test_impossible_settings(refused, flags, part):
     assert part in refused(*model, *flags.split())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu(refused):
+def test_cuda_without_a_gpu(refused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "PyTorch sees no GPU" in refused("--model", "baseline", "--cuda")
 
 
