@@ -128,9 +128,9 @@ def test_help_works_as_a_program(module):
 
 
 def test_defaults_are_allowed_together():
-    ModelConfig(n_token=100, mem_len=1)
-    TrainConfig()
-    EvalConfig()
+    assert ModelConfig(n_token=100, mem_len=1).model == "rmt"
+    assert TrainConfig().dataset == "wt103"
+    assert EvalConfig().split == "all"
 
 
 # No option without effect

@@ -63,4 +63,5 @@ def test_the_paper_does_what_it_says_but_for_two():
 def test_every_claim_is_of_experiments_that_can_be_run():
     for comparison in COMPARISONS.values():
         for _, experiment in comparison.terms:
-            assert plan(experiment, "mini").settings
+            own = plan(experiment, "mini").compared
+            assert (own["model"], own["mem_len"]) == (experiment.model, experiment.memory)

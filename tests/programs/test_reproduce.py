@@ -315,7 +315,8 @@ def test_killing_the_runner_loses_and_repeats_nothing(runner, n_jobs):
         process.kill()
         process.communicate()
     finished = {path: _written(path) for path in runner.results.glob("runs/*/*/result.json")}
-    assert len(finished) == 1 or n_jobs == 2
+    if n_jobs == 1:
+        assert len(finished) == 1
     assert runner.run("--seeds", 1, "--jobs", n_jobs, steps=steps).status == 0
     assert {path: _written(path) for path in finished} == finished
     for folder in folders:
