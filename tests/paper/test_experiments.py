@@ -26,7 +26,10 @@ SCRIPTS = ROOT / "run_scripts"
 
 def test_every_row_of_the_tables_is_there():
     assert {table: len(rows(table)) for table in TABLES} == {
-        **{"table2": 15, "table3": 15, "table4": 43, "headline": 1}
+        "table2": 15,
+        "table3": 15,
+        "table4": 43,
+        "headline": 1,
     }
     second, fourth = ({(row.name, row.score) for row in rows(f"table{n}")} for n in (2, 4))
     assert second <= fourth

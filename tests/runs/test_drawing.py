@@ -10,9 +10,9 @@ from rmt.runs.drawing import digest, save_figure
 
 def figure(**changes):
     """Two panels with one of everything that our figures have."""
-    what = {"y": 2.0, "bar": 0.5, "dot": 3.0, "pixel": 1.0, "colour": "#112233", "marker": "o"}
-    what |= {"name": "ours", "tick": "50", "title": "scores", "above": "all", "note": "here"}
-    what |= changes
+    numbers = {"y": 2.0, "bar": 0.5, "dot": 3.0, "pixel": 1.0}
+    texts = {"name": "ours", "tick": "50", "title": "scores", "above": "all", "note": "here"}
+    what = {"colour": "#112233", "marker": "o"} | numbers | texts | changes
     made, (left, right) = plt.subplots(1, 2)
     style = {"color": what["colour"], "marker": what["marker"], "label": what["name"]}
     left.errorbar([1, 2], [1, what["y"]], [0.1, what["bar"]], **style)
@@ -36,9 +36,17 @@ def closed():
 @pytest.mark.parametrize(
     "change",
     [
-        *({"y": 2.001}, {"bar": 0.51}, {"dot": 3.1}, {"pixel": np.nan}, {"colour": "#112234"}),
-        *({"marker": "s"}, {"name": "theirs"}, {"tick": "51"}, {"title": "losses"}),
-        *({"above": "some"}, {"note": "there"}),
+        {"y": 2.001},
+        {"bar": 0.51},
+        {"dot": 3.1},
+        {"pixel": np.nan},
+        {"colour": "#112234"},
+        {"marker": "s"},
+        {"name": "theirs"},
+        {"tick": "51"},
+        {"title": "losses"},
+        {"above": "some"},
+        {"note": "there"},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -29,7 +29,9 @@ def test_every_article_is_in_one_split(tmp_path):
         name: re.findall(r"^ = ([^=]+) = $", text.decode(), re.M) for name, text in made.items()
     }
     assert {name: len(found) for name, found in titles.items()} == {
-        **{"wt103-mini/valid.txt": 8, "wt103-mini/test.txt": 8, "wt103-mini/train.txt": 4}
+        "wt103-mini/valid.txt": 8,
+        "wt103-mini/test.txt": 8,
+        "wt103-mini/train.txt": 4,
     }
     assert set(titles["wt103-mini/train.txt"]) <= set(TITLES)
     # Held-out titles have numbers that the training split lacks.
