@@ -92,7 +92,8 @@ def parse(argv: list[str]) -> dict:
     if options["steps"] < 1:
         raise UsageError(f"steps must be at least 1, but it is {options['steps']}")
     of_grid = ("models", "bptt", "precisions", "steps", "against")
-    options["grid"] = Grid(**{name: options.pop(name) for name in of_grid})
+    grid = {name: options.pop(name) for name in of_grid}
+    options["grid"] = Grid(**grid)
     return options
 
 

@@ -47,7 +47,8 @@ class State:
                 return None
             return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
-        return type(self)(**{spec.name: each(getattr(self, spec.name)) for spec in fields(self)})
+        mapped = {spec.name: each(getattr(self, spec.name)) for spec in fields(self)}
+        return type(self)(**mapped)
 
     def detach(self) -> Self:
         """The same values, cut off from the computation that made them."""

@@ -34,7 +34,8 @@ class ModelOptions:
     @classmethod
     def from_record(cls, options: Mapping) -> Self:
         """The options that were written to JSON with dataclasses.asdict."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+        own = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        return cls(**own)
 
     @property
     def label(self) -> str:

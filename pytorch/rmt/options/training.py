@@ -188,11 +188,10 @@ class TrainConfig:
     @classmethod
     def from_record(cls, options: Mapping) -> Self:
         """The inverse of recorded, with paths that are right in the current folder."""
-        paths = {
-            name: options[name] and os.path.relpath(project_root() / options[name])
-            for name in ("data", "encoded_dir")
-        }
-        return cls(**{**options, **paths})
+        options = dict(options)
+        for name in ("data", "encoded_dir"):
+            options[name] = options[name] and os.path.relpath(project_root() / options[name])
+        return cls(**options)
 
     @property
     def n_eval(self) -> int:

@@ -150,9 +150,13 @@ def _scores_of_text(
             "memory": str(row.memory) + (f", cache {row.cache}" if row.cache else ""),
             "segment": str(row.segment_len),
             f"paper {metric}": _published(row.score, row.std, digits),
-            **{"ours": full.score, "difference": full.difference(row.score)},
-            **{"seeds": full.seeds, "mini": mini.score, "mini seeds": mini.seeds},
-            **{"place in paper": in_paper, "place in mini": here},
+            "ours": full.score,
+            "difference": full.difference(row.score),
+            "seeds": full.seeds,
+            "mini": mini.score,
+            "mini seeds": mini.seeds,
+            "place in paper": in_paper,
+            "place in mini": here,
             "logs": links([*full.runs, *mini.runs], folder),
         }
         lines.append({name: line[name] for name in line if not short or name in SHORT})
