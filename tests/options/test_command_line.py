@@ -1,6 +1,7 @@
 """The command line: flags in either spelling, refusals in one sentence, no flag without effect."""
 
 import ast
+import re
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -63,6 +64,11 @@ def test_dropped_flags_say_what_to_do(name):
     for spelling in (name, name.replace("_", "-")):
         sentence = assert_one_sentence(run(train.main, f"--{spelling}", "3"))
         assert sentence == f"there is no option --{name}: {DROPPED[name]}"
+
+
+@pytest.mark.parametrize("advised", re.findall(r"--\w+", " ".join(DROPPED.values())))
+def test_what_is_advised_instead_exists(advised):
+    assert f" {advised} " in run(train.main, "--help").out.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
