@@ -524,8 +524,16 @@ def safetensors_without_space(*_, **__):
     raise safetensors.SafetensorError(f"Error while serializing: I/O error: {reason}")
 
 
+def safetensors_0_5_without_space(*_, **__):
+    reason = (
+        f"Os {{ code: {errno.ENOSPC}, kind: StorageFull, message: {os.strerror(errno.ENOSPC)} }}"
+    )
+    raise safetensors.SafetensorError(f"Error while serializing: IoError({reason})")
+
+
 FULL_DISKS = [
     ("safetensors.torch.save_file", safetensors_without_space),
+    ("safetensors.torch.save_file", safetensors_0_5_without_space),
     ("torch.save", torch_without_space),
     ("torch.save", no_space),
     ("os.fsync", no_space),

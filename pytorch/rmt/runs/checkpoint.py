@@ -268,7 +268,8 @@ def _error_number(error: BaseException | None) -> int | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error.errno
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
+        # The second spelling is of safetensors before 0.6.
+        if found := re.search(r"\((?:os error|Os \{ code:) (\d+)", str(error)):
             return int(found[1])
         error = error.__cause__ or error.__context__
     return None
