@@ -2,7 +2,7 @@
 # From nothing to a comparison, on CPU cores, without data to download:
 #   1. a task that needs memory: RMT and Transformer-XL learn to reverse 12 digits over 4 segments
 #   2. text: a baseline, Transformer-XL and RMT of equal size on Python's own language reference
-# Two runs at a time where there are two cores; then four minutes in all, one for the first result.
+# Two runs at a time where there are two cores; then three minutes in all, one for the first result.
 #   bash run_scripts/quickstart.sh
 # Runs that are finished are left out, interrupted ones go on: remove results/quickstart to begin anew.
 set -euo pipefail

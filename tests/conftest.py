@@ -1,5 +1,6 @@
 """Fixtures of several test files: a tiny corpus and flags for the smallest run on it."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,14 @@ torch.set_num_threads(1)
 # A loaded machine is no failure, and a failure must come again.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_hangup():
+    """Under nohup this process ignores SIGHUP, and so would all programs that the tests start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")
