@@ -17,9 +17,11 @@ hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def heeded_hangup():
-    """Under nohup this process ignores SIGHUP, and so would all programs that the tests start."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def hangups_reach_programs():
+    """Under nohup SIGHUP is ignored, by all that the tests start, too; no handler is inherited."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     yield
     signal.signal(signal.SIGHUP, before)
 
