@@ -69,8 +69,8 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
         if not saved:
             continue
         try:
-            settings, model = Settings.from_record(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError):
+            settings, model = Settings.read(path.parent)
+        except UsageError:  # damaged, or of a model or a dataset that is not here
             continue
         own = settings.scores_depend_on(model) | {
             "segments": settings.train.segments,
