@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt.models.transformer_xl.attention import (
-    RelativeAttention,
+from rmt.models.transformer_xl.attention.formula import (
     align_distances,
     attention_weights,
     distance_embeddings,
@@ -18,6 +17,7 @@ from rmt.models.transformer_xl.attention import (
     relative_scores,
     shift_as_published,
 )
+from rmt.models.transformer_xl.attention.layer import RelativeAttention
 from rmt.models.transformer_xl.options import ModelConfig
 
 DRAWING = """

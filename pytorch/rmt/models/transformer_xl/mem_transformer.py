@@ -9,7 +9,7 @@ the next segment's memory (Bulatov et al. 2022, section 3.2):
     rmt       [memory, tokens, memory]
 
 Axes: B batch, T tokens of the segment, m memory tokens, C cached states, V words; the others are
-in attention.py.
+in attention/.
 """
 
 import math
@@ -25,12 +25,8 @@ from torch import Tensor, nn
 
 from rmt.models.contract import Decoder, SegmentAttention, SegmentModel, State
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
-from rmt.models.transformer_xl.attention import (
-    KeyValueProjection,
-    RelativeAttention,
-    distance_embeddings,
-    masked_keys,
-)
+from rmt.models.transformer_xl.attention.formula import distance_embeddings, masked_keys
+from rmt.models.transformer_xl.attention.layer import KeyValueProjection, RelativeAttention
 from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig

@@ -9,7 +9,7 @@ gradients are those of the model.
 import torch
 from torch import Tensor, nn
 
-from rmt.models.transformer_xl.attention import RelativeAttention
+from rmt.models.transformer_xl.attention.layer import RelativeAttention
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
 from rmt.models.transformer_xl.options import ModelConfig
@@ -29,7 +29,7 @@ class PlainAttention(RelativeAttention):
     def read(self, query, key, value, *distance_and_biases: Tensor, masked_QK: Tensor) -> Tensor:
         """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
         rows = (query, key, *distance_and_biases)
-        return self.read_plainly(*rows, value_HBKd=value, masked_QK=masked_QK)
+        return self.read_by_formula(*rows, value_HBKd=value, masked_QK=masked_QK)
 
 
 class PlainModel(MemTransformerLM):

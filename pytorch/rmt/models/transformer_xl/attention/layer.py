@@ -1,0 +1,100 @@
+"""The attention layer: projections to heads, and what they read.
+
+Axes are in this folder's __init__.py.
+"""
+
+from torch import Tensor, nn
+
+from rmt.models.transformer_xl.attention import plain
+from rmt.models.transformer_xl.attention.formula import (
+    align_distances,
+    attention_weights,
+    shift_as_published,
+)
+from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.options import ModelConfig
+
+
+class KeyValueProjection(nn.Linear):
+    """The matrix of keys and values, which is used before the rest of the attention is."""
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention of the last Q rows of a context to the whole context.
+
+    The biases u and v belong to the model, which shares them between layers.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        width = config.n_head * config.d_head
+        self.n_head = config.n_head
+        self.query = nn.Linear(config.d_model, width, bias=False)
+        self.key_value = KeyValueProjection(config.d_model, 2 * width, bias=False)
+        self.distance = nn.Linear(config.d_model, width, bias=False)
+        self.output = nn.Linear(width, config.d_model, bias=False)
+        self.dropatt = Dropout(config.dropatt)
+        self.align = shift_as_published if config.shifts_as_published else align_distances
+
+    def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
+        """What rows of the context offer to all queries: keys and values, [H, B, K, d] each."""
+        keys, values = self.key_value(context_BKD).chunk(2, dim=-1)
+        return self._heads(keys), self._heads(values)
+
+    def forward(
+        self,
+        x_BQD: Tensor,
+        keys_values: tuple[Tensor, Tensor],
+        distance_RD: Tensor,
+        biases_2Hd: Tensor | tuple[Tensor, Tensor],
+        masked_QK: Tensor,
+        record: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return what the rows x, the last Q of the context, read from the whole: [B, Q, D].
+
+        record: a list to which the weights are added, [H, B, Q, K], without dropout.
+        """
+        key_HBKd, value_HBKd = keys_values
+        query_HBQd = self._heads(self.query(x_BQD))
+        distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
+        # Under autocast the biases would otherwise make the queries fp32 and back again.
+        biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
+        if record is not None:
+            scored = (query_HBQd, key_HBKd, distance_HRd, *biases)
+            record.append(attention_weights(*scored, masked_QK=masked_QK, align=self.align))
+        read_HBQd = self.read(
+            query_HBQd, key_HBKd, value_HBKd, distance_HRd, *biases, masked_QK=masked_QK
+        )
+        return self.output(read_HBQd.permute(1, 2, 0, 3).flatten(2))
+
+    def read(
+        self,
+        query_HBQd: Tensor,
+        key_HBKd: Tensor,
+        value_HBKd: Tensor,
+        distance_HRd: Tensor,
+        content_bias_Hd: Tensor,
+        position_bias_Hd: Tensor,
+        *,
+        masked_QK: Tensor,
+    ) -> Tensor:
+        """The values weighted by attention_weights, with dropout on these: [H, B, Q, d]."""
+        scored = (distance_HRd, content_bias_Hd, position_bias_Hd)
+        if self.align is not align_distances:
+            rows = (query_HBQd, key_HBKd, *scored)
+            return self.read_by_formula(*rows, value_HBKd=value_HBKd, masked_QK=masked_QK)
+        rows = (query_HBQd, key_HBKd, value_HBKd, *scored)
+        return plain.read(*rows, masked_QK=masked_QK, dropatt=self.dropatt)
+
+    def read_by_formula(
+        self, *query_key_distance_and_biases: Tensor, value_HBKd: Tensor, masked_QK: Tensor
+    ) -> Tensor:
+        """The same with a tensor for each term of the formula, whatever the alignment."""
+        weights_HBQK = attention_weights(
+            *query_key_distance_and_biases, masked_QK=masked_QK, align=self.align
+        )
+        return self.dropatt(weights_HBQK).to(value_HBKd.dtype) @ value_HBKd
+
+    def _heads(self, rows_BNX: Tensor) -> Tensor:
+        """Split the last axis into heads: [B, N, H*d] -> [H, B, N, d]."""
+        return rows_BNX.unflatten(-1, (self.n_head, -1)).permute(2, 0, 1, 3)
