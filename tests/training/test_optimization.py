@@ -1,5 +1,6 @@
 """Learning rates computed by hand, and the optimizers that are built."""
 
+import copy
 import math
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 from torch import nn
 
 from rmt.options.training import TrainConfig
-from rmt.training.optimization import LearningRate, build_optimizer
+from rmt.training.optimization import (
+    LearningRate,
+    build_optimizer,
+    load_optimizer_state,
+    optimizer_state,
+    update_weights,
+)
 
 
 def schedule(n_steps: int, **options) -> list[float]:
@@ -145,3 +152,87 @@ def test_optimizers_are_those_of_pytorch(options, reference):
             optimizer.step()
     for mine, theirs in zip(model.parameters(), copy.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+OPTIMIZERS = {
+    "adam": {"optim": "adam"},
+    "sgd": {"optim": "sgd"},
+    "momentum": {"optim": "sgd", "mom": 0.9},
+    "adagrad": {"optim": "adagrad"},
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_left_out_leaves_no_trace(name, first):
+    """Neither in the weights nor in the optimizer's state, also if it is the first of all.
+
+    Adagrad counts it, but here the count serves nothing.
+    """
+    config = TrainConfig(**OPTIMIZERS[name])
+    changed = []
+    for bad_steps in (set(), {0 if first else 1}):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = build_optimizer(model, config)
+        for i in range(4):
+            if i in bad_steps:
+                gradient(model, math.nan)
+                update_weights(optimizer, torch.tensor(True))
+            gradient(model, 1.0 + i)
+            update_weights(optimizer, torch.tensor(False))
+        state = [
+            value
+            for of_weight in optimizer.state.values()
+            for key, value in of_weight.items()
+            if key != "step" or name == "adam"
+        ]
+        changed.append([*model.parameters(), *state])
+    without, with_one = changed
+    assert len(without) == len(with_one)
+    assert all(map(torch.equal, without, with_one))
+
+
+def gradient(model: nn.Module, factor: float) -> None:
+    for weight in model.parameters():
+        weight.grad = factor * torch.arange(1.0, 1 + weight.numel()).view_as(weight)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_goes_on_from_its_state(name):
+    """With its own options, wherever the state was saved, and the state's learning rate."""
+    config = TrainConfig(**OPTIMIZERS[name])
+    models = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+    one, other = (build_optimizer(model, config) for model in models)
+    gradient(models[0], 1.0)
+    one.step()
+    one.param_groups[0]["lr"] = 0.125
+    state = copy.deepcopy(optimizer_state(one))
+    state["param_groups"][0]["capturable"] = True  # as on a GPU
+    models[1].load_state_dict(models[0].state_dict())
+    load_optimizer_state(other, state)
+    assert other.param_groups[0]["lr"] == 0.125
+    assert not other.param_groups[0].get("capturable", False)
+    for model, optimizer in zip(models, (one, other), strict=True):
+        gradient(model, 2.0)
+        optimizer.step()
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+
+
+def test_a_learning_rate_that_is_a_tensor_is_filled():
+    """As on a GPU, where a captured step reads it; a checkpoint keeps it as a number."""
+    model, config = nn.Linear(3, 2), TrainConfig(scheduler="cosine", max_step=4)
+    rate = torch.tensor(1.0, dtype=torch.float64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+    learning_rate = LearningRate(config, optimizer)
+    for step in range(3):
+        value = learning_rate.set_for(step)
+        assert optimizer.param_groups[0]["lr"] is rate
+        assert rate.item() == value == learning_rate.value
+    state = optimizer_state(optimizer)
+    assert state["param_groups"][0]["lr"] == value
+    learning_rate.set_for(3)
+    load_optimizer_state(optimizer, state)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert rate.item() == value

@@ -170,11 +170,10 @@ def test_lessons_end_by_half_of_the_training():
     config = TrainConfig(dataset="reverse", tgt_len=2, curriculum=1, max_step=31)
     samples = {"train": task.generate(np.random.default_rng(0), 100)}
     data = TaskData(task, "made up", samples)
-    reader = workloads.AlgorithmicTask(data, config).reader(torch.device("cpu"))
+    reader = workloads.AlgorithmicTask(data, config).reader()
     for _ in range(15):
         assert reader.place["lesson"] < 2
-        reader.next(1)
-        reader.tell_loss(2.0)
+        reader.tell_loss(2.0, reader.next(1).lesson)
     assert reader.place["lesson"] == len(reader.curriculum.lessons) - 1
 
 

@@ -190,7 +190,7 @@ def _n_warmup(case: Case) -> int:
 def _mark(trainer: Trainer) -> None:
     """Mark what time_split can't see in the model."""
     trainer.reader.next = part("data")(trainer.reader.next)
-    trainer.update_weights = part("optimizer")(trainer.update_weights)
+    trainer.step.update = part("optimizer")(trainer.step.update)
 
 
 def _stepper(trainer: Trainer):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rmt.runtime.device import sent_to
 from rmt.runtime.errors import UsageError
 
 IGNORED = -100  # a target that does not count; PyTorch's cross_entropy leaves it out
@@ -14,18 +15,16 @@ IGNORED = -100  # a target that does not count; PyTorch's cross_entropy leaves i
 
 def on_device(ids: np.ndarray, device: torch.device) -> Tensor:
     """Token ids as int64, without waiting for a GPU."""
-    tensor = torch.from_numpy(ids.astype(np.int64))
-    if device.type == "cuda":
-        tensor = tensor.pin_memory().to(device, non_blocking=True)
-    return tensor
+    return sent_to(device, torch.from_numpy(ids.astype(np.int64)))
 
 
 class Update(NamedTuple):
-    """What one optimizer step trains on."""
+    """What one optimizer step trains on, in the host's memory."""
 
     segments: list[tuple[Tensor, Tensor | None]]  # tokens and targets (None: not predicted)
     n_scored: int  # targets that count, in all streams of this process
     starts_streams: bool  # whether the first segment starts new streams
+    lesson: int = 0  # which of a curriculum's it is
 
 
 class SegmentBatches:
@@ -126,7 +125,7 @@ class EpochReader:
         n_scored = sum(targets.numel() for _, targets in segments)
         return Update(segments, n_scored, starts_epoch)
 
-    def tell_loss(self, loss: float) -> None:
+    def tell_loss(self, loss: float, lesson: int) -> None:
         """Text is read in the same order however well it is learned."""
 
     def seek(self, epoch: int, position: int) -> None:

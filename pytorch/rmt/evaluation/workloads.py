@@ -75,14 +75,13 @@ class LanguageModelling:
             except UsageError as error:
                 raise UsageError(f"in the {split} split, {prefix}{error}") from None
 
-    def reader(self, device: torch.device) -> EpochReader:
+    def reader(self) -> EpochReader:
         """This process's share of the training text."""
         batches = SegmentBatches(
             self.corpus.splits["train"],
             self.config.batch_size,
             self.config.tgt_len,
             streams=distributed.own_streams(self.config.batch_size),
-            device=device,
         )
         return EpochReader(batches, self.config.seed if self.config.varlen else None)
 
@@ -159,7 +158,7 @@ class AlgorithmicTask:
     def check_scoring(self, splits: Sequence[str]) -> None:
         """Samples can be scored in batches of any size."""
 
-    def reader(self, device: torch.device) -> SampleReader:
+    def reader(self) -> SampleReader:
         """This process's share of the training samples."""
         return SampleReader(
             self.data.task,
@@ -169,7 +168,6 @@ class AlgorithmicTask:
             self.config.seed,
             curriculum=self._curriculum() if self.config.curriculum else None,
             streams=distributed.own_streams(self.config.batch_size),
-            device=device,
         )
 
     def _curriculum(self) -> Curriculum:

@@ -20,6 +20,7 @@ NOT_SETTINGS = (
     "cuda",
     "multi_gpu",
     "compile",
+    "cuda_graph",
     "batch_chunk",
     "checkpoint_segments",
     "log_interval",
@@ -32,6 +33,14 @@ NOT_SETTINGS = (
 )
 # Options that mean something to text alone, and to the samples of tasks alone.
 OF_TEXT = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
+GRAPHS = ("auto", "on", "off")
+# Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
+NOT_CAPTURED = {
+    "varlen": (True,),
+    "checkpoint_segments": (True,),
+    "precision": ("fp16",),
+    "optim": ("adagrad", "apex_adam"),
+}
 OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
 
 
@@ -112,6 +121,10 @@ class TrainConfig:
 
     compile: bool = option(
         False, "let torch.compile fuse the layers; meant for GPUs (slower on CPUs so far)"
+    )
+
+    cuda_graph: str = option(
+        "auto", "capture the training step in a CUDA graph: auto where it can be", GRAPHS
     )
 
     # Evaluation

@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from rmt.runtime.machine import ALLOCATORS
 
@@ -30,6 +31,20 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """A tensor of the host on the device, without waiting for a GPU."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor
+
+
+def copy_from_host(tensor: Tensor, values: Tensor) -> None:
+    """Write values of the host into a tensor of the device, without waiting for a GPU."""
+    if tensor.device.type == "cuda":
+        values = values.pin_memory()
+    tensor.copy_(values, non_blocking=True)
 
 
 def wait_for(device: torch.device) -> None:

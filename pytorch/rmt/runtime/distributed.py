@@ -100,6 +100,15 @@ def any_rank(flag: bool) -> bool:
     return sum_over_ranks([float(flag)])[0] > 0
 
 
+def any_rank_of(flags: Tensor) -> Tensor:
+    """any_rank for each of some flags, where they are, without waiting for a GPU: bool."""
+    if not dist.is_initialized():
+        return flags
+    counts = flags.to(torch.float32)
+    dist.all_reduce(counts)
+    return counts > 0
+
+
 def gather_streams(tensor: Tensor) -> Tensor:
     """Join every rank's equal share of a tensor, along the first axis, on the CPU."""
     tensor = tensor.detach().cpu().contiguous()

@@ -2,14 +2,12 @@
 
 import math
 import time
-from contextlib import nullcontext
+from collections import deque
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from rmt.data.batches import Update
 from rmt.evaluation.workloads import Scores, Scoring, Workload
 from rmt.models.contract import SegmentModel
 from rmt.options.training import TrainConfig
@@ -18,10 +16,10 @@ from rmt.runs.run_folder import RunFolder
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.interruption import Interrupted, Interruption
-from rmt.runtime.precision import autocast
 from rmt.runtime.progress import Progress
-from rmt.training.optimization import LearningRate, build_optimizer
-from rmt.training.recurrence import Stream, Unrolled
+from rmt.training.captured import step_for
+from rmt.training.optimization import LearningRate, load_optimizer_state, optimizer_state
+from rmt.training.outcome import Copied, Outcome
 
 
 @dataclass
@@ -76,18 +74,13 @@ class Trainer:
             "train": config.recorded(),
             "corpus": workload.fingerprint,
         }
-        self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
-        if distributed.world_size() > 1:
-            # An initial memory gets gradient only while a stream's start is within the unroll.
-            self.unrolled = distributed.replica(
-                self.unrolled, find_unused_parameters=model.carries.gradient
-            )
-        self.optimizer = build_optimizer(model, config)
-        self.learning_rate = LearningRate(config, self.optimizer)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self.reader = workload.reader(device)
-        self.chunks = [Stream(*workload.schedule) for _ in range(config.batch_chunk)]
+        self.step = step_for(model, config, workload.schedule, device)
+        self.learning_rate = LearningRate(config, self.step.optimizer)
+        self.reader = workload.reader()
         self.place = Place()
+        # Steps that are not in the interval's sums yet, and those that nothing was done about yet.
+        self.uncounted: list[Outcome] = []
+        self.unheard: deque[Outcome] = deque()
         self.saved_at = 0
 
     def run(self, folder: RunFolder, progress: Progress, interruption: Interruption) -> bool:
@@ -101,6 +94,7 @@ class Trainer:
                     self.evaluate(folder, interruption)
                     self.save(folder)
                 if self.place.step >= self.config.max_step or self._is_solved():
+                    self._hear_all()
                     return True
                 self.train_step(progress)
                 if self.place.step % self.config.log_interval == 0:
@@ -121,116 +115,76 @@ class Trainer:
     def train_step(self, progress: Progress) -> None:
         """One optimizer step on what the reader gives next."""
         started, place = time.perf_counter(), self.place
-        update = self.reader.next(self.chunks[0].segments_per_step)
-        if update.starts_streams:
-            self._restart_streams()
+        update = self.reader.next(self.step.segments_per_step)
         lr = self.learning_rate.set_for(place.step)
-        total = self._accumulate_gradients(update)
-        n_scored = update.n_scored * distributed.world_size()
-        loss, good = self.update_weights(total)
-        if good:
-            place.interval_loss += loss * n_scored
-            place.interval_scored += n_scored
-        self.reader.tell_loss(loss)
+        found = self.step(update)
         place.step += 1
+        n_scored = update.n_scored * distributed.world_size()
+        outcome = Outcome(place.step, n_scored, update.lesson, Copied(found))
+        self.uncounted.append(outcome)
+        self.unheard.append(outcome)
+        if len(self.unheard) > self.step.late:
+            outcome = self.unheard.popleft()
+            self._hear(outcome)
         n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
         place.tokens += n_read
         place.interval_read += n_read
-        seconds = time.perf_counter() - started
-        place.seconds += seconds
-        place.interval_seconds += seconds
         place.interval_steps += 1
+        self._add_time(started)
         speed = place.tokens / place.seconds
-        progress.update(note=f"loss {loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
+        progress.update(note=f"loss {outcome.loss:.3f} | {speed:,.0f} tokens/s | lr {lr:.2e}")
 
-    def _accumulate_gradients(self, update: Update) -> Tensor:
-        """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
-        self.unrolled.train()
-        self.model.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        n_segments, per_step = len(update.segments), self.chunks[0].segments_per_step
-        for i, stream in enumerate(self.chunks):
-            segments = [self._chunk(segment, i) for segment in update.segments]
-            for start in range(0, n_segments, per_step):
-                is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
-                with self._gradients_stay_here(not is_last), self.model.accumulating_gradients():
-                    with autocast(self.device, self.config.precision):
-                        losses = stream.step(self.unrolled, segments[start : start + per_step])
-                    if losses is not None:
-                        loss = losses.sum() / update.n_scored
-                        self.scaler.scale(loss).backward()
-                        total += loss.detach()
-        return total
+    def _add_time(self, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self.place.seconds += seconds
+        self.place.interval_seconds += seconds
 
-    def _chunk(self, segment: tuple[Tensor, Tensor | None], i: int) -> tuple:
-        """The i-th chunk's streams of a segment."""
-        return tuple(ids if ids is None else ids.chunk(len(self.chunks))[i] for ids in segment)
+    def _hear(self, outcome: Outcome) -> None:
+        """Act on what came of a step, which is always the same number of steps ago."""
+        self.reader.tell_loss(outcome.loss, outcome.lesson)
+        if outcome.left_out:
+            self._after_left_out(outcome)
+        else:
+            self.place.nonfinite_in_a_row = 0
 
-    def _gradients_stay_here(self, here: bool):
-        """Between chunks the processes need not exchange gradients."""
-        if here and isinstance(self.unrolled, DistributedDataParallel):
-            return self.unrolled.no_sync()
-        return nullcontext()
+    def _hear_all(self) -> None:
+        """Act on what came of the last steps, for there are no more."""
+        while self.unheard:
+            self._hear(self.unheard.popleft())
 
-    def update_weights(self, loss: Tensor) -> tuple[float, bool]:
-        """Clip and step; return the loss, and whether the weights were changed.
-
-        If the loss or the gradient is not finite, they are left alone. A loss that is not finite
-        also means that the state may not be, so new streams start.
-        """
-        self.scaler.unscale_(self.optimizer)
-        loss, norm = self._clip(loss)
-        # The fp16 scaler tries scales that overflow; it leaves out such steps by itself. Below a
-        # scale of 1 it is not the scale's fault.
-        can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
-        norm_is_good = math.isfinite(norm) or can_rescale
-        if distributed.any_rank(not (math.isfinite(loss) and norm_is_good)):
-            self.scaler.update()
-            self._leave_out_step()
-            return loss, False
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.place.nonfinite_in_a_row = 0
-        return loss, True
-
-    def _leave_out_step(self) -> None:
+    def _after_left_out(self, outcome: Outcome) -> None:
         """Start new streams, and raise NonFiniteLoss after too many such steps in a row."""
         place = self.place
-        self._restart_streams()
+        self.step.restart_streams()
         place.n_nonfinite += 1
         place.nonfinite_in_a_row += 1
         if place.nonfinite_in_a_row >= self.config.max_nonfinite:
             raise NonFiniteLoss(
                 f"the loss was not finite for {place.nonfinite_in_a_row} steps in a row, up to "
-                f"step {place.step + 1}: lower --lr or --clip, or continue with --restart from "
+                f"step {outcome.step}: lower --lr or --clip, or continue with --restart from "
                 "the last checkpoint"
             )
 
-    def _clip(self, loss: Tensor) -> tuple[float, float]:
-        """Limit the gradient's norm; return the loss and what the norm was, as numbers.
-
-        Here the host waits for a GPU, so that it knows whether a step counts before it is taken.
-        Elsewhere in a step only the adaptive softmax and the scale of fp16 make it wait.
-        """
-        parameters = [weight for weight in self.model.parameters() if weight.grad is not None]
-        total = nn.utils.get_total_norm([weight.grad for weight in parameters])
-        loss, norm = torch.stack([loss, total]).tolist()
-        if not norm <= self.config.clip:  # else every gradient would be multiplied by one
-            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, total)
-        return loss, norm
-
-    def _restart_streams(self) -> None:
-        for stream in self.chunks:
-            stream.reset()
+    def _count(self) -> None:
+        """Add the last steps' losses to their interval's, which waits for the steps to be done."""
+        started = time.perf_counter()
+        for outcome in self.uncounted:
+            if not outcome.left_out:
+                self.place.interval_loss += outcome.loss * outcome.n_scored
+                self.place.interval_scored += outcome.n_scored
+        self.uncounted.clear()
+        if self.step.late:
+            self._add_time(started)
 
     # Looking at it
 
     def log(self, folder: RunFolder) -> None:
         """One line about the steps since the last one, without the time of evaluations."""
+        self._count()
         place = self.place
         total = distributed.mean_over_ranks(place.interval_loss)
         loss = total / place.interval_scored if place.interval_scored else math.nan
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.learning_rate.value
         ms_per_batch = 1000 * place.interval_seconds / place.interval_steps
         folder.log(
             f"| epoch {self.reader.epoch:3d} step {place.step:>8d} | {self.reader.position:>6d} "
@@ -281,7 +235,8 @@ class Trainer:
     def score(self, split: str, interruption: Interruption, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps batches."""
         how = Scoring(self.device, self.config.precision, interruption.check)
-        return self.workload.score(self.model, split, how, max_steps)
+        with self.step.uncompiled():
+            return self.workload.score(self.model, split, how, max_steps)
 
     # Checkpoints
 
@@ -291,18 +246,21 @@ class Trainer:
         random = {"cpu": distributed.gather_streams(torch.get_rng_state()[None])}
         if self.device.type == "cuda":
             random["cuda"] = distributed.gather_streams(torch.cuda.get_rng_state()[None])
-        # One process's sum is kept for all: the mean, from which the next log line is the same.
+        # One process's numbers are kept for all: means, from which the next log line is the same.
+        self._count()
         self.place.interval_loss = distributed.mean_over_ranks(self.place.interval_loss)
+        unheard = [self._in_checkpoint(outcome) for outcome in self.unheard]
         streams = {
-            name: distributed.gather_streams(tensor) for name, tensor in self._streams().items()
+            name: distributed.gather_streams(tensor) for name, tensor in self.step.tensors().items()
         }
         if folder.path and distributed.is_main():
             training = {
                 "place": asdict(self.place),
                 "reader": self.reader.place,
-                "optimizer": self.optimizer.state_dict(),
+                "unheard": unheard,
+                "optimizer": optimizer_state(self.step.optimizer),
                 "learning_rate": self.learning_rate.state_dict(),
-                "scaler": self.scaler.state_dict(),
+                "scaler": self.step.scaler.state_dict(),
                 "streams": streams,
                 "random": random,
             }
@@ -316,10 +274,9 @@ class Trainer:
             )
         distributed.barrier()
 
-    def _streams(self) -> dict[str, Tensor]:
-        """The chunks' streams, joined in the order of the batch."""
-        parts = [stream.tensors() for stream in self.chunks]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def _in_checkpoint(self, outcome: Outcome) -> dict:
+        loss = distributed.mean_over_ranks(outcome.loss)
+        return {**vars(outcome), "found": (loss, outcome.left_out)}
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint of a run with the same settings."""
@@ -328,15 +285,14 @@ class Trainer:
         self.place = Place(**training["place"])
         self.saved_at = self.place.step
         self.reader.seek(**training["reader"])
-        self.optimizer.load_state_dict(training["optimizer"])
+        # Of checkpoints from before there was any such thing: nothing was late.
+        self.unheard = deque(Outcome(**told) for told in training.get("unheard", ()))
+        load_optimizer_state(self.step.optimizer, training["optimizer"])
         self.learning_rate.load_state_dict(training["learning_rate"])
         if training["scaler"]:  # empty where the precision was not fp16
-            self.scaler.load_state_dict(training["scaler"])
+            self.step.scaler.load_state_dict(training["scaler"])
         own = distributed.own_streams(self.config.batch_size)
-        streams = {name: t[own].to(self.device) for name, t in training["streams"].items()}
-        for i, stream in enumerate(self.chunks):
-            part = {name: t.chunk(len(self.chunks))[i] for name, t in streams.items()}
-            stream.restore(part, self.model.State)
+        self.step.restore({name: tensor[own] for name, tensor in training["streams"].items()})
         self._restore_random(training["random"])
 
     def _restore_random(self, random: dict[str, Tensor]) -> None:

@@ -159,15 +159,16 @@ def test_seek_repeats_exactly(n_before, n_first, seed):
     losses = easy(seed)
     first = reader(curriculum=curriculum(n_first))
     for _ in range(n_before):
-        first.next(1)
-        first.tell_loss(next(losses))
+        lesson = first.next(1).lesson
+        first.tell_loss(next(losses), lesson)
     second = reader(curriculum=curriculum(n_first))
     second.seek(**json.loads(json.dumps(first.place)))
     for loss, _ in zip(losses, range(12), strict=False):
         assert second.place == first.place
-        assert_same_update(second.next(1), first.next(1))
-        first.tell_loss(loss)
-        second.tell_loss(loss)
+        update = first.next(1)
+        assert_same_update(second.next(1), update)
+        first.tell_loss(loss, update.lesson)
+        second.tell_loss(loss, update.lesson)
 
 
 def test_the_lessons_above_were_of_several_lengths():
@@ -175,8 +176,9 @@ def test_the_lessons_above_were_of_several_lengths():
     lengths = []
     losses, read = easy(0), reader(curriculum=curriculum(1))
     for _ in range(42):
-        lengths.append(targets_scored(read.next(1)).shape[1])
-        read.tell_loss(next(losses))
+        update = read.next(1)
+        lengths.append(targets_scored(update).shape[1])
+        read.tell_loss(next(losses), update.lesson)
     assert set(lengths) == {1, 2, 3, 4}
     assert lengths != sorted(lengths), "earlier ones come again"
 
@@ -197,7 +199,7 @@ def test_the_shares_of_processes_join_to_the_batch(n_processes, n_first, monkeyp
         assert [row for part in parts for row in inputs(part)] == inputs(together)
         assert [part.n_scored for part in parts] == [together.n_scored // n_processes] * n_processes
         for each in (whole, *shares):
-            each.tell_loss(loss)
+            each.tell_loss(loss, together.lesson)
 
 
 @pytest.mark.parametrize(
@@ -330,8 +332,9 @@ def test_a_lesson_ends_when_its_mean_loss_is_low_and_all_when_their_time_is_over
     tested = curriculum(n_first, n_full, n_longest=n_longest)
     n_now, lesson = n_first, []
     for i, loss in enumerate(losses):
-        assert tested.draw(LESSON).n == n_now
-        tested.tell_loss(loss)
+        drawn = tested.draw(LESSON)
+        assert tested.lessons[drawn].n == n_now
+        tested.tell_loss(loss, drawn)
         lesson.append(loss)
         k = len(lesson) - 1
         weights = [0.9**k, *(0.1 * 0.9 ** (k - i) for i in range(1, k + 1))]
@@ -345,31 +348,30 @@ def test_a_lesson_ends_when_its_mean_loss_is_low_and_all_when_their_time_is_over
 @pytest.mark.parametrize(("loss", "lesson"), [(0.49, 1), (0.51, 0)])
 def test_by_default_a_lesson_is_learned_at_half_a_nat(loss, lesson):
     tested = Curriculum((Lesson(1, 3), Lesson(2, 3)), n_longest=10)
-    tested.draw(LESSON)
-    tested.tell_loss(loss)
+    tested.tell_loss(loss, tested.draw(LESSON))
     assert tested.lesson == lesson
 
 
 def test_lessons_of_a_number_that_does_not_divide():
     tested, lengths = curriculum(3, 8), []
     for _ in range(5):
-        lengths.append(tested.draw(LESSON).n)
-        tested.tell_loss(0.0)
+        drawn = tested.draw(LESSON)
+        lengths.append(tested.lessons[drawn].n)
+        tested.tell_loss(0.0, drawn)
     assert lengths == [3, 6, 8, 8, 8]
 
 
 def test_losses_of_earlier_lessons_do_not_count():
     tested = curriculum(2, 9, lesson=2, n_longest=1000)
     for i in range(50):
-        assert tested.draw(Chance(earlier=i)).n == (2, 4)[i % 2]
-        tested.tell_loss(0.0)
+        drawn = tested.draw(Chance(earlier=i))
+        assert tested.lessons[drawn].n == (2, 4)[i % 2]
+        tested.tell_loss(0.0, drawn)
     assert tested.place == {"lesson": 2, "n_updates": 50, "mean_loss": None}
 
-    tested.draw(LESSON)
-    tested.tell_loss(0.6)
+    tested.tell_loss(0.6, tested.draw(LESSON))
     for i in range(50):
-        tested.draw(Chance(earlier=i))
-        tested.tell_loss((0.0, 100.0)[i % 2])
+        tested.tell_loss((0.0, 100.0)[i % 2], tested.draw(Chance(earlier=i)))
     assert tested.place == {"lesson": 2, "n_updates": 101, "mean_loss": pytest.approx(0.6)}
 
 
@@ -378,15 +380,14 @@ def test_the_last_lesson_begins_in_time(losses, n_longest, seed):
     """Whatever is drawn, and also where earlier lessons come again."""
     tested, random = curriculum(2, 11, n_longest=n_longest), np.random.default_rng(seed)
     for i, loss in enumerate(losses, start=1):
-        tested.draw(random)
-        tested.tell_loss(loss)
+        tested.tell_loss(loss, tested.draw(random))
         if i >= n_longest:
             assert tested.lesson == 5
 
 
 def test_most_updates_are_of_the_lesson():
     tested, random = curriculum(2, 99, lesson=4), np.random.default_rng(0)
-    drawn = [tested.draw(random).n for _ in range(4000)]
+    drawn = [tested.lessons[tested.draw(random)].n for _ in range(4000)]
     assert set(drawn) == {2, 4, 6, 8, 10}
     for n, share in ((10, 0.8), (2, 0.05), (4, 0.05), (6, 0.05), (8, 0.05)):
         spread = math.sqrt(share * (1 - share) / len(drawn))
@@ -395,7 +396,7 @@ def test_most_updates_are_of_the_lesson():
 
 def test_the_first_lesson_has_none_before_it():
     tested, random = curriculum(3, 9), np.random.default_rng(0)
-    assert {tested.draw(random).n for _ in range(100)} == {3}
+    assert {tested.lessons[tested.draw(random)].n for _ in range(100)} == {3}
 
 
 @given(
@@ -407,9 +408,7 @@ def test_losses_that_are_not_finite_change_nothing(losses, places, bad):
     tested, plain = curriculum(2, 12, n_longest=1000), curriculum(2, 12, n_longest=1000)
     for i, loss in enumerate(losses):
         for _ in range(places.count(i)):
-            tested.draw(LESSON)
-            tested.tell_loss(bad)
+            tested.tell_loss(bad, tested.draw(LESSON))
         for each in (tested, plain):
-            each.draw(LESSON)
-            each.tell_loss(loss)
+            each.tell_loss(loss, each.draw(LESSON))
         assert (tested.lesson, tested.mean_loss) == (plain.lesson, plain.mean_loss)

@@ -82,23 +82,19 @@ class Curriculum:
     n_updates: int = 0  # until the last lesson began
     mean_loss: float | None = None
 
-    def __post_init__(self):
-        self._drawn = self.lesson
-
-    def draw(self, random: np.random.Generator) -> Lesson:
-        """What the next update's samples are like."""
-        self._drawn = self.lesson
+    def draw(self, random: np.random.Generator) -> int:
+        """The number of the next update's lesson."""
         if self.lesson and random.random() > self.share_of_lesson:
-            self._drawn = int(random.integers(self.lesson))
-        return self.lessons[self._drawn]
+            return int(random.integers(self.lesson))
+        return self.lesson
 
-    def tell_loss(self, loss: float) -> None:
-        """The loss of the update that was drawn last, in nats per token."""
+    def tell_loss(self, loss: float, lesson: int) -> None:
+        """The loss, in nats per token, of an update of this lesson."""
         last = len(self.lessons) - 1
         if self.lesson == last:
             return
         self.n_updates += 1
-        if self._drawn == self.lesson and math.isfinite(loss):
+        if lesson == self.lesson and math.isfinite(loss):
             earlier = loss if self.mean_loss is None else self.mean_loss
             self.mean_loss = self.memory * earlier + (1 - self.memory) * loss
         if self.n_updates >= self.n_longest:

@@ -44,13 +44,11 @@ class SampleReader:
         *,
         curriculum: Curriculum | None = None,
         streams: slice = slice(None),
-        device: torch.device | str = "cpu",
     ):
         """streams: which of a batch's samples this process reads."""
         self.task, self.samples = task, samples
         self.batch_size, self.tgt_len, self.seed = batch_size, tgt_len, seed
         self.curriculum, self.streams = curriculum, streams
-        self.device = torch.device(device)
         self.seek(1, 0)
 
     @property
@@ -74,16 +72,17 @@ class SampleReader:
         first = self.position * self.batch_size
         samples = self.samples[self._order[first : first + self.batch_size][self.streams]]
         self.position += 1
-        scored, tgt_len = self.task.scored, self.tgt_len
+        scored, tgt_len, number = self.task.scored, self.tgt_len, 0
         if self.curriculum:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
-            lesson = self.curriculum.draw(random)
+            number = self.curriculum.draw(random)
+            lesson = self.curriculum.lessons[number]
             samples, scored = self.task.shortened(samples, lesson.n, lesson.padded)
             tgt_len = lesson.tgt_len
-        segments = cut(samples, scored, tgt_len, self.device)
-        return Update(segments, len(samples) * int(scored.sum()), True)
+        segments = cut(samples, scored, tgt_len, torch.device("cpu"))
+        return Update(segments, len(samples) * int(scored.sum()), True, number)
 
-    def tell_loss(self, loss: float) -> None:
-        """The loss of the update just made, for the curriculum."""
+    def tell_loss(self, loss: float, lesson: int) -> None:
+        """The loss of an update made, and its lesson, for the curriculum; in the updates' order."""
         if self.curriculum:
-            self.curriculum.tell_loss(distributed.mean_over_ranks(loss))
+            self.curriculum.tell_loss(distributed.mean_over_ranks(loss), lesson)
