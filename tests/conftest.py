@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import torch
 
+from helpers.gpu import on_stand_ins
 from helpers.programs import ROOT, TINY, write_corpus
 
 # Equal sums need equal numbers of threads; and the machines that run tests are small.
@@ -14,6 +15,16 @@ torch.set_num_threads(1)
 # A loaded machine is no failure, and a failure must come again.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked cuda run on a GPU, or with stand-ins for one where that is asked for."""
+    if torch.cuda.is_available() or on_stand_ins():
+        return
+    reason = "needs a CUDA device: there, run_scripts/gpu_check.sh runs it"
+    for item in items:
+        if "cuda" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

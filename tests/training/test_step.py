@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.captured import CalledAgain, captured_step_for
+from helpers.gpu import late_step_for
 from helpers.programs import (
     RMT,
     TRXL,
@@ -62,11 +63,6 @@ VARIANTS = {
     "task, replay": [*TASK, *"--bptt_unrolls 1 --batch_chunk 2".split()],
     "task, lessons": [*TASK, *"--curriculum 2".split()],
 }
-
-
-def late_step_for(*model_config_schedule_device):
-    """As on a GPU without graphs."""
-    return Step(*model_config_schedule_device, looks_at_once=False)
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ from rmt.runtime.progress import say
 from rmt.training.recurrence import Segment
 from rmt.training.step import Step
 
-# Steps of one shape in a row before the next one is recorded. In all but the first of them the
-# layers are compiled, and whatever else is made only once.
-N_ALIKE = 4
+N_ALIKE = 4  # steps of one shape in a row before the next one is recorded
 MOST = 8  # recordings kept; each holds the memory of a step
 ENOUGH_STEPS = 1000  # compiling and recording take about as long as they save in some hundred
 
@@ -153,7 +151,10 @@ class CapturedStep(Step):
         return self._replay(recording, update)
 
     def uncompiled(self) -> AbstractContextManager:
-        """Evaluations and rare steps have shapes of their own, not worth seconds of compiling."""
+        """An evaluation has shapes of its own, not worth seconds of compiling.
+
+        All steps are compiled, for a compiled layer draws other random numbers.
+        """
         return nullcontext() if self.config.compile else torch.compiler.set_stance("force_eager")
 
     def _shape_of(self, update: Update) -> tuple:
@@ -166,11 +167,8 @@ class CapturedStep(Step):
         )
 
     def _launch(self, update: Update, rooms: tuple[int, ...]) -> Tensor:
-        """The step as it is without graphs."""
+        """The step as it is without graphs, which makes whatever is made only once."""
         segments = self.sent(update)
-        if not self._n_alike:
-            with self.uncompiled():
-                return self.run(segments, update.n_scored, rooms)
         with self.graphs.warming_up():
             return self.run(segments, update.n_scored, rooms)
 
