@@ -17,7 +17,7 @@ import torch
 
 from rmt.benchmark.cases import NAMED, Case, Grid, cases
 from rmt.benchmark.measure import in_new_process, measure, new_report
-from rmt.benchmark.tables import AGAINST, label, split_table, table
+from rmt.benchmark.tables import AGAINST, kernel_table, label, split_table, table
 from rmt.data import registry as data
 from rmt.models import registry as models
 from rmt.options.command_line import Parser
@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
             progress.update()
             if out:  # after every case, so that nothing is lost on a Ctrl-C
                 write_text(out, json.dumps(report, indent=1) + "\n")
-    print(table(report["results"]), split_table(report["results"]), sep="\n", end="")
+    results = report["results"]
+    print(table(results), split_table(results), kernel_table(results), sep="\n", end="")
 
 
 def measured(case: Case) -> dict:

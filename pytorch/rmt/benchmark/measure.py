@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rmt.benchmark.cases import Case
+from rmt.benchmark.kernels import kernels
 from rmt.benchmark.rates import matrix_rate
 from rmt.benchmark.time_split import part, time_split
 from rmt.data.metrics import PERPLEXITY
@@ -25,13 +26,14 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import in_train_protocol
 from rmt.evaluation.workloads import AlgorithmicTask, LanguageModelling, Workload
 from rmt.models.options import ModelOptions
-from rmt.options.training import TrainConfig
+from rmt.options.training import EAGER, TrainConfig
 from rmt.runs.run_folder import environment
-from rmt.runtime.device import machine, peak_memory, wait_for
+from rmt.runtime.device import forget_peak_memory, machine, peak_memory, wait_for
 from rmt.runtime.errors import ProcessKilled
 from rmt.runtime.machine import ALLOCATORS
 from rmt.runtime.precision import DTYPES
 from rmt.runtime.progress import Progress
+from rmt.training.captured import N_ALIKE
 from rmt.training.cost import layer_operations, segments_per_step
 from rmt.training.trainer import Trainer
 
@@ -43,12 +45,14 @@ def measure(case: Case) -> dict:
     in bytes, rates in operations per second.
     """
     device = torch.device("cuda" if case.train.cuda else "cpu")
+    forget_peak_memory(device)
     trainer = _trainer(case, device)
     n_segments, _ = segments_per_step(case.train)
     _mark(trainer)
     step = _stepper(trainer)
     for _ in range(_n_warmup(case)):
         step()
+    wait_for(device)
     memory = peak_memory(device)
 
     rates = {dtype: [matrix_rate(dtype, device)] for dtype in _dtypes(case)}
@@ -73,6 +77,7 @@ def measure(case: Case) -> dict:
         "model": {k: v for k, v in asdict(case.model).items() if k != "n_token"},
         "n_token": case.model.n_token,
         "train": case.train.recorded(),
+        "step_form": trainer.step.form,
         "n_all_param": trainer.model.n_parameters(),
         "steps": case.steps,
         "segments_per_step": n_segments,
@@ -88,7 +93,9 @@ def measure(case: Case) -> dict:
         "utilization": flops / seconds / own_rate if flops else None,
         "peak_memory_bytes": memory,
     }
-    if not case.train.compile:  # its marks would make the layers be compiled anew
+    if device.type == "cuda":
+        result["kernels"] = kernels(step, device)
+    if trainer.step.form == EAGER:  # marks would make layers be compiled anew, and graphs have none
         result["split"] = time_split(trainer.model, step, device)
     if other:
         # Tokens of a step, in terms of the other's.
@@ -161,7 +168,7 @@ def _workload(case: Case) -> Workload:
         random = np.random.default_rng(case.train.seed)
         samples = task.generate(random, 8 * case.train.batch_size)
         return AlgorithmicTask(TaskData(task, "made up", {"train": samples}), case.train)
-    n_steps = 2 * _n_warmup(case) + case.steps + 2
+    n_steps = 2 * _n_warmup(case) + case.steps + 4
     n_segments = n_steps * (case.train.bptt_unrolls + 1) + 1
     n_ids = case.train.batch_size * (case.train.tgt_len * n_segments + 1)
     return made_up_text(case.model, case.train, n_ids)
@@ -183,8 +190,12 @@ def _dtypes(case: Case) -> tuple[torch.dtype, torch.dtype]:
 
 
 def _n_warmup(case: Case) -> int:
-    """Steps until every step replays as many segments as the next, and one more."""
-    return max(0, case.train.bptt_unrolls) + 3
+    """Steps until every step replays as many segments as the next, and one more.
+
+    On a GPU also until they are captured, if they are.
+    """
+    n_replayed = max(0, case.train.bptt_unrolls)
+    return n_replayed + (N_ALIKE + 4 if case.train.cuda else 3)
 
 
 def _mark(trainer: Trainer) -> None:

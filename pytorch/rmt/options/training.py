@@ -33,6 +33,7 @@ NOT_SETTINGS = (
 )
 # Options that mean something to text alone, and to the samples of tasks alone.
 OF_TEXT = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
+EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
 # Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
 NOT_CAPTURED = {

@@ -33,6 +33,12 @@ def peak_memory(device: torch.device) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Let peak_memory begin anew, on a GPU; a process's own can't be."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
     """A tensor of the host on the device, without waiting for a GPU."""
     if device.type == "cuda":

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rmt.data.batches import Update
 from rmt.models.contract import SegmentModel
-from rmt.options.training import NOT_CAPTURED, TrainConfig
+from rmt.options.training import CAPTURED, NOT_CAPTURED, TrainConfig
 from rmt.runtime import distributed
 from rmt.runtime.device import copy_from_host
 from rmt.runtime.errors import UsageError
@@ -149,6 +149,10 @@ class CapturedStep(Step):
                 del self.recordings[next(iter(self.recordings))]
             self.recordings[shape] = recording
         return self._replay(recording, update)
+
+    @property
+    def form(self) -> str:
+        return CAPTURED
 
     def uncompiled(self) -> AbstractContextManager:
         """An evaluation has shapes of its own, not worth seconds of compiling.

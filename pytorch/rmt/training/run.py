@@ -212,6 +212,7 @@ def result(trainer: Trainer, settings: Settings, test_step: int, test_scores: Sc
         "tokens_per_s": round(place.tokens / place.seconds, 1),
         "peak_memory_bytes": peak_memory(trainer.device),
         "device": device_name(trainer.device, config.precision),
+        "step_form": trainer.step.form,
         "processes": distributed.world_size(),
         "n_nonfinite": place.n_nonfinite,
         "eval_protocol": trainer.workload.describe(),

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rmt.data.batches import Update
 from rmt.models.contract import SegmentModel
-from rmt.options.training import TrainConfig
+from rmt.options.training import COMPILED, EAGER, TrainConfig
 from rmt.runtime import distributed
 from rmt.runtime.device import sent_to
 from rmt.runtime.precision import autocast
@@ -66,6 +66,11 @@ class Step:
     def late(self) -> int:
         """How many steps later the host looks at what a step found."""
         return 0 if self.looks_at_once else LATE
+
+    @property
+    def form(self) -> str:
+        """How the step is run, for reports."""
+        return COMPILED if self.config.compile else EAGER
 
     @property
     def segments_per_step(self) -> int:

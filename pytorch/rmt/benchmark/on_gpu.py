@@ -1,0 +1,131 @@
+"""What run_scripts/gpu_check.sh measures: the paper's own batches, in every form of the step."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rmt.benchmark.cases import COMMON, NAMED, Case, case
+from rmt.benchmark.measure import measure
+from rmt.benchmark.tables import kernel_table, label, table
+from rmt.options.training import CAPTURED, COMPILED, EAGER
+
+FORMS = {
+    CAPTURED: {"cuda_graph": "on"},
+    COMPILED: {"cuda_graph": "off", "compile": True},
+    EAGER: {"cuda_graph": "off"},
+}
+# What a check without a GPU takes instead: it shows that the check works, not how fast anything is.
+SMALL = {"n_layer": 2, "n_head": 2, "d_head": 8, "d_model": 16, "d_inner": 32, "batch_size": 4}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Options of one model in one of the paper's experiments."""
+
+    name: str
+    options: dict
+
+
+RMT_ENWIK8 = Sizes(
+    "enwik8",
+    {"model": "rmt", "batch_size": 64, "tgt_len": 128, "mem_len": 20, "bptt_unrolls": 1},
+)
+RMT_WT103 = Sizes(
+    "wt103",
+    {"model": "rmt", "batch_size": 128, "tgt_len": 50, "mem_len": 10, "bptt_unrolls": 3},
+)
+RMT_COPY = Sizes("copy", {"model": "rmt"})
+# The most telling first, for there may be no time for all.
+SIZES = (
+    RMT_ENWIK8,
+    RMT_WT103,
+    RMT_COPY,
+    Sizes("wt103", RMT_WT103.options | {"bptt_unrolls": 1}),
+    Sizes("enwik8", {"model": "trxl", "batch_size": 64, "tgt_len": 128, "mem_len": 128}),
+    Sizes("wt103", {"model": "trxl", "batch_size": 60, "tgt_len": 150, "mem_len": 150}),
+)
+ATTENTIONS = ("flex", "triton")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Cases that are measured in one process, one after the other."""
+
+    label: str
+    cases: tuple[Case, ...]
+
+
+def planned(*, small: bool, steps: int) -> Iterator[Planned]:
+    """All that is to be measured, the most telling first.
+
+    small: tiny models, without a GPU and without graphs.
+    """
+    for precision in ("bf16", "fp32"):
+        for sizes in SIZES:
+            forms = FORMS if not small else {EAGER: {}}
+            cases = tuple(_case(sizes, precision, how, small, steps) for how in forms.values())
+            yield Planned(_label(sizes, precision), cases)
+        if precision == "bf16" and not small:
+            for sizes in (RMT_ENWIK8, RMT_WT103):
+                cases = tuple(
+                    _case(sizes, precision, FORMS[CAPTURED] | {"attention": name}, small, steps)
+                    for name in ATTENTIONS
+                )
+                yield Planned(f"{_label(sizes, precision)}, attentions", cases)
+
+
+def _case(sizes: Sizes, precision: str, how: dict, small: bool, steps: int) -> Case:
+    options = COMMON | {"dataset": sizes.name} | NAMED[sizes.name] | sizes.options | how
+    options |= {"precision": precision}
+    options |= SMALL if small else {"cuda": True}
+    return case(sizes.name, options, steps)
+
+
+def measure_in_turn(cases: Sequence[Case]) -> list[dict]:
+    """measure each case, one after the other; of one that fails, why."""
+    results = []
+    for each in cases:
+        try:
+            results.append(measure(each))
+        # Whatever a GPU, a compiler or a driver may say, the other cases are measured.
+        except Exception as error:
+            lines = f"{type(error).__name__}: {error}".splitlines()
+            results.append({"name": label(each), "failed": lines[0]})
+        torch.compiler.reset()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return results
+
+
+def report_page(report: Mapping) -> str:
+    """The report in Markdown."""
+    machine, tests = report["machine"], report["tests"]
+    where = machine.get("gpu", f"{machine['cpu']}, with stand-ins for what only a GPU has")
+    lines = [
+        f"# GPU check of {report['date']}",
+        "",
+        f"{where}, PyTorch {report['versions']['torch']}.",
+        "",
+    ]
+    lines += [
+        f"Tests: {tests['passed']} passed, {len(tests['failures'])} failed, "
+        f"{tests['skipped']} skipped, in {tests['seconds']:.0f} s.",
+        "",
+    ]
+    lines += [f"- failed: {name}: {why}" for name, why in tests["failures"].items()]
+    results = [found for found in report["results"] if "failed" not in found]
+    failed = [found for found in report["results"] if "failed" in found]
+    lines += [f"- not measured: {found['name']}: {found['failed']}" for found in failed]
+    if report.get("left_out"):
+        lines += ["", f"Left out, for lack of time: {'; '.join(report['left_out'])}."]
+    if results:
+        lines += ["", "## Steps", "", table(results), kernel_table(results)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _label(sizes: Sizes, precision: str) -> str:
+    depth = f" BPTT-{sizes.options['bptt_unrolls']}" if "bptt_unrolls" in sizes.options else ""
+    return f"{sizes.name} {sizes.options['model']}{depth} {precision}"
