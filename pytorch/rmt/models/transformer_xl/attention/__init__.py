@@ -3,6 +3,7 @@
     formula.py  which row sees which key, relative distances, scores and weights: the definition
     plain.py    what a row reads, in few passes over the large tensors
     layer.py    the layer: its projections, its heads and the way to read
+    kept.py     masks and sinusoids, made once, also for CUDA graphs
 
 Axes, as suffixes of tensor names:
     B batch (parallel streams)   Q queries: the last Q of the K keys   H heads

@@ -5,14 +5,15 @@ Axes and sources are in this folder's __init__.py.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rmt.models.transformer_xl.attention.kept import kept
 
-@lru_cache(maxsize=64)
+
+@kept(64)
 def masked_keys(
     n_cached: int,
     n_read: int,
@@ -49,7 +50,7 @@ def masked_keys(
     return ~visible.to(device)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def distance_embeddings(
     n_keys: int,
     n_ahead: int,
