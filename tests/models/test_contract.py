@@ -188,6 +188,19 @@ def test_the_calls_that_follow_from_predict():
     assert model.carries == Carried(5, gradient=True)
 
 
+def test_rooms_change_nothing_where_none_are_needed():
+    model, tokens = model_of(), torch.tensor([[1, 2, 3]])
+    assert model.rooms(tokens) == ()
+    expected, _ = model(tokens, tokens)
+    with model.given_rooms(model.rooms(tokens)):
+        assert model.rooms_given == ()
+        with model.given_rooms(None):
+            assert model.rooms_given is None
+        found, _ = model(tokens, tokens)
+    assert model.rooms_given is None
+    assert torch.equal(found, expected)
+
+
 def test_lengths_that_it_has_not_are_refused():
     model = model_of()
     same = model.with_lengths()

@@ -404,3 +404,23 @@ def test_a_stream_restored_before_the_answer_goes_on_alike(n_before, unrolls):
     for segment in segments[n_before:]:
         steps = [each.step(Unrolled(model), [segment]) for each in (stream, other)]
         assert steps == [None, None] or torch.equal(*steps)
+
+
+@pytest.mark.parametrize("checkpoint_segments", [False, True])
+def test_a_backward_pass_outside_has_the_rooms_of_its_forward_pass(checkpoint_segments):
+    segments, seen, found = tiny_segments([5, 6]), [], []
+    rooms = (20, 20)
+    for given in (None, rooms):
+        model = tiny_model("rmt", cutoffs=(5, 9))
+        model.softmax.register_forward_pre_hook(
+            lambda _module, _inputs, named: seen.append(named["rooms"]), with_kwargs=True
+        )
+        unrolled = Unrolled(model, checkpoint_segments)
+        with model.given_rooms(given):
+            losses, _ = unrolled(segments)
+        losses.mean().backward()
+        found.append([losses, *(weight.grad for weight in model.parameters())])
+    n_passes = 4 if checkpoint_segments else 2
+    assert seen == [None] * n_passes + [rooms] * n_passes
+    for asked, given in zip(*found, strict=True):
+        torch.testing.assert_close(given, asked, rtol=0, atol=1e-12)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple, Self
 
@@ -125,6 +125,8 @@ class SegmentModel(nn.Module):
         "norm": nn.LayerNorm,
         "dropout": nn.Dropout,
     }
+    # What given_rooms says now.
+    rooms_given: tuple[int, ...] | None = None
 
     def __init__(self, config: ModelOptions):
         super().__init__()
@@ -181,6 +183,30 @@ class SegmentModel(nn.Module):
             sum(tensor.numel() for tensor in tensors),
             any(tensor.requires_grad for tensor in tensors),
         )
+
+    # Sizes that follow from the targets' values
+
+    def rooms(self, targets_BT: Tensor) -> tuple[int, ...]:
+        """How many places each part of forward needs for these targets, which are on the CPU.
+
+        () where all sizes follow from the shape of the targets.
+        """
+        return ()
+
+    @contextmanager
+    def given_rooms(self, rooms: tuple[int, ...] | None) -> Iterator[None]:
+        """Around forward passes whose sizes follow from shapes and these rooms alone.
+
+        The host knows the targets before it sends them; who asks a GPU for them waits, and what is
+        captured as a CUDA graph can't ask. rooms: those of the targets, or larger ones, which
+        change no loss and no gradient. That they are large enough for every segment that is
+        predicted inside is the caller's promise. None: forward asks, as it does outside.
+        """
+        before, self.rooms_given = self.rooms_given, rooms
+        try:
+            yield
+        finally:
+            self.rooms_given = before
 
     # Sizes
 

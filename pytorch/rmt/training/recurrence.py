@@ -69,9 +69,15 @@ class Unrolled(nn.Module):
         return torch.cat(losses, dim=1) if losses else None, states
 
     def _run(self, function, *inputs):
-        if self.checkpoint_segments and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)
+        if not (self.checkpoint_segments and torch.is_grad_enabled()):
+            return function(*inputs)
+        rooms = self.model.rooms_given
+
+        def run(*inputs):  # again in the backward pass, which may be outside of given_rooms
+            with self.model.given_rooms(rooms):
+                return function(*inputs)
+
+        return checkpoint(run, *inputs, use_reentrant=False)
 
 
 @dataclass

@@ -1,12 +1,14 @@
 """The adaptive softmax against a dictionary of probabilities built by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmt.data.batches import IGNORED
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
 
 
@@ -85,3 +87,123 @@ def test_gradients_where_a_cluster_gets_no_token(missing):
         -expected_log_probs[torch.arange(len(targets)), targets].sum(), (weight, softmax.bias)
     )
     torch.testing.assert_close((weight.grad, softmax.bias.grad), expected)
+
+
+# Rooms: sizes that don't depend on the targets
+
+
+@st.composite
+def targets_and_rooms(draw):
+    """Cutoffs of 15 words, targets some of which don't count, and rooms for them or more."""
+    cutoffs = tuple(sorted(draw(st.sets(st.integers(1, 14), min_size=1, max_size=4))))
+    bounds = [*cutoffs, 15]
+    # All of one cluster, none of another: words of some parts alone.
+    parts = draw(st.sets(st.integers(0, len(cutoffs)), min_size=1))
+    words = [w for w in range(15) if sum(w >= cutoff for cutoff in cutoffs) in parts]
+    targets = draw(st.lists(st.sampled_from([*words, IGNORED]), min_size=1, max_size=12))
+    exact = [sum(low <= target < high for target in targets) for low, high in pairwise(bounds)]
+    more = draw(st.lists(st.integers(0, 20), min_size=len(exact), max_size=len(exact)))
+    return (
+        cutoffs,
+        torch.tensor(targets),
+        tuple(exact),
+        tuple(map(sum, zip(exact, more, strict=True))),
+    )
+
+
+def gradients_of(losses, softmax, *others):
+    """Of a sum in which every loss has a weight of its own."""
+    weights = torch.linspace(1, 2, len(losses), dtype=torch.float64)
+    inputs = (*softmax.parameters(), *others)
+    loss = (weights * losses).sum()
+    return torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True)
+
+
+@given(targets_and_rooms(), st.sampled_from([6, 3]))
+def test_losses_and_gradients_with_rooms_are_those_of_all_log_probabilities(drawn, d_embed):
+    cutoffs, targets, exact, rooms = drawn
+    softmax, weight, hidden = random_softmax(15, cutoffs, d_embed=d_embed)
+    hidden = hidden[: len(targets)].requires_grad_()
+    projection = torch.randn(6, 3).double().requires_grad_() if d_embed == 3 else None
+    inputs = (hidden, weight) if projection is None else (hidden, weight, projection)
+    log_probs = softmax.log_probs(*inputs)
+    expected = -log_probs.gather(1, targets.clamp(min=0)[:, None])[:, 0]
+    expected = expected.masked_fill(targets == IGNORED, 0)
+    assert softmax.rooms(targets) == exact
+    for given_rooms in (None, exact, rooms):
+        nll = softmax(hidden, targets, *inputs[1:], rooms=given_rooms)
+        torch.testing.assert_close(nll, expected, rtol=0, atol=1e-12)
+        assert torch.equal(nll[targets == IGNORED], torch.zeros_like(nll[targets == IGNORED]))
+        torch.testing.assert_close(
+            gradients_of(nll, softmax, *inputs),
+            gradients_of(expected, softmax, *inputs),
+            rtol=0,
+            atol=1e-11,
+        )
+
+
+@given(targets_and_rooms())
+def test_the_exact_rooms_change_no_bit(drawn):
+    cutoffs, targets, exact, _ = drawn
+    softmax, weight, hidden = random_softmax(15, cutoffs)
+    asked, given_them = (
+        softmax(hidden[: len(targets)], targets, weight, rooms=rooms) for rooms in (None, exact)
+    )
+    assert torch.equal(asked, given_them)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(
+            gradients_of(asked, softmax, weight),
+            gradients_of(given_them, softmax, weight),
+            strict=True,
+        )
+    )
+
+
+def on_meta(rooms):
+    """A forward and a backward pass over tensors without values."""
+    with torch.device("meta"):
+        softmax = AdaptiveSoftmax(15, 6, 3, (4, 9))
+        weight, projection = torch.randn(15, 3), torch.randn(6, 3)
+        hidden, targets = torch.randn(40, 6), torch.randint(15, (40,))
+    inputs = [hidden, weight, projection]
+    nll = softmax(
+        hidden.requires_grad_(),
+        targets,
+        weight.requires_grad_(),
+        projection.requires_grad_(),
+        rooms=rooms,
+    )
+    return nll, torch.autograd.grad(nll.sum(), inputs)
+
+
+def test_with_rooms_nothing_asks_for_a_value():
+    nll, gradients = on_meta((30, 50))
+    assert nll.shape == (40,)
+    assert [tuple(gradient.shape) for gradient in gradients] == [(40, 6), (15, 3), (6, 3)]
+    with pytest.raises(Exception, match="meta"):
+        on_meta(None)
+
+
+def test_what_is_left_of_a_room_reads_no_row():
+    """Row 0, which is infinite and belongs to the head, would be in it otherwise."""
+    softmax, weight, hidden = random_softmax(15, (4, 9))
+    targets = torch.tensor([0, 5, 11, 12])
+    hidden, weight = hidden[:4], weight.detach()
+    hidden[0] = math.inf
+    tail = weight[4:].clone().requires_grad_()
+    gradients = []
+    for rooms in ((1, 2), (9, 9)):
+        nll = softmax(hidden, targets, torch.cat([weight[:4], tail]), rooms=rooms)
+        gradients.append(torch.autograd.grad(nll[1:].sum(), (tail, softmax.bias))[0])
+    assert gradients[0].isfinite().all()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
+
+
+def test_rooms_that_cannot_be_are_refused():
+    softmax, weight, hidden = random_softmax(15, (4, 9))
+    targets = torch.tensor([0, 5, 11, 12])
+    with pytest.raises(ValueError, match=r"rooms \(1, 1\) are too few for clusters of \(1, 2\)"):
+        softmax(hidden[:4], targets, weight, rooms=(1, 1))
+    with pytest.raises(ValueError, match="rooms for 3 clusters, but there are 2"):
+        softmax(hidden[:4], targets, weight, rooms=(9, 9, 9))

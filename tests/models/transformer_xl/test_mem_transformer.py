@@ -357,3 +357,44 @@ def test_bf16_autocast_stays_close_to_fp32(name):
 
 def test_lengths_cover_every_model():
     assert set(LENGTHS) == set(MODELS)
+
+
+def step_with_rooms(name: str, given: bool, device: str = "cpu") -> tuple:
+    """Losses and gradients of two segments with a softmax that has clusters."""
+    segments = tiny_segments([6, 6])
+    model = tiny_model(name, cutoffs=(5, 9)).to(device)
+    rooms = tuple(map(max, *(model.rooms(targets) for _, targets in segments)))
+    segments = [(tokens.to(device), targets.to(device)) for tokens, targets in segments]
+    state, losses = None, []
+    with model.given_rooms(rooms if given else None):
+        for tokens, targets in segments:
+            nll, state = model(tokens, targets, state)
+            losses.append(nll)
+    weights = list(model.parameters())
+    gradients = torch.autograd.grad(torch.cat(losses).mean(), weights, materialize_grads=True)
+    return (*losses, *gradients)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rooms_change_neither_losses_nor_gradients(name):
+    for asked, given in zip(step_with_rooms(name, False), step_with_rooms(name, True), strict=True):
+        torch.testing.assert_close(given, asked, rtol=0, atol=1e-12)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_with_rooms_does_not_wait_for_the_device(name):
+    step_with_rooms(name, True, "cuda")  # makes masks and distances
+    model = tiny_model(name, cutoffs=(5, 9)).to("cuda")
+    tokens = torch.arange(12, device="cuda").view(2, 6)
+    rooms = (12, 12)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with model.given_rooms(rooms):
+            nll, _ = model(tokens, tokens)
+        nll.mean().backward()
+        with pytest.raises(RuntimeError, match="synchronizing"):
+            model(tokens, tokens)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

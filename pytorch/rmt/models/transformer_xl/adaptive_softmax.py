@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmt.data.batches import IGNORED
 from rmt.models.transformer_xl.word_weights import Words, split
 
 
@@ -42,8 +43,16 @@ class AdaptiveSoftmax(nn.Module):
         targets_N: Tensor,
         weight_VE: Tensor,
         tail_projection_DE: Tensor | None = None,
+        rooms: tuple[int, ...] | None = None,
     ) -> Tensor:
-        """Return the negative log-probability of each target in nats: [N], in the given order."""
+        """Return the negative log-probability of each target in nats: [N], in the given order.
+
+        rooms: for every tail cluster how many of the targets it may have, at least as many as it
+        has. The sizes of all that is computed then follow from N and the rooms alone, and the host
+        does not wait for a GPU. None: it asks the GPU how many there are. Raises ValueError for
+        rooms of other clusters than these and, on a CPU, for too few; on a GPU too few go
+        unnoticed and lose targets, for noticing would be waiting.
+        """
         head, tails = self._parts(weight_VE)
         head_logits = self._head_logits(hidden_ND, *head)
         if not tails:
@@ -52,17 +61,31 @@ class AdaptiveSoftmax(nn.Module):
         cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head
         column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
         nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
-        # How many rows each cluster has is all that the host must know: it waits for a GPU once.
         clusters = torch.arange(self.n_clusters + 1, device=cluster_N.device)
-        sizes = (cluster_N[:, None] == clusters).sum(0).tolist()
-        _, *rows_of_tails = cluster_N.argsort(stable=True).split(sizes)
-        for i, (rows, (words, bias)) in enumerate(zip(rows_of_tails, tails, strict=True), start=1):
-            if len(rows):
-                logits = _logits(hidden_ND[rows], words, bias, tail_projection_DE)
-                target = targets_N[rows] - self.bounds[i]
-                in_cluster = F.cross_entropy(logits, target, reduction="none")
-                nll_N = nll_N.index_add(0, rows, in_cluster)
+        sizes = (cluster_N[:, None] == clusters).sum(0)
+        rooms = self._checked(rooms, sizes)
+        # One cluster's rows after another's: cluster i has `sizes[i]` from `firsts[i]` on.
+        sorted_N = cluster_N.argsort(stable=True)
+        firsts = sizes.cumsum(0) - sizes
+        for i, (room, (words, bias)) in enumerate(zip(rooms, tails, strict=True), start=1):
+            if not room:
+                continue
+            place = torch.arange(room, device=cluster_N.device)
+            rows = sorted_N[(firsts[i] + place).clamp(max=len(sorted_N) - 1)]
+            # The room that is left holds rows of zeros, without a target.
+            empty = place >= sizes[i]
+            target = (targets_N[rows] - self.bounds[i]).masked_fill(empty, IGNORED)
+            hidden = hidden_ND.index_select(0, rows).masked_fill(empty[:, None], 0)
+            logits = _logits(hidden, words, bias, tail_projection_DE)
+            in_cluster = F.cross_entropy(logits, target, reduction="none")
+            nll_N = nll_N.index_add(0, rows, in_cluster)
         return nll_N
+
+    def rooms(self, targets: Tensor) -> tuple[int, ...]:
+        """How many of the targets each tail cluster has; none has those of IGNORED."""
+        inner_bounds = torch.tensor(self.bounds[1:-1], dtype=torch.int64, device=targets.device)
+        cluster = torch.bucketize(targets.flatten(), inner_bounds, right=True)
+        return tuple(cluster.bincount(minlength=self.n_clusters + 1)[1:].tolist())
 
     def log_probs(
         self, hidden_ND: Tensor, weight_VE: Tensor, tail_projection_DE: Tensor | None = None
@@ -75,6 +98,19 @@ class AdaptiveSoftmax(nn.Module):
             in_cluster = F.log_softmax(_logits(hidden_ND, words, bias, tail_projection_DE), dim=-1)
             parts.append(head_log_probs[:, -i, None] + in_cluster)
         return torch.cat(parts, dim=1)
+
+    def _checked(self, rooms: tuple[int, ...] | None, sizes: Tensor) -> tuple[int, ...]:
+        """The tail clusters' rooms: the given ones, or else their sizes."""
+        if rooms is not None and len(rooms) != self.n_clusters:
+            raise ValueError(f"rooms for {len(rooms)} clusters, but there are {self.n_clusters}")
+        if rooms is not None and sizes.device.type != "cpu":
+            return rooms
+        _, *exact = sizes.tolist()
+        if rooms is None:
+            return tuple(exact)
+        if any(room < size for room, size in zip(rooms, exact, strict=True)):
+            raise ValueError(f"rooms {rooms} are too few for clusters of {tuple(exact)} targets")
+        return rooms
 
     def _parts(self, weight_VE: Tensor):
         """Split words into the head's and each cluster's (words, bias)."""

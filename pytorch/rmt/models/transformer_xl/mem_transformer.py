@@ -135,7 +135,12 @@ class MemTransformerLM(SegmentModel):
         A target of -100 is not scored: its loss is 0, without gradient.
         """
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
-        nll = self.softmax(hidden_BTD.flatten(0, 1), targets_BT.flatten(), *self.word_weights())
+        nll = self.softmax(
+            hidden_BTD.flatten(0, 1),
+            targets_BT.flatten(),
+            *self.word_weights(),
+            rooms=self.rooms_given,
+        )
         return nll.view_as(targets_BT), state
 
     def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
@@ -180,6 +185,10 @@ class MemTransformerLM(SegmentModel):
     def accumulating_gradients(self) -> AbstractContextManager:
         """The word weights' gradient is made in place (word_weights.py)."""
         return gradients_in_place()
+
+    def rooms(self, targets_BT: Tensor) -> tuple[int, ...]:
+        """Places for the targets of each tail cluster of the adaptive softmax."""
+        return self.softmax.rooms(targets_BT)
 
     @torch.no_grad()
     def attention(

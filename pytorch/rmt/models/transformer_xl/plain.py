@@ -47,7 +47,8 @@ class PlainModel(MemTransformerLM):
 
     def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
         """The next state, after a prediction of every token that is thrown away."""
-        return self(tokens_BT, tokens_BT, state)[1]
+        with self.given_rooms(None):  # those given are for the targets
+            return self(tokens_BT, tokens_BT, state)[1]
 
     def word_weights(self) -> tuple[Tensor, Tensor | None]:
         """A view of the weights, whose gradient autograd adds up."""
