@@ -186,18 +186,20 @@ def test_with_rooms_nothing_asks_for_a_value():
 
 
 def test_what_is_left_of_a_room_reads_no_row():
-    """Row 0, which is infinite and belongs to the head, would be in it otherwise."""
+    """The last row, which is infinite, is the last cluster's, and no other's."""
     softmax, weight, hidden = random_softmax(15, (4, 9))
     targets = torch.tensor([0, 5, 11, 12])
     hidden, weight = hidden[:4], weight.detach()
-    hidden[0] = math.inf
-    tail = weight[4:].clone().requires_grad_()
+    hidden[3] = math.inf
+    first_tail = weight[4:9].clone().requires_grad_()
+    words = torch.cat([weight[:4], first_tail, weight[9:]])
     gradients = []
     for rooms in ((1, 2), (9, 9)):
-        nll = softmax(hidden, targets, torch.cat([weight[:4], tail]), rooms=rooms)
-        gradients.append(torch.autograd.grad(nll[1:].sum(), (tail, softmax.bias))[0])
-    assert gradients[0].isfinite().all()
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
+        nll = softmax(hidden, targets, words, rooms=rooms)
+        gradients += torch.autograd.grad(nll[:3].sum(), first_tail, retain_graph=True)
+    exact, larger = gradients
+    assert exact.isfinite().all()
+    torch.testing.assert_close(larger, exact, rtol=0, atol=1e-12)
 
 
 def test_rooms_that_cannot_be_are_refused():
