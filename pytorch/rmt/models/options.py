@@ -27,6 +27,9 @@ class ModelOptions:
 
     # Lengths that say what a model remembers: rmt.eval has a flag for each.
     LENGTHS: ClassVar[tuple[str, ...]] = ()
+    # Options that say how a model computes, not what: runs that differ in these alone are of one
+    # configuration, and a run may go on with others.
+    NOT_SETTINGS: ClassVar[tuple[str, ...]] = ()
 
     n_token: int = field(metadata={"help": None})
     model: str

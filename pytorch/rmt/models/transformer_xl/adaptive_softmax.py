@@ -6,6 +6,7 @@ words and one column per tail cluster, and cluster i (from 1) is the head's colu
 LAST column is the first cluster. Without cutoffs it is the plain softmax.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmt.data.batches import IGNORED
+from rmt.models.transformer_xl.padding import padded, pads
 from rmt.models.transformer_xl.word_weights import Words, split
 
 
@@ -22,13 +24,23 @@ class AdaptiveSoftmax(nn.Module):
     Axes: N predictions, D d_model, E embedding dimension, V words. The word weights [V, E] are
     passed to every call, for they usually are the embedding's. Where E differs from D, hidden
     states are projected to E: by this module's own matrix for the head and by the embedding's
-    projection [D, E], which the caller passes, for the tail clusters.
+    projection [D, E], which the caller passes, for the tail clusters. With pad_sizes there may be
+    more logits than words, of probability 0.
     """
 
-    def __init__(self, n_token: int, d_model: int, d_embed: int, cutoffs: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        n_token: int,
+        d_model: int,
+        d_embed: int,
+        cutoffs: tuple[int, ...] = (),
+        pad_sizes: str = "off",
+    ):
         super().__init__()
+        self.pad_sizes = pad_sizes
         self.bounds = (0, *cutoffs, n_token)
         self.n_clusters = len(cutoffs)
+        self.n_columns = self.bounds[1] + self.n_clusters  # of the head
         self.bias = nn.Parameter(torch.zeros(n_token))
         if cutoffs:
             self.cluster_weight = nn.Parameter(torch.zeros(self.n_clusters, d_embed))
@@ -59,7 +71,7 @@ class AdaptiveSoftmax(nn.Module):
             return F.cross_entropy(head_logits, targets_N, reduction="none")
 
         cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head
-        column_N = torch.where(cluster_N == 0, targets_N, head_logits.shape[1] - cluster_N)
+        column_N = torch.where(cluster_N == 0, targets_N, self.n_columns - cluster_N)
         nll_N = F.cross_entropy(head_logits, column_N, reduction="none")
         clusters = torch.arange(self.n_clusters + 1, device=cluster_N.device)
         sizes = (cluster_N[:, None] == clusters).sum(0)
@@ -76,7 +88,7 @@ class AdaptiveSoftmax(nn.Module):
             empty = place >= sizes[i]
             target = (targets_N[rows] - self.bounds[i]).masked_fill(empty, IGNORED)
             hidden = hidden_ND.index_select(0, rows).masked_fill(empty[:, None], 0)
-            logits = _logits(hidden, words, bias, tail_projection_DE)
+            logits = self._logits(hidden, words, bias, tail_projection_DE)
             in_cluster = F.cross_entropy(logits, target, reduction="none")
             nll_N = nll_N.index_add(0, rows, in_cluster)
         return nll_N
@@ -95,8 +107,9 @@ class AdaptiveSoftmax(nn.Module):
         head_log_probs = F.log_softmax(self._head_logits(hidden_ND, *head), dim=-1)
         parts = [head_log_probs[:, : self.bounds[1]]]
         for i, (words, bias) in enumerate(tails, start=1):
-            in_cluster = F.log_softmax(_logits(hidden_ND, words, bias, tail_projection_DE), dim=-1)
-            parts.append(head_log_probs[:, -i, None] + in_cluster)
+            logits = self._logits(hidden_ND, words, bias, tail_projection_DE)
+            in_cluster = F.log_softmax(logits, dim=-1)[:, : len(bias)]
+            parts.append(head_log_probs[:, self.n_columns - i, None] + in_cluster)
         return torch.cat(parts, dim=1)
 
     def _checked(self, rooms: tuple[int, ...] | None, sizes: Tensor) -> tuple[int, ...]:
@@ -115,22 +128,34 @@ class AdaptiveSoftmax(nn.Module):
     def _parts(self, weight_VE: Tensor):
         """Split words into the head's and each cluster's (words, bias)."""
         sizes = [high - low for low, high in pairwise(self.bounds)]
-        head, *tails = zip(split(weight_VE, sizes), self.bias.split(sizes), strict=True)
+        if pads(self.pad_sizes, weight_VE):  # the gradient of padded copies is autograd's
+            words = [Words(part) for part in weight_VE.split(sizes)]
+        else:
+            words = split(weight_VE, sizes)
+        head, *tails = zip(words, self.bias.split(sizes), strict=True)
         return head, tails
 
     def _head_logits(self, hidden_ND: Tensor, words: Words, bias: Tensor) -> Tensor:
         projection = getattr(self, "projection", None)
-        logits = _logits(hidden_ND, words, bias, projection)
         if not self.n_clusters:
-            return logits
-        clusters = Words(self.cluster_weight)
-        clusters = _logits(hidden_ND, clusters, self.cluster_bias, projection)
-        return torch.cat([logits, clusters], dim=1)
+            return self._logits(hidden_ND, words, bias, projection)
+        clusters, cluster_bias = Words(self.cluster_weight), self.cluster_bias
+        if pads(self.pad_sizes, hidden_ND):
+            columns = Words(torch.cat([words.weight, clusters.weight]))
+            return self._logits(hidden_ND, columns, torch.cat([bias, cluster_bias]), projection)
+        logits = self._logits(hidden_ND, words, bias, projection)
+        cluster_logits = self._logits(hidden_ND, clusters, cluster_bias, projection)
+        return torch.cat([logits, cluster_logits], dim=1)
 
-
-def _logits(hidden_ND: Tensor, words: Words, bias: Tensor, projection: Tensor | None) -> Tensor:
-    if projection is not None:
-        hidden_ND = hidden_ND @ projection
-    logits = words.products(hidden_ND, bias)
-    # At least fp32 for the softmax, also under autocast.
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    def _logits(
+        self, hidden_ND: Tensor, words: Words, bias: Tensor, projection: Tensor | None
+    ) -> Tensor:
+        if pads(self.pad_sizes, hidden_ND):
+            hidden_ND, bias = padded(hidden_ND, -1), padded(bias, -1, value=-math.inf)
+            words = Words(padded(words.weight, -2, -1))
+            projection = None if projection is None else padded(projection, -2, -1)
+        if projection is not None:
+            hidden_ND = hidden_ND @ projection
+        logits = words.products(hidden_ND, bias)
+        # At least fp32 for the softmax, also under autocast.
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))

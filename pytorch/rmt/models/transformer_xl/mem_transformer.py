@@ -30,6 +30,7 @@ from rmt.models.transformer_xl.attention.layer import KeyValueProjection, Relati
 from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig
+from rmt.models.transformer_xl.padding import PaddedLinear, padded, pads
 from rmt.models.transformer_xl.word_weights import WordEmbedding, gradients_in_place
 from rmt.runtime.errors import UsageError
 
@@ -55,8 +56,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.inner = nn.Linear(config.d_model, config.d_inner)
-        self.outer = nn.Linear(config.d_inner, config.d_model)
+        d_model, d_inner, pad_sizes = config.d_model, config.d_inner, config.pad_sizes
+        self.inner = PaddedLinear(d_model, d_inner, pad_sizes=pad_sizes, leaves_padding=True)
+        self.outer = PaddedLinear(d_inner, d_model, pad_sizes=pad_sizes)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +121,9 @@ class MemTransformerLM(SegmentModel):
         self.position_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
         if config.n_memory:
             self.memory = nn.Parameter(torch.zeros(config.n_memory, d_model))
-        self.softmax = AdaptiveSoftmax(config.n_token, d_model, d_embed, config.cutoffs)
+        self.softmax = AdaptiveSoftmax(
+            config.n_token, d_model, d_embed, config.cutoffs, config.pad_sizes
+        )
         if config.not_tied:
             self.softmax_weight = nn.Parameter(torch.zeros(config.n_token, d_embed))
         self.dropout = Dropout(config.dropout)
@@ -283,9 +287,13 @@ class MemTransformerLM(SegmentModel):
     def embedded(self, tokens_BT: Tensor) -> Tensor:
         """The tokens as rows of the first layer, before dropout: [B, T, D]."""
         x = self.embedding(tokens_BT)
+        d_model = self.config.d_model
         if hasattr(self, "embedding_projection"):
-            x = x @ self.embedding_projection.T
-        return x * math.sqrt(self.config.d_model)
+            projection_DE = self.embedding_projection
+            if pads(self.config.pad_sizes, x):
+                x, projection_DE = padded(x, -1), padded(projection_DE, -2, -1)
+            x = (x @ projection_DE.T)[..., :d_model]
+        return x * math.sqrt(d_model)
 
     def read_memory(self, state: MemoryAndCache | None, n_streams: int) -> Tensor:
         """The memory that a segment starts with, the state's or the initial one: [B, m, D]."""

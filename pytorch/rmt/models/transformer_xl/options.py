@@ -33,6 +33,7 @@ class ModelConfig(ModelOptions):
     """Sizes and recurrence of one model. n_token, the vocabulary size, comes from the data."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("mem_len", "cache_len", "clamp_len", "same_length")
+    NOT_SETTINGS: ClassVar[tuple[str, ...]] = ("pad_sizes",)
     # Of the Transformer-XL code base and LM-RMT, what to use instead.
     DROPPED: ClassVar[Mapping[str, str]] = {
         "emb_init": "embeddings start like the other weights (--init)",
@@ -82,6 +83,12 @@ class ModelConfig(ModelOptions):
     clamp_len: int = option(-1, "longest relative distance told apart, in tokens; -1: no limit")
     same_length: bool = option(
         False, "every token sees equally many tokens: the last cache length, itself included"
+    )
+    pad_sizes: str = option(
+        "auto",
+        "compute in sizes padded with zeros to multiples of 16, which is faster on CUDA (auto: "
+        "there); the model stays the same",
+        ("auto", "on", "off"),
     )
     init: str = option(
         "normal", "distribution of the initial weights", ("normal", "uniform", "xavier")

@@ -3,6 +3,8 @@
 Axes are in this folder's __init__.py.
 """
 
+import math
+
 from torch import Tensor, nn
 
 from rmt.models.transformer_xl.attention import plain
@@ -13,26 +15,31 @@ from rmt.models.transformer_xl.attention.formula import (
 )
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig
+from rmt.models.transformer_xl.padding import PaddedLinear, padded
 
 
-class KeyValueProjection(nn.Linear):
+class KeyValueProjection(PaddedLinear):
     """The matrix of keys and values, which is used before the rest of the attention is."""
 
 
 class RelativeAttention(nn.Module):
     """Multi-head attention of the last Q rows of a context to the whole context.
 
-    The biases u and v belong to the model, which shares them between layers.
+    The biases u and v belong to the model, which shares them between layers. Inside, heads may be
+    padded with zeros.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        width = config.n_head * config.d_head
-        self.n_head = config.n_head
-        self.query = nn.Linear(config.d_model, width, bias=False)
-        self.key_value = KeyValueProjection(config.d_model, 2 * width, bias=False)
-        self.distance = nn.Linear(config.d_model, width, bias=False)
-        self.output = nn.Linear(width, config.d_model, bias=False)
+        d_model, width = config.d_model, config.n_head * config.d_head
+        self.n_head = n_head = config.n_head
+        to_heads = {"bias": False, "pad_sizes": config.pad_sizes, "leaves_padding": True}
+        self.query = PaddedLinear(d_model, width, heads_out=n_head, **to_heads)
+        self.key_value = KeyValueProjection(d_model, 2 * width, heads_out=2 * n_head, **to_heads)
+        self.distance = PaddedLinear(d_model, width, heads_out=n_head, **to_heads)
+        self.output = PaddedLinear(
+            width, d_model, bias=False, heads_in=n_head, pad_sizes=config.pad_sizes
+        )
         self.dropatt = Dropout(config.dropatt)
         self.align = shift_as_published if config.shifts_as_published else align_distances
 
@@ -59,6 +66,12 @@ class RelativeAttention(nn.Module):
         distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
         # Under autocast the biases would otherwise make the queries fp32 and back again.
         biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
+        d_head, d_padded = biases[0].shape[-1], query_HBQd.shape[-1]
+        if d_padded != d_head:
+            # Scores are divided by the root of the size that the query has.
+            scale = math.sqrt(d_padded / d_head)
+            query_HBQd = scale * query_HBQd
+            biases = [padded(scale * bias_Hd, -1) for bias_Hd in biases]
         if record is not None:
             scored = (query_HBQd, key_HBKd, distance_HRd, *biases)
             record.append(attention_weights(*scored, masked_QK=masked_QK, align=self.align))
