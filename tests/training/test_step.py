@@ -86,7 +86,7 @@ def assert_same_training(one, other, tolerance: float = 0.0) -> None:
     mine, theirs = weights_of(one), weights_of(other)
     assert mine.keys() == theirs.keys()
     for name in mine:
-        torch.testing.assert_close(mine[name], theirs[name], rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=tolerance)
     mine, theirs = ([e["loss"] for e in records(folder, "train")] for folder in (one, other))
     assert len(mine) == len(theirs) > 0
     assert mine == pytest.approx(theirs, rel=tolerance, abs=0)
@@ -99,12 +99,12 @@ def test_late_and_captured_steps_are_those_of_a_cpu(trained, variant):
     plain = trained(None, *flags, name="plain")
     late = trained(late_step_for, *flags, name="late")
     captured = trained(captured_step_for(graphs), *flags, name="captured")
+    # Products of more rows, of which some are zero, may be rounded otherwise.
+    tolerance = 1e-6 if "adaptive" in variant else 0.0
     # Lessons may begin later where losses are heard of later.
-    if variant == "task, lessons":
-        assert_same_training(late, captured)
-    else:
-        assert_same_training(plain, late)
-        assert_same_training(plain, captured)
+    if variant != "task, lessons":
+        assert_same_training(plain, late, tolerance)
+    assert_same_training(late, captured, tolerance)
     if variant == "varlen":
         return
     assert graphs.n_replays >= 20

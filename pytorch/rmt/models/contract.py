@@ -227,14 +227,6 @@ class SegmentModel(nn.Module):
         """Around forward and backward passes that end in .grad: a model may add to it by itself."""
         return nullcontext()
 
-    def rooms(self, targets_BT: Tensor) -> tuple[int, ...]:
-        """How many places each part of these targets' predictions needs; targets are on the CPU."""
-        return ()
-
-    def given_rooms(self, rooms: tuple[int, ...] | None) -> AbstractContextManager:
-        """Inside, forward has so many places and asks the device nothing; None: it may ask."""
-        return nullcontext()
-
     def attention(
         self, tokens_1T: Tensor, state: State | None, predict: bool
     ) -> tuple[SegmentAttention, State]:
