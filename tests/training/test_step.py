@@ -23,6 +23,7 @@ from helpers.programs import (
     weights_of,
 )
 from rmt import train
+from rmt.data.batches import Update
 from rmt.models.registry import build
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.options.training import TrainConfig
@@ -30,7 +31,7 @@ from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
 from rmt.runtime import distributed
 from rmt.training import trainer
-from rmt.training.captured import why_not
+from rmt.training.captured import N_ALIKE, CapturedStep, why_not
 from rmt.training.recurrence import Stream
 from rmt.training.step import LATE, Step
 from rmt.training.trainer import Trainer
@@ -133,6 +134,28 @@ def test_a_captured_run_goes_on_after_a_restart(trained, monkeypatch, variant):
 
 class Stopped(BaseException):
     """Stands for kill -9."""
+
+
+def test_a_batch_that_needs_more_rooms_is_recorded_anew():
+    """Of 40 targets, none is beyond the cutoff, then all are, then some; losses are the same."""
+    sizes = {"n_layer": 2, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 16, "mem_len": 2}
+    options = {"model": "rmt", "batch_size": 4, "tgt_len": 10, "adaptive": True}
+    settings = Settings.of(options | sizes)
+    cpu, found, graphs = torch.device("cpu"), [], CalledAgain()
+    for form in (Step, CapturedStep):
+        torch.manual_seed(0)
+        model = build(settings.model(30, cutoffs=(10,)))
+        extra = {"graphs": graphs} if form is CapturedStep else {}
+        step = form(model, settings.train, (0, "replay", "stored"), cpu, **extra)
+        losses = []
+        for i in range(30):
+            low, high = ((0, 10), (10, 30), (0, 30))[i // 10]
+            ids = torch.randint(low, high, (2, 4, 10), generator=torch.manual_seed(i))
+            losses.append(step(Update([(ids[0], ids[1])], 40, False))[0].item())
+        found.append(losses)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert graphs.n_records == 2
+    assert graphs.n_replays == 30 - 1 - N_ALIKE, "the first step starts the streams"
 
 
 # Steps that are left out
