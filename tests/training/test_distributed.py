@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.run import config_from_args
 
+from helpers.models import tiny_model, tiny_segments
 from helpers.programs import (
     RMT,
     ROOT,
@@ -37,9 +38,10 @@ from helpers.programs import (
 from rmt import launch, train
 from rmt.data.batches import SegmentBatches
 from rmt.evaluation.workloads import load_text
+from rmt.models.transformer_xl.mem_transformer import Layer
 from rmt.runs.settings import Settings
 from rmt.runtime import distributed
-from rmt.training.recurrence import Stream
+from rmt.training.recurrence import Stream, Unrolled
 from rmt.training.trainer import Trainer
 
 # Gradients are summed in another order, so float32 would drift apart within a few steps of Adam.
@@ -65,6 +67,7 @@ SAME_AS_ONE = {
     "checkpoint_segments": [*REPLAY, "--checkpoint_segments", *SHORT],
     "varlen": [*REPLAY, "--varlen", *SHORT],
     "one stream to score": [*RMT, "--eval_batch_size", "1", *SHORT],
+    "compiled layers": [*REPLAY, "--compile", *SHORT],
     "a loss that is not a number": [*REPLAY, *SHORT],
     "task": [*TASK, "--bptt_unrolls", "-1"],
     "task, the initial memory in some backward passes": [*TASK, "--bptt_unrolls", "1"],
@@ -128,7 +131,17 @@ def signal_at(rank: int, at_rank: int, at_step: int):
     return patch.object(Trainer, "train_step", train_step)
 
 
-EVENTS = {"nan": nan_at, "signal": signal_at}
+def compiled_without_its_last_stage(rank: int):
+    """--compile without the last stage of the compiler, which is slow; run by hand it passes."""
+    real = Layer.compile
+
+    def compile_(layer, **options):
+        real(layer, **options | {"backend": "aot_eager"})
+
+    return patch.object(Layer, "compile", compile_)
+
+
+EVENTS = {"nan": nan_at, "signal": signal_at, "compile": compiled_without_its_last_stage}
 
 
 # The tests
@@ -145,6 +158,7 @@ def jobs(tiny, folder) -> dict:
     flags = [*tiny, *COMMON]
     jobs = {name: {"flags": [*flags, *changes]} for name, changes in SAME_AS_ONE.items()}
     jobs["a loss that is not a number"]["events"] = {"nan": [1, 3]}
+    jobs["compiled layers"]["events"] = {"compile": []}
     jobs |= {
         "whole": {"flags": [*flags, *RESUMED, "--max_step", "12"]},
         "stopped": {
@@ -200,7 +214,8 @@ def measured(entry: dict) -> dict[str, float]:
 def test_two_processes_are_as_good_as_one(outcomes, jobs, folder, double_precision, name):
     assert [end["status"] for end in outcomes[name]] == [0, 0], outcomes[name]
     alone = folder / f"{name}, alone"
-    outcome = run(train.main, *jobs[name]["flags"], "--work_dir", alone)
+    flags = [flag for flag in jobs[name]["flags"] if flag != "--compile"]
+    outcome = run(train.main, *flags, "--work_dir", alone)
     assert outcome.status == 0, outcome.err
 
     for kind in ("train", "valid", "test"):
@@ -288,6 +303,56 @@ def test_one_process_goes_on_where_two_stopped(outcomes, jobs, folder, double_pr
     assert outcome.status == 0, outcome.err
     assert "continuing after step 12" in outcome.out
     assert [entry["step"] for entry in records(folder / "fewer", "train")] == [13]
+
+
+@pytest.fixture
+def group_of_one():
+    """As if torchrun had started this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("n_unrolls", [0, 2])
+def test_gradients_are_exchanged_while_others_are_computed(group_of_one, n_unrolls):
+    """Buckets, of a MiB and more, go out as soon as the layers that are in them are done."""
+    model = tiny_model("rmt", n_layer=2, d_inner=20_000)  # 2.5 MiB a layer
+    replica = distributed.replica(Unrolled(model), find_unused_parameters=True)
+    events = []
+
+    def exchange(_, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        events.append("bucket")
+        exchanged = torch.futures.Future()
+        exchanged.set_result(bucket.buffer())
+        return exchanged
+
+    replica.register_comm_hook(None, exchange)
+    model.layers[0].register_full_backward_hook(lambda *_: events.append("first layer"))
+    *replayed, predicted = tiny_segments([6] * (n_unrolls + 1))
+    for _ in range(2):
+        events.clear()
+        model.zero_grad(set_to_none=True)
+        with model.accumulating_gradients():
+            losses, _ = replica([*((tokens, None) for tokens, _ in replayed), predicted])
+            losses.mean().backward()
+        # A weight's gradient is complete when the first segment's, which comes last, is.
+        assert events[: n_unrolls + 2] == ["first layer"] * n_unrolls + ["bucket", "first layer"]
+
+
+def test_layers_are_compiled_in_one_piece(group_of_one):
+    """Also those that are larger than a bucket."""
+    model, graphs = tiny_model("rmt", n_layer=1, d_inner=20_000), []  # 2.5 MiB
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    model.compile(backend=backend)
+    replica = distributed.replica(Unrolled(model), find_unused_parameters=True)
+    losses, _ = replica(tiny_segments([6]))
+    losses.mean().backward()
+    assert len(graphs) == 1
 
 
 @pytest.mark.parametrize(("n_streams", "n_processes"), [(10, 1), (10, 2), (10, 3), (10, 4), (3, 5)])

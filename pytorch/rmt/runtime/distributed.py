@@ -60,8 +60,14 @@ def is_main() -> bool:
 def replica(module: nn.Module, find_unused_parameters: bool) -> DistributedDataParallel:
     """This process's copy of a module, whose gradients are averaged over all of them.
 
+    They are exchanged in buckets, while the backward pass makes the next ones. Where a weight
+    serves several segments, its gradient is complete in the first segment's backward pass, which
+    comes last, and only there is something exchanged.
     Its buffers must be constants: they are not sent before every step.
     """
+    # Else every compiled layer is cut where a bucket of 1 MiB would end, as if it were the whole
+    # model, and less is fused. Gradients go out after every layer anyway.
+    torch._dynamo.config.optimize_ddp = False
     # PyTorch 2.11 has the older name alone, and later ones warn of that.
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
