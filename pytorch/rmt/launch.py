@@ -7,9 +7,11 @@ and by SIGTERM, SIGHUP or Ctrl-C only when every process has had the time to sav
 import logging
 import os
 import signal
+import sys
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import get_args_parser, run
 
 from rmt.runtime.errors import UsageError, dropped_where_nobody_reads, run_program
@@ -39,6 +41,13 @@ def main(argv: list[str]) -> int:
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
         return 2 if 2 in codes else 1  # the processes themselves have said why
+    except RendezvousError as lost:
+        print(
+            f"error: the nodes have not found or have lost each other ({str(lost).rstrip('.')}): "
+            "see what the others say, and start all of them again, with --restart if they saved",
+            file=sys.stderr,
+        )
+        return 1
     except SignalException as stopped:
         with dropped_where_nobody_reads():
             print(f"stopped by {stopped.sigval.name}; the processes save before they leave")

@@ -5,8 +5,10 @@ import signal
 import subprocess
 
 import pytest
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
-from helpers.programs import RMT, command, process_settings, records, wait_for_step
+from helpers.programs import RMT, command, process_settings, records, run, wait_for_step
+from rmt import launch
 from rmt.runs import checkpoint
 
 TORCHRUN = "--nnodes 1 --nproc_per_node 2 --rdzv_backend c10d --rdzv_endpoint 127.0.0.1:0".split()
@@ -65,3 +67,15 @@ def test_nohup_is_heeded(start, tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
+
+
+def test_nodes_that_lose_each_other_say_so_in_one_sentence(monkeypatch):
+    def lost(args):
+        raise RendezvousConnectionError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr(launch, "run", lost)
+    outcome = run(launch.main, "--nnodes=2", "--", "--debug")
+    assert outcome.status == 1
+    assert outcome.err.count("\n") == 1
+    assert "lost each other (The connection to the C10d store has failed)" in outcome.err
+    assert "start all of them again, with --restart" in outcome.err
