@@ -1,8 +1,11 @@
 """How long training would take on some GPUs, by counted operations."""
 
+from collections.abc import Sequence
+
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.paper.experiments import TABLES, Row, rows
+from rmt.reproduction.measured_rates import Measured, closest
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import plan
 from rmt.runs.reports import markdown
@@ -31,8 +34,20 @@ def hours(flops: float, gpu: str, precision: str, utilization: float | None = No
     return flops / GPUS[gpu][precision] / (utilization or UTILIZATION[precision]) / 3600
 
 
-def table(precision: str, utilization: float) -> str:
-    """Every configuration once, in Markdown."""
+def page(precision: str, utilization: float | None, measured: Sequence[Measured]) -> str:
+    """Every configuration once, in Markdown, and what the hours are made of.
+
+    utilization: the share of a card's peak that is assumed, for all hours; None: they are by what
+    was measured, and where nothing was by UTILIZATION.
+    """
+    found: dict[str, list[Measured]] = {gpu: [] for gpu in GPUS}  # what hours are made of
+
+    def on(gpu: str, own: Plan, flops: float) -> str:
+        if utilization is None and (case := closest(measured, gpu, own, precision)):
+            found[gpu].append(case)
+            return f"{flops / case.rate / 3600:.1f}"
+        return f"~{hours(flops, gpu, precision, utilization):.1f}"
+
     by_name: dict[str, tuple[Plan, list[Row]]] = {}
     for number in TABLES:
         for row in rows(number):
@@ -48,6 +63,28 @@ def table(precision: str, utilization: float) -> str:
         lines.append(
             [row.dataset, row.model, ", ".join(name.removeprefix("table") for name in names)]
             + [str(row.segment_len), str(row.memory), depth, f"{flops / 1e18:.1f}"]
-            + [f"{hours(flops, gpu, precision, utilization):.1f}" for gpu in GPUS]
+            + [on(gpu, own, flops) for gpu in GPUS]
         )
-    return markdown(head, lines, n_words=3)
+    share = UTILIZATION[precision] if utilization is None else utilization
+    return "\n".join([_origin(precision, share, found), markdown(head, lines, n_words=3)])
+
+
+def _origin(precision: str, utilization: float, found: dict[str, list[Measured]]) -> str:
+    """What stands above the table: which hours are guessed, and by what the others are measured."""
+    text = f"Hours with ~ are estimated, at {utilization:.0%} of the GPU's peak in {precision}.\n"
+    if any(found.values()):
+        text += (
+            "Those without are the counted operations at the rate of the steps measured there that "
+            "are most like the\nrow's: of the same layers and precision, captured ones if there "
+            "are, then with the closest BPTT.\n\n"
+        )
+    for gpu, cases in found.items():
+        for case in dict.fromkeys(cases):
+            share = case.rate / GPUS[gpu][case.train.precision]
+            text += (
+                f"- {case.gpu}, `{case.report.name}`: {case.train.dataset}, {case.model.label}, "
+                f"BPTT-{case.train.bptt_unrolls}, segment {case.train.tgt_len}, batch "
+                f"{case.train.batch_size}{', captured' if case.captured else ''}: {share:.0%} of "
+                f"the peak\n"
+            )
+    return text
