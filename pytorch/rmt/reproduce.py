@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from rmt.options.command_line import Parser
+from rmt.options.training import GRAPHS
 from rmt.reproduction.paper_results import TARGETS, targets_at
 from rmt.reproduction.runner import Order, reproduce
 from rmt.reproduction.scales import SCALES
@@ -55,7 +56,14 @@ def parse(argv: list[str]) -> dict:
         help="as --dry_run names them, with * for anything",
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="runs at a time (default: one for each GPU, or one on the CPU). Several may share a "
+        "GPU: small models with --cuda_graph off leave it idle most of the time. Whether that is "
+        "faster than captured runs one after another, nobody has measured",
+    )
+    parser.add_argument("--cuda_graph", choices=GRAPHS, default="auto", help="as rmt.train's")
     parser.add_argument(
         "--data",
         default="",
@@ -78,7 +86,7 @@ def parse(argv: list[str]) -> dict:
     if studies and options["scale"] != "mini":
         raise UsageError(f"{studies[0]} is a study at mini scale: give --scale mini")
     for name in ("seeds", "jobs"):
-        if options[name] < 1:
+        if options[name] is not None and options[name] < 1:
             raise UsageError(f"{name} must be at least 1, but it is {options[name]}")
     try:
         first, n_shares = map(int, options["share"].split("/"))

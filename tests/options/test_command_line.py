@@ -294,7 +294,7 @@ def test_options_with_another_effect_are_few():
         *("dataset data encoded_dir keep_newlines adaptive".split()),  # tests of the corpora
         *("checkpoint_segments max_nonfinite compile pad_sizes".split()),  # same weights; own tests
         *("work_dir restart restart_dir save_interval log_interval debug".split()),
-        *("cuda multi_gpu".split()),  # need devices
+        *("cuda multi_gpu cuda_graph".split()),  # need devices
         *("segments curriculum stop_at recipe".split()),  # test_task_training
     }
     options = asdict(TrainConfig()).keys() | asdict(ModelConfig(1, mem_len=1)).keys()

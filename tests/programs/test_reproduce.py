@@ -28,7 +28,7 @@ from rmt.data.text import dataset as text_dataset
 from rmt.reproduction import scales
 from rmt.reproduction.paper_results import experiments, plans_for, targets_at
 from rmt.reproduction.plans import Plan, fitting_runs
-from rmt.reproduction.runner import Planned
+from rmt.reproduction.runner import Order, Planned
 from rmt.reproduction.scales import SCALES, plan
 from rmt.runs.logged_runs import finished_runs
 from rmt.runs.reports import common_text
@@ -436,6 +436,37 @@ def test_every_row_has_its_first_run_before_others_and_the_longest_begins(tmp_pa
     assert [(flags["seed"], flags["model"]) for flags in commands] == [
         (seed, model) for seed in (1, 2) for model in ("rmt", "trxl", "baseline")
     ]
+
+
+def test_a_scale_for_gpus_says_what_it_needs_where_there_is_none(tmp_path, monkeypatch):
+    flags = ["table1", "--dry_run", "--results", tmp_path, "--scale"]
+    monkeypatch.setattr(reproduce, "n_gpus", lambda: 0)
+    sentence = "--scale paper is meant for a GPU, and PyTorch sees none here: on 1 CPU core this "
+    (said,) = (
+        line for line in run(reproduce.main, *flags, "paper").out.splitlines() if "meant" in line
+    )
+    assert re.fullmatch(re.escape(sentence) + r"takes about [\d,]+ hours; --scale mini is .*", said)
+    assert "meant for a GPU" not in run(reproduce.main, *flags, "mini").out
+    monkeypatch.setattr(reproduce, "n_gpus", lambda: 1)
+    assert "meant for a GPU" not in run(reproduce.main, *flags, "paper").out
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_gpus", "expected"),
+    [(None, 0, 1), (None, 1, 1), (None, 4, 4), (3, 0, 3), (8, 1, 8)],
+)
+def test_every_gpu_has_one_run_unless_more_are_asked_for(asked, n_gpus, expected):
+    assert Order(["table3"], "midi", jobs=asked, n_gpus=n_gpus).n_jobs == expected
+
+
+@pytest.mark.parametrize(("flags", "expected"), [([], None), (["--cuda_graph", "off"], "off")])
+def test_on_a_gpu_runs_are_told_so(tmp_path, monkeypatch, flags, expected):
+    monkeypatch.setattr(reproduce, "n_gpus", lambda: 1)
+    what = ["table1", "--scale", "paper", "--dry_run", "--results", tmp_path]
+    lines = run(reproduce.main, *what, *flags).out.splitlines()
+    commands = [train.parse(line.split()[3:]) for line in lines if "rmt.train" in line]
+    assert {own["cuda"] for own in commands} == {True}
+    assert {own.get("cuda_graph") for own in commands} == {expected}
 
 
 # The lock

@@ -33,6 +33,7 @@ NOT_SETTINGS = (
 )
 # Options that mean something to text alone, and to the samples of tasks alone.
 OF_TEXT = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
+OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
 EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
 # Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
@@ -42,7 +43,6 @@ NOT_CAPTURED = {
     "precision": ("fp16",),
     "optim": ("adagrad", "apex_adam"),
 }
-OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from rmt.reproduction.paper_results import (
     write_tables,
 )
 from rmt.reproduction.plans import Plan
-from rmt.reproduction.scales import WITHOUT_DATA
+from rmt.reproduction.scales import FOR_GPUS, WITHOUT_DATA
 from rmt.reproduction.studies import STUDIES, study_table
 from rmt.runs.logged_runs import LoggedRun, finished_run, finished_runs
 from rmt.runs.reports import markdown
@@ -76,10 +76,12 @@ class Planned:
                 "folder with --results"
             )
 
-    def job(self, data: str, use_gpu: bool) -> Job:
+    def job(self, order: "Order") -> Job:
         options = {**self.plan.options, "seed": self.seed}
-        options |= {"data": data} if data and not self.plan.is_task else {}
-        options |= {"cuda": True} if use_gpu else {}
+        options |= {"data": order.data} if order.data and not self.plan.is_task else {}
+        if order.n_gpus:
+            options |= {"cuda": True}
+            options |= {"cuda_graph": order.cuda_graph} if order.cuda_graph != "auto" else {}
         max_step = self.plan.settings.train.max_step
         return Job(self.folder, options, max_step, cost(self.plan))
 
@@ -95,6 +97,7 @@ class Order:
 
     rows: patterns of plans' names; empty for all. share: (i, n), to do the i-th of n shares.
     results: the folder of runs and tables. n_gpus: those that jobs take turns on; 0 for the CPU.
+    jobs: how many at a time; None for n_jobs to choose. cuda_graph: as rmt.train's, on GPUs.
     """
 
     targets: Sequence[str]
@@ -102,11 +105,22 @@ class Order:
     data: str = ""
     rows: Sequence[str] = ()
     seeds: int = 3
-    jobs: int = 1
+    jobs: int | None = None
     share: tuple[int, int] = (1, 1)
     results: Path = field(default_factory=lambda: project_root() / "results")
     dry_run: bool = False
     n_gpus: int = 0
+    cuda_graph: str = "auto"
+
+    @property
+    def n_jobs(self) -> int:
+        """Runs at a time: as many as asked for, else one on each GPU, or one on the CPU.
+
+        A captured step (--cuda_graph) leaves its GPU few gaps for a second run to fill. Eager steps
+        of small models leave it idle most of the time, so that several can share one: ask for them
+        with --jobs, which must fit its memory together. Nobody has measured which is faster.
+        """
+        return self.jobs or max(1, self.n_gpus)
 
 
 def reproduce(order: Order) -> int:
@@ -129,19 +143,21 @@ def reproduce(order: Order) -> int:
     left = [each for each in planned if not any(map(each.counts, runs))]
     for each in left:
         each.refuse_others()
-    jobs = {each.job(order.data, order.n_gpus > 0): each for each in left}
+    jobs = {each.job(order): each for each in left}
     print(f"{len(planned) - len(left)} of {len(planned)} runs are there, {len(left)} left to do")
+    if jobs and order.scale in FOR_GPUS and not order.n_gpus:
+        print(without_gpu(order.scale, list(jobs), order.n_jobs))
     if order.dry_run:
         for plan in plans:
             n_left = sum(each.plan is plan for each in left)
             print(f"  {plan.name}: {n_left} left" if n_left else f"  {plan.name}: done")
-        print(dry_run(left, list(jobs), order.jobs), end="")
+        print(dry_run(left, list(jobs), order.n_jobs), end="")
         return 0
     outcome = Outcome()
     if jobs:
         require_texts(plans, order.data)
         outcome = run_jobs(
-            list(jobs), order.jobs, lambda job: jobs[job].is_finished(), order.n_gpus
+            list(jobs), order.n_jobs, lambda job: jobs[job].is_finished(), order.n_gpus
         )
     try:
         if n_shares == 1:  # else others may be writing them, too
@@ -217,8 +233,7 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
     costs = list(zip(jobs, precisions, strict=True))
     flops = sum(job.cost for job in jobs)
     times = [(f"one {gpu}", sum(hours(job.cost, gpu, p) for job, p in costs)) for gpu in GPUS]
-    n = min(n_cores(), n_parallel)
-    times.append((f"{n} CPU core{'s' if n > 1 else ''}", flops / n / PER_CORE / 3600))
+    times.append(on_cores(jobs, n_parallel))
     rows = [[where, f"{time:,.1f}"] for where, time in times]
     shares = " and ".join(f"{share:.0%} of its {name} peak" for name, share in UTILIZATION.items())
     about = (
@@ -227,6 +242,22 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
         "tasks will not reach that on a GPU; tasks end when they are solved.\n\n"
     )
     return "".join(lines) + about + markdown(["on", "hours"], rows)
+
+
+def on_cores(jobs: Sequence[Job], n_parallel: int) -> tuple[str, float]:
+    """The cores that so many jobs at a time use, and their hours."""
+    n = min(n_cores(), n_parallel)
+    flops = sum(job.cost for job in jobs)
+    return f"{n} CPU core{'s' if n > 1 else ''}", flops / n / PER_CORE / 3600
+
+
+def without_gpu(scale: str, jobs: Sequence[Job], n_parallel: int) -> str:
+    """What a scale for GPUs needs, and what it takes here."""
+    cores, time = on_cores(jobs, n_parallel)
+    return (
+        f"--scale {scale} is meant for a GPU, and PyTorch sees none here: on {cores} this takes "
+        f"about {time:,.0f} hours; --scale mini is for CPUs"
+    )
 
 
 def show(order: Order, with_data: bool) -> None:

@@ -27,6 +27,7 @@ from rmt.paper.published import Cell
 from rmt.reproduction.plans import ROUGHLY, Plan
 
 SCALES = ("paper", "midi", "mini")
+FOR_GPUS = ("paper", "midi")
 # The targets that there are at midi scale.
 MIDI_TARGETS = ("table3",)
 
