@@ -34,7 +34,8 @@ def timed(own: Plan, seconds: float, captured: bool = True, model=(), **train) -
     options = asdict(own.model) | dict(model)
     found = {"n_token": options.pop("n_token"), "model": options}
     found["train"] = own.settings.train.recorded() | {"precision": "bf16"} | train
-    return {**found, "seconds_per_step": seconds, "captured": captured}
+    form = "captured" if captured else "compiled"
+    return {**found, "seconds_per_step": seconds, "step_form": form}
 
 
 @pytest.fixture

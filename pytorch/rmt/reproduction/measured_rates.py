@@ -14,6 +14,7 @@ from rmt.reproduction.plans import Plan
 from rmt.runtime.errors import UsageError
 from rmt.training.cost import segments_per_step, step_operations
 
+CAPTURED = "captured"  # among the forms of a step that reports name
 # A step that is smaller or larger than a plan's by more than this factor says little of its rate.
 ABOUT_AS_LARGE = 2
 
@@ -94,7 +95,7 @@ def _read(path: Path, gpu: str, found: Mapping) -> Measured:
     model = models.options_of({**found["model"], "n_token": found["n_token"]})
     train = TrainConfig.from_record(found["train"])
     rate = (step_operations(model, train) or 0.0) / found["seconds_per_step"]
-    return Measured(gpu, path, model, train, found.get("captured", False), rate)
+    return Measured(gpu, path, model, train, found.get("step_form") == CAPTURED, rate)
 
 
 def _tokens_per_step(train: TrainConfig) -> int:
