@@ -577,7 +577,7 @@ def test_the_disk_is_full_while_saving(tiny, finished_run, monkeypatch, function
 @pytest.mark.parametrize("name", ["log.txt", "events"])
 def test_a_log_on_a_full_disk(tiny, work_dir, monkeypatch, name):
     work_dir.mkdir(parents=True)
-    monkeypatch.setattr(run_folder, "_events_name", lambda: "events")
+    monkeypatch.setattr(run_folder, "events_name", lambda: "events")
     (work_dir / name).symlink_to("/dev/full")
     outcome = run(train.main, *tiny, *RMT, "--work_dir", work_dir)
     sentence = f"{work_dir / name} can't be written (No space left on device)"

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -235,12 +236,17 @@ def test_a_manifest_changed_by_hand(tmp_path):
     assert checkpoint.verify(path).step == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names the files that are open")
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     """Else a power cut may leave a checkpoint whose files are empty, and the older ones removed."""
-    order, replace, flush = [], os.replace, checkpoint._flush_to_disk
-    monkeypatch.setattr(
-        checkpoint, "_flush_to_disk", lambda path: (order.append(path.name), flush(path))
-    )
+    order, replace, fsync = [], os.replace, os.fsync
+
+    def note_and_fsync(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        order.append(os.path.basename(path))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_and_fsync)
     monkeypatch.setattr(
         os, "replace", lambda old, new: (order.append(f"> {new.name}"), replace(old, new))
     )

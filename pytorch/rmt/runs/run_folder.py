@@ -68,7 +68,7 @@ class RunFolder:
             return
         self._write(self._metrics, json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._curves is None:
-            self._curves = (self.path / _events_name()).open("ab")
+            self._curves = (self.path / events_name()).open("ab")
             self._write(self._curves, _event(file_version="brain.Event:2"))
             self._write(self._curves, _event(step=step, session_log={"status": "START"}))
         curves = [
@@ -186,7 +186,8 @@ def _take(lock: io.TextIOBase) -> bool:
     return True
 
 
-def _events_name() -> str:
+def events_name() -> str:
+    """A new name for a file of curves, as TensorBoard looks for them."""
     return f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
 
 

@@ -523,16 +523,16 @@ def test_damaged_folder_is_made_again(load, mine, tmp_path, damage):
 
 def test_another_process_may_win(load, mine, tmp_path, monkeypatch):
     """The folder appears while this process is still writing its own."""
-    publish = store._publish
+    rename = os.rename
 
-    def publish_after_the_other(unfinished, folder, fingerprint):
-        monkeypatch.setattr(store, "_publish", publish)
+    def rename_after_the_other(unfinished, folder):
+        monkeypatch.setattr(os, "rename", rename)
         load("text", mine)
         inode.append(folder.stat().st_ino)
-        publish(unfinished, folder, fingerprint)
+        rename(unfinished, folder)
 
     inode = []
-    monkeypatch.setattr(store, "_publish", publish_after_the_other)
+    monkeypatch.setattr(os, "rename", rename_after_the_other)
     corpus = load("text", mine)
     assert encoded_folder(tmp_path).stat().st_ino == inode[0]
     assert "".join(symbols(corpus, "train")).startswith("a small text")
@@ -560,7 +560,7 @@ def test_interrupt_leaves_nothing(load, mine, tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_publish", interrupted)
+    monkeypatch.setattr(os, "rename", interrupted)  # the last thing that is done
     with pytest.raises(KeyboardInterrupt):
         load("text", mine)
     assert not list((tmp_path / "encoded").iterdir())
