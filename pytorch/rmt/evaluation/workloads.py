@@ -155,7 +155,7 @@ class AlgorithmicTask:
                 "or pairs: begin with fewer"
             )
 
-    def check_scoring(self, splits: Sequence[str]) -> None:
+    def check_scoring(self, splits: Sequence[str], prefix: str = "") -> None:
         """Samples can be scored in batches of any size."""
 
     def reader(self) -> SampleReader:
