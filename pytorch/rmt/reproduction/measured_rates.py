@@ -8,13 +8,12 @@ from pathlib import Path
 
 from rmt.models import registry as models
 from rmt.models.options import ModelOptions
-from rmt.options.training import TrainConfig
+from rmt.options.training import CAPTURED, TrainConfig
 from rmt.paper.experiments import MODEL_SIZES
 from rmt.reproduction.plans import Plan
 from rmt.runtime.errors import UsageError
 from rmt.training.cost import segments_per_step, step_operations
 
-CAPTURED = "captured"  # among the forms of a step that reports name
 # A step that is smaller or larger than a plan's by more than this factor says little of its rate.
 ABOUT_AS_LARGE = 2
 
