@@ -121,11 +121,15 @@ class TrainConfig:
     )
 
     compile: bool = option(
-        False, "let torch.compile fuse the layers; meant for GPUs (slower on CPUs so far)"
+        False,
+        "let torch.compile fuse the layers, in evaluations, too; meant for GPUs (slower on CPUs so "
+        "far), where captured steps are compiled anyway",
     )
 
     cuda_graph: str = option(
-        "auto", "capture the training step in a CUDA graph: auto where it can be", GRAPHS
+        "auto",
+        "record the training step as a CUDA graph: auto where it can be (docs/gpu.md)",
+        GRAPHS,
     )
 
     # Evaluation
