@@ -9,15 +9,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmt.models.transformer_xl.attention import plain
 from rmt.models.transformer_xl.attention.formula import (
     align_distances,
     attention_weights,
+    biased_queries,
     distance_embeddings,
     masked_keys,
     relative_scores,
     shift_as_published,
 )
 from rmt.models.transformer_xl.attention.layer import RelativeAttention
+from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig
 
 DRAWING = """
@@ -193,3 +196,23 @@ def test_scores_follow_the_formula_cell_by_cell(n_queries):
                 q, k = query[h, 0, i], key[h, 0, j]
                 expected = ((q + u[h]) @ k + (q + v[h]) @ r) / math.sqrt(width)
                 torch.testing.assert_close(scores[h, 0, i, j], expected)
+
+
+@pytest.mark.parametrize("dropatt", [0.0, 0.4])
+def test_the_plain_way_of_a_gpu_is_that_of_a_cpu(dropatt):
+    """Values and gradients, with a cache, a segment of rmt, and rows left out."""
+    torch.manual_seed(0)
+    masked = masked_keys(3, 2, 4, 2)[-6:]
+    n_queries, n_keys = masked.shape
+    mask = torch.zeros(masked.shape, dtype=torch.float64).masked_fill(masked, -math.inf)
+    shapes = [(2, 3, n_queries, 5), *[(2, 3, n_keys, 5)] * 2, (2, n_keys + 2, 5), *[(2, 5)] * 2]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    query, key, value, distance, *biases = inputs
+    found = []
+    for way in (plain.read_in_few_passes, plain.read_term_by_term):
+        torch.manual_seed(1)
+        queries = biased_queries(query, *biases)
+        read = way(*queries, key, value, distance, mask, Dropout(dropatt).train())
+        found.append([read, *torch.autograd.grad(read.sin().sum(), inputs)])
+    for mine, its in zip(*found, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)

@@ -119,6 +119,23 @@ def relative_scores(
     return scores_HBQK / math.sqrt(query_HBQd.shape[-1])
 
 
+def biased_queries(
+    query_HBQd: Tensor, content_bias_Hd: Tensor, position_bias_Hd: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(q + u) / sqrt(d) and (q + v) / sqrt(d): relative_scores are their products with keys and
+    with distances."""
+    scale = 1 / math.sqrt(query_HBQd.shape[-1])
+    query_HBQd = query_HBQd * scale
+    content_HBQd = query_HBQd + scale * content_bias_Hd[:, None, None]
+    return content_HBQd, query_HBQd + scale * position_bias_Hd[:, None, None]
+
+
+def position_scores(position_HBQd: Tensor, distance_HRd: Tensor) -> Tensor:
+    """A query's product with each distance, by one product a head: [H, B, Q, R]."""
+    scores = position_HBQd.flatten(1, 2) @ distance_HRd.mT
+    return scores.unflatten(1, position_HBQd.shape[1:3])
+
+
 def attention_weights(
     *query_key_distance_and_biases: Tensor,
     masked_QK: Tensor,

@@ -1,5 +1,6 @@
-"""What rows read by attention, in few passes over the large tensors; any device runs it.
+"""What rows read by attention, without kernels of its own; any device runs it.
 
+On a CPU in few passes over the large tensors; elsewhere term by term, as a compiler fuses it best.
 Axes are in this folder's __init__.py.
 """
 
@@ -8,7 +9,11 @@ import math
 import torch
 from torch import Tensor
 
-from rmt.models.transformer_xl.attention.formula import align_distances
+from rmt.models.transformer_xl.attention.formula import (
+    align_distances,
+    biased_queries,
+    position_scores,
+)
 from rmt.models.transformer_xl.dropout import Dropout
 
 
@@ -24,17 +29,46 @@ def read(
     dropatt: Dropout,
 ) -> Tensor:
     """The values weighted by formula.attention_weights, with dropout on these: [H, B, Q, d]."""
-    scale = 1 / math.sqrt(query_HBQd.shape[-1])
-    query_HBQd = query_HBQd * scale
-    content_HBQd = query_HBQd + scale * content_bias_Hd[:, None, None]
-    position_HBQd = query_HBQd + scale * position_bias_Hd[:, None, None]
-    rows = (content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd)
+    queries = biased_queries(query_HBQd, content_bias_Hd, position_bias_Hd)
     mask_QK = torch.zeros_like(masked_QK, dtype=query_HBQd.dtype)
     mask_QK.masked_fill_(masked_QK, -math.inf)
+    way = read_in_few_passes if query_HBQd.device.type == "cpu" else read_term_by_term
+    return way(*queries, key_HBKd, value_HBKd, distance_HRd, mask_QK, dropatt)
+
+
+def read_term_by_term(
+    content_HBQd: Tensor,
+    position_HBQd: Tensor,
+    key_HBKd: Tensor,
+    value_HBKd: Tensor,
+    distance_HRd: Tensor,
+    mask_QK: Tensor,
+    dropatt: Dropout,
+) -> Tensor:
+    """As read. content, position: of biased_queries. mask: 0, or -inf where a key is masked."""
+    position_HBQK = align_distances(position_scores(position_HBQd, distance_HRd), mask_QK.shape[1])
+    scores_HBQK = content_HBQd @ key_HBKd.mT + position_HBQK + mask_QK
+    # At least fp32 inside the softmax, also under autocast.
+    dtype = torch.promote_types(scores_HBQK.dtype, torch.float32)
+    weights_HBQK = scores_HBQK.softmax(-1, dtype=dtype).to(value_HBKd.dtype)
+    return dropatt(weights_HBQK) @ value_HBKd
+
+
+def read_in_few_passes(
+    content_HBQd: Tensor,
+    position_HBQd: Tensor,
+    key_HBKd: Tensor,
+    value_HBKd: Tensor,
+    distance_HRd: Tensor,
+    mask_QK: Tensor,
+    dropatt: Dropout,
+) -> Tensor:
+    """The same, with a backward pass of its own."""
+    rows = (content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd)
     kept = dropatt.multipliers(
-        (*query_HBQd.shape[:3], key_HBKd.shape[2]), query_HBQd.dtype, query_HBQd.device
+        (*content_HBQd.shape[:3], key_HBKd.shape[2]), content_HBQd.dtype, content_HBQd.device
     )
-    with torch.autocast(query_HBQd.device.type, enabled=False):  # all have one dtype already
+    with torch.autocast(content_HBQd.device.type, enabled=False):  # all have one dtype already
         return _Read.apply(*(x.contiguous() for x in rows), mask_QK, kept)
 
 
