@@ -6,7 +6,7 @@ which nothing more is known.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar, Self
 
 from rmt.runtime.errors import UsageError
@@ -39,6 +39,16 @@ class ModelOptions:
         """The options that were written to JSON with dataclasses.asdict."""
         own = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         return cls(**own)
+
+    @property
+    def settings(self) -> dict:
+        """All options but NOT_SETTINGS: what the model computes depends on these alone."""
+        return {k: value for k, value in asdict(self).items() if k not in self.NOT_SETTINGS}
+
+    def with_settings_alone(self) -> Self:
+        """The options with the defaults of NOT_SETTINGS, which any machine has."""
+        usual = {spec.name: spec.default for spec in fields(self)}
+        return replace(self, **{name: usual[name] for name in self.NOT_SETTINGS})
 
     @property
     def label(self) -> str:

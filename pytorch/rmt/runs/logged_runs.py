@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from rmt.data import registry as data
@@ -85,7 +85,7 @@ class LoggedRun:
     def settings(self) -> dict:
         """All that the run computed depends on, but the seed and the text."""
         training = {spec.name: default_of(TrainConfig, spec.name) for spec in fields(TrainConfig)}
-        every = {**asdict(self.model), **training, **self.train, **self.task}
+        every = {**self.model.settings, **training, **self.train, **self.task}
         settings = {name: value for name, value in every.items() if name not in NOT_SETTINGS}
         # They are the text's as a rule, but may be given.
         if hasattr(self.model, "cutoffs"):

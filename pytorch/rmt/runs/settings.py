@@ -113,7 +113,7 @@ class Settings:
 
     def scores_depend_on(self, model: ModelOptions) -> dict:
         """All that a run's scores depend on, but the seed and the data."""
-        every = asdict(model) | self.train.recorded() | (self.task.recorded() if self.task else {})
+        every = model.settings | self.train.recorded() | (self.task.recorded() if self.task else {})
         return {name: value for name, value in every.items() if name not in NOT_SETTINGS}
 
 

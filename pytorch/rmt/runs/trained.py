@@ -35,9 +35,12 @@ def load(folder: str | os.PathLike, *, device: str | torch.device = "cpu") -> Se
 def best_model(
     folder: Path, options: ModelOptions, which: str = "best"
 ) -> tuple[SegmentModel, checkpoint.Checkpoint]:
-    """A model in evaluation mode with the weights of a run's best or last checkpoint."""
+    """A model in evaluation mode with the weights of a run's best or last checkpoint.
+
+    How the run computed says nothing of the machine that it is read on.
+    """
     find = checkpoint.find_best if which == "best" else checkpoint.find
-    found, model = find(folder), build(options)
+    found, model = find(folder), build(options.with_settings_alone())
     found.load_model(model)
     return model.eval(), found
 

@@ -79,7 +79,7 @@ def find_checkpoint(
         # An option that is newer than the checkpoint had its default.
         pairs = [
             (name, then["model"].get(name, default_of(type(model), name)), _plain(value))
-            for name, value in asdict(model).items()
+            for name, value in model.settings.items()
         ]
         pairs += [
             (name, then["train"].get(name, default_of(TrainConfig, name)), getattr(config, name))
@@ -101,7 +101,7 @@ def changed_settings(
 ) -> list[str]:
     """Settings that are others now than in a part of the run that led to a checkpoint."""
     then = found.manifest["model"] | found.manifest["train"]
-    now = asdict(model) | config.recorded()
+    now = model.settings | config.recorded()
     names = [name for name in now if name not in NOT_SETTINGS and name in then]
     differing = [name for name in names if then[name] != _plain(now[name])]
     return sorted({*found.manifest.get("changed", []), *differing})
