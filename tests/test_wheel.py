@@ -99,7 +99,7 @@ def test_the_ranges_hold_the_versions_that_results_were_made_with(wheel, file, e
         if (need.marker.evaluate({"extra": extra}) if need.marker else not extra)
     }
     lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
-    pins = dict(line.split("==") for line in lines)
+    pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in map(Requirement, lines)}
     assert pins.keys() == ranges.keys()
     assert all(pins[name] in ranges[name] for name in pins)
 

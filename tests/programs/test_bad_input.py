@@ -80,6 +80,8 @@ def finished_run(tiny, tmp_path):
         ("--model mt --mem_len 1 --bptt_unrolls 1", "mt passes no gradient between segments"),
         ("--model baseline --same_length", "same_length needs cached states"),
         ("--model trxl --same_length", "same_length needs cached states"),
+        ("--attention flex --dropatt 0.1", "flex attention has no dropout on attention prob"),
+        ("--model mt --mem_len 1 --as_published --attention flex", "as published leave it out"),
         # Numbers
         ("--model rmt --mem_len -1", "mem_len must be 0 or more, but it is -1"),
         ("--model trxl_rmt --mem_len 1 --cache_len -1", "cache_len must be 0 or more"),

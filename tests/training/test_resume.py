@@ -244,9 +244,16 @@ def test_more_steps_go_on_from_the_last(tiny, tmp_path):
 
 
 def test_settings_that_are_changed_on_the_way_are_recorded(tiny, tmp_path):
-    """In config.json, which otherwise says only how a run ended; also when it goes on once more."""
+    """In config.json, which otherwise says only how a run ended; also when it goes on once more.
+
+    How attention is computed is none of them.
+    """
     flags = [*tiny, *RMT, "--scheduler", "constant", "--work_dir", tmp_path / "run"]
-    changes = [[], ["--max_step", 6], ["--max_step", 8, "--lr", 0.02, "--log_interval", 2]]
+    changes = [
+        [],
+        ["--max_step", 6, "--attention", "plain"],
+        ["--max_step", 8, "--lr", 0.02, "--log_interval", 2],
+    ]
     changes.append(changes[-1])
     for changed in changes:
         restart = ["--restart"] if changed else []

@@ -33,7 +33,7 @@ class ModelConfig(ModelOptions):
     """Sizes and recurrence of one model. n_token, the vocabulary size, comes from the data."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("mem_len", "cache_len", "clamp_len", "same_length")
-    NOT_SETTINGS: ClassVar[tuple[str, ...]] = ("pad_sizes",)
+    NOT_SETTINGS: ClassVar[tuple[str, ...]] = ("attention", "pad_sizes")
     # Of the Transformer-XL code base and LM-RMT, what to use instead.
     DROPPED: ClassVar[Mapping[str, str]] = {
         "emb_init": "embeddings start like the other weights (--init)",
@@ -75,6 +75,12 @@ class ModelConfig(ModelOptions):
     d_inner: int = option(1000, "dimension inside the feed-forward part")
     dropout: float = option(0.0, "dropout on embeddings, positions, sublayer and last outputs")
     dropatt: float = option(0.0, "dropout on attention probabilities")
+    attention: str = option(
+        "auto",
+        "how rows read: plainly, by PyTorch's flex attention (compiled layers on a GPU), by Triton "
+        "kernels (a GPU), or by what is fastest; on a CPU always plainly",
+        ("auto", "plain", "flex", "triton"),
+    )
     pre_lnorm: bool = option(False, "LayerNorm before each sublayer instead of after it")
     not_tied: bool = option(False, "separate softmax weights instead of the embedding's")
     cutoffs: tuple[int, ...] = option(
@@ -133,6 +139,16 @@ class ModelConfig(ModelOptions):
             raise UsageError(
                 "same_length counts tokens, but the published cache holds memory rows, too: leave "
                 "one of them out"
+            )
+        if self.attention == "flex" and self.dropatt:
+            raise UsageError(
+                f"flex attention has no dropout on attention probabilities: leave out dropatt "
+                f"{self.dropatt}, or choose another attention"
+            )
+        if self.attention in ("flex", "triton") and self.shifts_as_published:
+            raise UsageError(
+                f"attention {self.attention} knows true distances alone: with positions as "
+                "published leave it out"
             )
         bounds = (0, *self.cutoffs, self.n_token)
         if any(low >= high for low, high in pairwise(bounds)):

@@ -1,7 +1,10 @@
 """Transformer-XL attention over a segment with read and write memory.
 
     formula.py  which row sees which key, relative distances, scores and weights: the definition
-    plain.py    what a row reads, in few passes over the large tensors
+    plain.py    what a row reads, in plain PyTorch; the twin of the next two, which equal it
+    flex.py     the same by PyTorch's flex_attention, in compiled layers on a GPU
+    fused.py    the same by Triton kernels of our own
+    choice.py   which of these a model takes (--attention)
     layer.py    the layer: its projections, its heads and the way to read
     kept.py     masks and sinusoids, made once, also for CUDA graphs
 

@@ -7,7 +7,7 @@ import math
 
 from torch import Tensor, nn
 
-from rmt.models.transformer_xl.attention import plain
+from rmt.models.transformer_xl.attention.choice import reader
 from rmt.models.transformer_xl.attention.formula import (
     align_distances,
     attention_weights,
@@ -41,6 +41,7 @@ class RelativeAttention(nn.Module):
             width, d_model, bias=False, heads_in=n_head, pad_sizes=config.pad_sizes
         )
         self.dropatt = Dropout(config.dropatt)
+        self.reader = reader(config.attention)
         self.align = shift_as_published if config.shifts_as_published else align_distances
 
     def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +98,7 @@ class RelativeAttention(nn.Module):
             rows = (query_HBQd, key_HBKd, *scored)
             return self.read_by_formula(*rows, value_HBKd=value_HBKd, masked_QK=masked_QK)
         rows = (query_HBQd, key_HBKd, value_HBKd, *scored)
-        return plain.read(*rows, masked_QK=masked_QK, dropatt=self.dropatt)
+        return self.reader(*rows, masked_QK=masked_QK, dropatt=self.dropatt)
 
     def read_by_formula(
         self, *query_key_distance_and_biases: Tensor, value_HBKd: Tensor, masked_QK: Tensor
