@@ -1,6 +1,7 @@
 """Attention by flex_attention and by Triton's kernels against its formula; who may choose it."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,13 @@ from helpers.attention import (
     random_rows,
 )
 from helpers.models import LENGTHS, tiny_config, tiny_model, tiny_segments
-from helpers.programs import ROOT
+from helpers.programs import RMT, ROOT, run
+from rmt import train
 from rmt.models.registry import build
 from rmt.models.transformer_xl.attention import choice, flex, plain
 from rmt.models.transformer_xl.dropout import Dropout
+from rmt.runs.logged_runs import read_runs
+from rmt.runs.trained import load
 from rmt.runtime.errors import UsageError
 from rmt.training.recurrence import Unrolled
 
@@ -54,6 +58,7 @@ def test_tritons_kernels_in_its_interpreter():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("segment", SEGMENTS)
 def test_flex_attention_reads_as_the_formula(segment):
     """With the gradient of position scores. PyTorch gives none of queries, keys and values here."""
@@ -102,6 +107,24 @@ def test_without_triton_it_says_what_to_install(monkeypatch):
 def test_without_a_gpu_it_says_so():
     with pytest.raises(UsageError, match="triton needs a CUDA device, and there is none"):
         build(tiny_config("rmt", attention="triton"))
+
+
+def test_how_a_run_computed_is_no_setting_of_it(tiny, tmp_path, monkeypatch):
+    """Runs are compared without it, and read where there is no Triton."""
+    flags = [*tiny, *RMT, "--max_step", 1]
+    for name, attention in [("one", "auto"), ("other", "plain")]:
+        made = run(train.main, *flags, "--work_dir", tmp_path / name, "--attention", attention)
+        assert made.status == 0, made.err
+    one, other = read_runs([tmp_path])
+    assert (one.model.attention, other.model.attention) == ("auto", "plain")
+    assert one.configuration == other.configuration
+
+    path = tmp_path / "one" / "config.json"
+    config = json.loads(path.read_text())
+    config["model"]["attention"] = "triton"
+    path.write_text(json.dumps(config))
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert load(tmp_path / "one").config.attention == "auto"
 
 
 # --- on a GPU ------------------------------------------------------------------------------------
