@@ -52,8 +52,8 @@ class KeyValueDecoder(Decoder):
         masked_QK = masked_QK[-x.shape[1] :]
         biases = (model.content_bias, model.position_bias)
         for i, layer in enumerate(model.layers):
-            # Not layer(...), which may be compiled, and would be again for every length.
-            x = layer.forward(x, self._keys_values(i, x), distance_RD, biases, masked_QK)
+            keys_values = self._keys_values(i, x)
+            x = layer.with_keys_values(x, keys_values, distance_RD, biases, masked_QK)
         return model.softmax.log_probs(x[:, -1], *model.word_weights())
 
     def _keys_values(self, i: int, x_BtD: Tensor) -> tuple[Tensor, Tensor]:

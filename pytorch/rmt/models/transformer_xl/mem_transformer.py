@@ -12,6 +12,7 @@ Axes: B batch, T tokens of the segment, m memory tokens, C cached states, V word
 in attention/.
 """
 
+import importlib.util
 import math
 import os
 import shutil
@@ -83,8 +84,12 @@ class Layer(nn.Module):
             self.attention_norm(context_BKD) if self.pre_lnorm else context_BKD
         )
 
-    def forward(self, x_BQD: Tensor, keys_values: tuple, *attention_inputs) -> Tensor:
+    def forward(self, x_BQD: Tensor, context_BKD: Tensor, *attention_inputs) -> Tensor:
         """Return the new hidden states of the rows x, the last Q of the context: [B, Q, D]."""
+        return self.with_keys_values(x_BQD, self.keys_values(context_BKD), *attention_inputs)
+
+    def with_keys_values(self, x_BQD: Tensor, keys_values: tuple, *attention_inputs) -> Tensor:
+        """As forward, with the context's keys and values, which are there already."""
         x = x_BQD
         if self.pre_lnorm:
             x = x + self.dropout(
@@ -162,15 +167,17 @@ class MemTransformerLM(SegmentModel):
     def compile(self, **options) -> None:
         """Let torch.compile fuse the layers: they are alike, so that one serves for all of a shape.
 
-        options are those of torch.compile. Keys and values, the softmax and what is between the
-        layers stay as they are, and so does decoding, whose lengths change with every token.
-        Raises UsageError where there is no C++ compiler.
+        options are those of torch.compile. The softmax and what is between the layers stay as they
+        are, and so does decoding, whose lengths change with every token.
+        Raises UsageError where there is no C++ compiler, or on a GPU no Triton.
         """
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
             raise UsageError(
                 f"--compile needs a C++ compiler, but there is no {compiler}: install one"
             )
+        if next(self.parameters()).is_cuda and importlib.util.find_spec("triton") is None:
+            raise UsageError("--compile needs Triton on a GPU, and it is not installed here")
         # A cache that fills, replayed segments and evaluation all have shapes of their own.
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         for layer in self.layers:
@@ -253,7 +260,7 @@ class MemTransformerLM(SegmentModel):
             if n_queries:
                 x = layer(
                     x[:, -n_queries:],
-                    layer.keys_values(context),
+                    context,
                     distance_RD,
                     biases,
                     masked_QK[-n_queries:],
