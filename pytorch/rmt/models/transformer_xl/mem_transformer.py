@@ -259,7 +259,7 @@ class MemTransformerLM(SegmentModel):
             n_queries = n_last if i == config.n_layer - 1 else n_rows
             if n_queries:
                 x = layer(
-                    x[:, -n_queries:],
+                    x if n_queries == n_rows else x[:, -n_queries:],
                     context,
                     distance_RD,
                     biases,
