@@ -10,6 +10,7 @@ from rmt.benchmark.cases import COMMON, NAMED, Case, case
 from rmt.benchmark.measure import measure
 from rmt.benchmark.tables import kernel_table, label, table
 from rmt.options.training import CAPTURED, COMPILED, EAGER
+from rmt.paper.experiments import ON_GPU
 
 FORMS = {
     CAPTURED: {"cuda_graph": "on"},
@@ -20,32 +21,6 @@ FORMS = {
 SMALL = {"n_layer": 2, "n_head": 2, "d_head": 8, "d_model": 16, "d_inner": 32, "batch_size": 4}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Options of one model in one of the paper's experiments."""
-
-    name: str
-    options: dict
-
-
-RMT_ENWIK8 = Sizes(
-    "enwik8",
-    {"model": "rmt", "batch_size": 64, "tgt_len": 128, "mem_len": 20, "bptt_unrolls": 1},
-)
-RMT_WT103 = Sizes(
-    "wt103",
-    {"model": "rmt", "batch_size": 128, "tgt_len": 50, "mem_len": 10, "bptt_unrolls": 3},
-)
-RMT_COPY = Sizes("copy", {"model": "rmt"})
-# The most telling first, for there may be no time for all.
-SIZES = (
-    RMT_ENWIK8,
-    RMT_WT103,
-    RMT_COPY,
-    Sizes("wt103", RMT_WT103.options | {"bptt_unrolls": 1}),
-    Sizes("enwik8", {"model": "trxl", "batch_size": 64, "tgt_len": 128, "mem_len": 128}),
-    Sizes("wt103", {"model": "trxl", "batch_size": 60, "tgt_len": 150, "mem_len": 150}),
-)
 ATTENTIONS = ("flex", "triton")
 
 
@@ -63,12 +38,12 @@ def planned(*, small: bool, steps: int) -> Iterator[Planned]:
     small: tiny models, without a GPU and without graphs.
     """
     for precision in ("bf16", "fp32"):
-        for sizes in SIZES:
+        for sizes in ON_GPU:
             forms = FORMS if not small else {EAGER: {}}
             cases = tuple(_case(sizes, precision, how, small, steps) for how in forms.values())
             yield Planned(_label(sizes, precision), cases)
         if precision == "bf16" and not small:
-            for sizes in (RMT_ENWIK8, RMT_WT103):
+            for sizes in ON_GPU[:2]:
                 cases = tuple(
                     _case(sizes, precision, FORMS[CAPTURED] | {"attention": name}, small, steps)
                     for name in ATTENTIONS
@@ -76,11 +51,11 @@ def planned(*, small: bool, steps: int) -> Iterator[Planned]:
                 yield Planned(f"{_label(sizes, precision)}, attentions", cases)
 
 
-def _case(sizes: Sizes, precision: str, how: dict, small: bool, steps: int) -> Case:
-    options = COMMON | {"dataset": sizes.name} | NAMED[sizes.name] | sizes.options | how
-    options |= {"precision": precision}
+def _case(sizes: Mapping, precision: str, how: dict, small: bool, steps: int) -> Case:
+    name = sizes["dataset"]
+    options = {**COMMON, **NAMED[name], **sizes, **how, "precision": precision}
     options |= SMALL if small else {"cuda": True}
-    return case(sizes.name, options, steps)
+    return case(name, options, steps)
 
 
 def measure_in_turn(cases: Sequence[Case]) -> list[dict]:
@@ -126,6 +101,6 @@ def report_page(report: Mapping) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _label(sizes: Sizes, precision: str) -> str:
-    depth = f" BPTT-{sizes.options['bptt_unrolls']}" if "bptt_unrolls" in sizes.options else ""
-    return f"{sizes.name} {sizes.options['model']}{depth} {precision}"
+def _label(sizes: Mapping, precision: str) -> str:
+    depth = f" BPTT-{sizes['bptt_unrolls']}" if "bptt_unrolls" in sizes else ""
+    return f"{sizes['dataset']} {sizes['model']}{depth} {precision}"
