@@ -3,10 +3,11 @@
 # rest is not.
 #   bash run_scripts/reproduce.sh table3 --scale mini --data data/enwik8-head   (make_mini_data.sh)
 #   bash run_scripts/reproduce.sh table2 --scale paper [--rows 'wt103-150-*'] [--seeds 3] [--jobs N]
-#   bash run_scripts/reproduce.sh figure4 --scale mini --jobs 2 --dry_run
+#   bash run_scripts/reproduce.sh figure4 --scale mini --dry_run
 # Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7, and at mini scale the studies
-# window, segments, rates, gradients, lessons (pytorch/rmt/reproduction/studies.py); --help says more. Each GPU
-# has one run at a time unless --jobs says more; slurm_reproduce.sbatch spreads them over an array.
+# window, segments, rates, gradients, lessons (pytorch/rmt/reproduction/studies.py); --help says more.
+# Each GPU (at mini scale without one: each core) has one run at a time unless --jobs says otherwise;
+# slurm_reproduce.sbatch spreads them over an array.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

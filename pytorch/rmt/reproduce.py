@@ -59,9 +59,10 @@ def parse(argv: list[str]) -> dict:
     parser.add_argument(
         "--jobs",
         type=int,
-        help="runs at a time (default: one for each GPU, or one on the CPU). Several may share a "
-        "GPU: small models with --cuda_graph off leave it idle most of the time. Whether that is "
-        "faster than captured runs one after another, nobody has measured",
+        help="runs at a time (default: one for each GPU; without any, one on each core at mini "
+        "scale, else one). Several may share a GPU: small models with --cuda_graph off leave it "
+        "idle most of the time. Whether that is faster than captured runs one after another, "
+        "nobody has measured",
     )
     parser.add_argument("--cuda_graph", choices=GRAPHS, default="auto", help="as rmt.train's")
     parser.add_argument(

@@ -25,6 +25,7 @@ from helpers.programs import (
 )
 from rmt import reproduce, train
 from rmt.data.text import dataset as text_dataset
+from rmt.reproduction import runner as runners
 from rmt.reproduction import scales
 from rmt.reproduction.paper_results import experiments, plans_for, targets_at
 from rmt.reproduction.plans import Plan, fitting_runs
@@ -457,6 +458,13 @@ def test_a_scale_for_gpus_says_what_it_needs_where_there_is_none(tmp_path, monke
 )
 def test_every_gpu_has_one_run_unless_more_are_asked_for(asked, n_gpus, expected):
     assert Order(["table3"], "midi", jobs=asked, n_gpus=n_gpus).n_jobs == expected
+
+
+def test_without_a_gpu_every_core_has_one_of_the_small_runs(monkeypatch):
+    monkeypatch.setattr(runners, "n_cores", lambda: 6)
+    assert Order(["table3"], "mini").n_jobs == 6
+    assert Order(["table3"], "mini", jobs=2).n_jobs == 2
+    assert Order(["table3"], "midi").n_jobs == 1
 
 
 @pytest.mark.parametrize(("flags", "expected"), [([], None), (["--cuda_graph", "off"], "off")])

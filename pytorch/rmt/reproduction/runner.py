@@ -114,13 +114,16 @@ class Order:
 
     @property
     def n_jobs(self) -> int:
-        """Runs at a time: as many as asked for, else one on each GPU, or one on the CPU.
+        """Runs at a time: as many as asked for, else one on each GPU.
+
+        Without a GPU one on each core at mini scale, for small models gain little by a second
+        thread, and one at others, which need the memory.
 
         A captured step (--cuda_graph) leaves its GPU few gaps for a second run to fill. Eager steps
         of small models leave it idle most of the time, so that several can share one: ask for them
         with --jobs, which must fit its memory together. Nobody has measured which is faster.
         """
-        return self.jobs or max(1, self.n_gpus)
+        return self.jobs or self.n_gpus or (n_cores() if self.scale == "mini" else 1)
 
 
 def reproduce(order: Order) -> int:
