@@ -276,6 +276,29 @@ def test_a_restart_before_they_are_heard_of_changes_nothing(
     assert result(whole)["n_nonfinite"] == result(stopped)["n_nonfinite"] == 2
 
 
+def test_a_run_may_go_on_where_results_come_at_once(trained, bad_tokens, monkeypatch):
+    """What was not heard of when it was saved is heard of in the first step."""
+    flags = [*RMT, *"--max_step 16 --save_interval 11 --scheduler constant".split()]
+    bad, real = [], Trainer.train_step
+
+    def train_step(trainer, progress):
+        if trainer.place.step == 11 and len(bad) < 12:
+            bad.append(False)
+            raise Stopped
+        bad.append(trainer.place.step in (9, 10))
+        real(trainer, progress)
+        heard.append((trainer.place.step, trainer.place.n_nonfinite))
+
+    heard = []
+    bad_tokens(lambda _: bad[-1])
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", train_step)
+        with pytest.raises(Stopped):
+            trained(late_step_for, *flags)
+        trained(None, *flags, restart=True)
+    assert heard[10:12] == [(11, 0), (12, 2)]
+
+
 # What a step may not do on a GPU
 
 

@@ -123,7 +123,7 @@ class Trainer:
         outcome = Outcome(place.step, n_scored, update.lesson, Copied(found))
         self.uncounted.append(outcome)
         self.unheard.append(outcome)
-        if len(self.unheard) > self.step.late:
+        while len(self.unheard) > self.step.late:  # once, but after a restart on another device
             outcome = self.unheard.popleft()
             self._hear(outcome)
         n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
