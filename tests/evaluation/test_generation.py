@@ -115,11 +115,11 @@ def test_the_rows_computed_grow_linearly_with_the_answer(name, monkeypatch):
     model, prompt = tiny_model(name), random_tokens(4)
     rows, layer = [], model.layers[1]
 
-    def forward(x, *others):
+    def with_keys_values(x, *others):
         rows.append(x.shape[1])
-        return type(layer).forward(layer, x, *others)
+        return type(layer).with_keys_values(layer, x, *others)
 
-    monkeypatch.setattr(layer, "forward", forward)
+    monkeypatch.setattr(layer, "with_keys_values", with_keys_values)
     n_read = model.config.n_memory
     for n in (1, 10, 20):
         rows.clear()
