@@ -75,13 +75,13 @@ def load_corpus(
         fingerprint=fingerprint,
         vocabulary=vocabulary,
         splits=splits,
-        metric=text.metric,
+        metric=text.reading.metric,
         cutoffs=dataset.usual_cutoffs(len(vocabulary)),
     )
 
 
 def _fingerprint(dataset: str, text: Text) -> str:
-    options = json.dumps([dataset, text.options], sort_keys=True)
+    options = json.dumps([dataset, text.reading.options], sort_keys=True)
     digest = hashlib.sha256(options.encode())
     for split in SPLITS:
         part = text.parts[split]
@@ -92,7 +92,8 @@ def _fingerprint(dataset: str, text: Text) -> str:
 
 
 def _encode(dataset: str, text: Text, folder: Path, fingerprint: str, progress: bool) -> None:
-    to_read = [*SPLITS, *text.tokenizer.vocabulary_splits]
+    tokenizer = text.reading.tokenizer
+    to_read = [*SPLITS, *tokenizer.vocabulary_splits]
     n_bytes = sum(len(text.parts[split]) for split in to_read)
     bar_shown = progress and sys.stderr.isatty()
     if progress and not bar_shown:
@@ -101,13 +102,13 @@ def _encode(dataset: str, text: Text, folder: Path, fingerprint: str, progress: 
         total=n_bytes, desc=f"encoding {dataset}", unit="B", unit_scale=True, disable=not bar_shown
     ) as bar:
         parts = {split: replace(part, on_read=bar.update) for split, part in text.parts.items()}
-        vocabulary = text.tokenizer.vocabulary(parts)
+        vocabulary = tokenizer.vocabulary(parts)
         write_encoded(
             folder,
             fingerprint,
-            {"dataset": dataset, **text.options},
+            {"dataset": dataset, **text.reading.options},
             vocabulary,
-            _encoded_parts(parts, text.tokenizer, vocabulary),
+            _encoded_parts(parts, tokenizer, vocabulary),
         )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar
 
-from rmt.data.metrics import Metric
-from rmt.data.text.encoding import Part, Tokenizer
+from rmt.data.text.encoding import Part
+from rmt.data.text.reading import CHARACTERS, Reading
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import checkout, project_root
 
@@ -33,15 +33,10 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class Text:
-    """Where each split lies, how it is read, and what models of it are scored by.
-
-    options: those that shape the ids, as they are recorded.
-    """
+    """Where each split lies, and how it is read."""
 
     parts: Mapping[str, Part]
-    tokenizer: Tokenizer
-    options: Mapping[str, bool | str]
-    metric: Metric
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,7 @@ class TextDataset:
     """A text that models learn to predict.
 
     read: finds the text; place is what --data says, or where getdata.sh puts it, or None.
+    reading: how any text is read for its models; read says the same of its own.
     folder: in data/, where getdata.sh puts it; None for a text that it can't fetch.
     has_place: whether it is in a file or folder at all.
     takes: which of TextOptions mean something to it.
@@ -73,6 +69,7 @@ class TextDataset:
 
     name: str
     read: Callable[[Path | None, TextOptions], Text]
+    reading: Callable[[TextOptions], Reading] = lambda options: CHARACTERS
     folder: str | None = None
     has_place: bool = True
     takes: tuple[str, ...] = ()

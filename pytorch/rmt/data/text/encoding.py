@@ -81,8 +81,21 @@ class Part:
             self.on_read(len(block))
 
 
+class UnknownSymbol(UsageError):
+    """A word or character of a text that a vocabulary lacks.
+
+    found: where it is and what, for a sentence that ends in other advice.
+    """
+
+    def __init__(self, part: Part, line: int, symbol: str, advice: str):
+        self.found = (
+            f"{part.source.name}, line {line}: {symbol} does not occur in the training text"
+        )
+        super().__init__(f"{self.found}; {advice}")
+
+
 class Tokenizer(Protocol):
-    """Makes symbols of text, and ids of symbols."""
+    """Makes symbols of text, and ids of symbols; UnknownSymbol for those that there are not."""
 
     vocabulary_splits: tuple[str, ...]  # the splits that the vocabulary is made from
 
@@ -213,10 +226,36 @@ class CodeTokenizer:
 
     def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
         ids = np.zeros(self.n_codes, id_type(len(vocabulary)))
+        is_known = np.zeros(self.n_codes, bool)
         for symbol, i in vocabulary.ids.items():
-            ids[self.code(symbol)] = i
+            code = self.code(symbol)
+            ids[code], is_known[code] = i, True
         for codes in self.read(part):
+            if not is_known[codes].all():
+                raise self._unknown(part, int(codes[np.argmin(is_known[codes])]))
             yield ids[codes]
+
+    def _unknown(self, part: Part, code: int) -> UnknownSymbol:
+        """The error for the first code that a vocabulary lacks."""
+        is_byte = self.n_codes <= 256
+        written = bytes([code]) if is_byte else chr(code).encode()
+        symbol = f"the byte {code:#04x}" if is_byte else f"the character {chr(code)!r}"
+        advice = "take it out, or train on a text that has it"
+        return UnknownSymbol(part, _line_of(written, part), symbol, advice)
+
+
+def _line_of(written: bytes, part: Part) -> int:
+    """The number of the line in which some bytes stand first."""
+    n_lines, rest = 1, b""
+    for block in part.blocks():
+        seen = rest + block
+        place = seen.find(written)
+        end = len(seen) if place < 0 else max(place, len(rest))
+        n_lines += seen.count(b"\n", len(rest), end)
+        if place >= 0:
+            break
+        rest = seen[max(len(seen) - len(written) + 1, 0) :]  # it may go on in the next block
+    return n_lines
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -260,20 +299,21 @@ class WordTokenizer:
             lines_before += text.count("\n")
 
 
-def _unknown_word(part: Part, text: str, lines_before: int, vocabulary: Vocabulary) -> UsageError:
+def _unknown_word(
+    part: Part, text: str, lines_before: int, vocabulary: Vocabulary
+) -> UnknownSymbol:
     number, word = next(
         (lines_before + i, word)
         for i, line in enumerate(text.split("\n"), start=1)
         for word in line.split()
         if word not in vocabulary
     )
-    where = f"{part.source.name}, line {number}"
     own_words = "use --dataset text --tokenizer word"
     if UNKNOWN in vocabulary:
         advice = f"write {UNKNOWN} for such words, or {own_words}"
     else:
         advice = f"write {UNKNOWN} for rare words there, too, or {own_words}, which does that"
-    return UsageError(f"{where}: the word {word!r} does not occur in the training text; {advice}")
+    return UnknownSymbol(part, number, f"the word {word!r}", advice)
 
 
 def _refuse_end_of_line(part: Part, text: str, lines_before: int) -> None:

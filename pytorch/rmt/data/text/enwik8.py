@@ -5,26 +5,41 @@ from pathlib import Path
 
 from rmt.data.metrics import BITS_PER_CHARACTER
 from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions
-from rmt.data.text.encoding import NEWLINE, CodeTokenizer, read_bytes, split_bytes
+from rmt.data.text.encoding import (
+    NEWLINE,
+    CodeTokenizer,
+    Part,
+    Source,
+    read_bytes,
+    split_bytes,
+)
 from rmt.data.text.files import file_source
+from rmt.data.text.reading import Reading
 
 NAME, MINI_FOLDER = "enwik8", "enwik8-head"
 N_MINI_BYTES = 4_000_000
+WITH_NEWLINES = CodeTokenizer(read_bytes, symbol=str, code=int)
+WITHOUT_NEWLINES = CodeTokenizer(partial(read_bytes, without=NEWLINE), symbol=str, code=int)
 
 
 def read(place: Path, options: TextOptions) -> Text:
-    """A raw file, or a folder that holds enwik8; split 90/5/5 % in order.
-
-    The published preprocessing loses newline bytes; options.keep_newlines keeps them.
-    """
+    """A raw file, or a folder that holds enwik8; split 90/5/5 % in order."""
     source = file_source(place / NAME if place.is_dir() else place, download=NAME)
-    read = read_bytes if options.keep_newlines else partial(read_bytes, without=NEWLINE)
-    return Text(
-        split_bytes(source, source.size()),
-        CodeTokenizer(read, symbol=str, code=int),
-        {"keep_newlines": options.keep_newlines},
+    return Text(split_bytes(source, source.size()), reading(options))
+
+
+def reading(options: TextOptions) -> Reading:
+    """Bytes. The published preprocessing loses newlines; options.keep_newlines keeps them."""
+    return Reading(
+        WITH_NEWLINES if options.keep_newlines else WITHOUT_NEWLINES,
         BITS_PER_CHARACTER,
+        {"keep_newlines": options.keep_newlines},
+        whole=all_bytes,
     )
+
+
+def all_bytes(source: Source) -> Part:
+    return Part(source, 0, source.size())
 
 
 def make_mini(folder: Path) -> dict[str, bytes]:
@@ -36,6 +51,7 @@ def make_mini(folder: Path) -> dict[str, bytes]:
 ENWIK8 = TextDataset(
     NAME,
     read,
+    reading,
     folder=NAME,
     takes=("keep_newlines",),
     published_evaluation={"base": (80, 2100, 820), "large": (128, 3800, 1000)},

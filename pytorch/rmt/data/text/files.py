@@ -3,16 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY
 from rmt.data.text.dataset import SPLITS, Text
-from rmt.data.text.encoding import (
-    N_CODE_POINTS,
-    CodeTokenizer,
-    Part,
-    Source,
-    WordTokenizer,
-    read_characters,
-)
+from rmt.data.text.encoding import Part, Source
+from rmt.data.text.reading import CHARACTERS
 from rmt.runtime.errors import UsageError
 
 
@@ -44,10 +37,4 @@ def folder_parts(folder: Path, download: str | None = None) -> dict[str, Part]:
 
 def characters(parts: Mapping[str, Part]) -> Text:
     """UTF-8 text, one symbol per character."""
-    tokenizer = CodeTokenizer(read_characters, n_codes=N_CODE_POINTS)
-    return Text(parts, tokenizer, {"tokenizer": "char"}, BITS_PER_CHARACTER)
-
-
-def words(parts: Mapping[str, Part]) -> Text:
-    """UTF-8 text, one symbol per word; rare ones are <unk>."""
-    return Text(parts, WordTokenizer(rare_to_unknown=True), {"tokenizer": "word"}, PERPLEXITY)
+    return Text(parts, CHARACTERS)

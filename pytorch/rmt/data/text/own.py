@@ -5,7 +5,8 @@ from pathlib import Path
 from rmt.data.text import wt103
 from rmt.data.text.dataset import Text, TextDataset, TextOptions
 from rmt.data.text.encoding import split_characters
-from rmt.data.text.files import characters, file_source, folder_parts, words
+from rmt.data.text.files import file_source, folder_parts
+from rmt.data.text.reading import CHARACTERS, WORDS, Reading
 from rmt.runtime.errors import UsageError
 
 
@@ -17,13 +18,17 @@ def read(place: Path | None, options: TextOptions) -> Text:
     """
     if place is None:
         raise UsageError("the dataset text needs a UTF-8 file of yours: name it with --data")
-    by_words = options.tokenizer == "word"
+    own = reading(options)
     if place.is_dir():
         parts = folder_parts(place)
     else:
-        parts = split_characters(file_source(place).text(), between_words=by_words)
-    return words(parts) if by_words else characters(parts)
+        parts = split_characters(file_source(place).text(), between_words=own is WORDS)
+    return Text(parts, own)
+
+
+def reading(options: TextOptions) -> Reading:
+    return WORDS if options.tokenizer == "word" else CHARACTERS
 
 
 # A large vocabulary of one's own is no other than WikiText's.
-TEXT = TextDataset("text", read, takes=("tokenizer",), cutoffs=wt103.CUTOFFS)
+TEXT = TextDataset("text", read, reading, takes=("tokenizer",), cutoffs=wt103.CUTOFFS)

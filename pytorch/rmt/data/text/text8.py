@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rmt.data.metrics import BITS_PER_CHARACTER
 from rmt.data.text.dataset import Text, TextDataset, TextOptions
-from rmt.data.text.encoding import CodeTokenizer, Part, read_text8, split_bytes
+from rmt.data.text.encoding import CodeTokenizer, Part, Source, read_text8, split_bytes
 from rmt.data.text.files import file_source
+from rmt.data.text.reading import Reading
 
 NAME = "text8"
 
@@ -14,16 +15,16 @@ NAME = "text8"
 def read(place: Path, options: TextOptions) -> Text:
     """A raw file, or a folder that holds text8: a-z and space (as _), split 90/5/5 %."""
     source = file_source(place / NAME if place.is_dir() else place, download=NAME)
+    whole = without_last_newline(source)
+    parts = {split: _stripped(part) for split, part in split_bytes(source, len(whole)).items()}
+    return Text(parts, READING)
+
+
+def without_last_newline(source: Source) -> Part:
+    """An editor's newline is no part of text8."""
     size = source.size()
     tail = b"".join(source.blocks(max(0, size - 2), size))
-    size -= len(tail) - len(tail.rstrip(b"\r\n"))  # an editor's newline is no part of text8
-    tokenizer = CodeTokenizer(
-        read_text8,
-        symbol=lambda code: chr(code).replace(" ", "_"),
-        code=lambda symbol: ord(symbol.replace("_", " ")),
-    )
-    parts = {split: _stripped(part) for split, part in split_bytes(source, size).items()}
-    return Text(parts, tokenizer, {}, BITS_PER_CHARACTER)
+    return Part(source, 0, size - len(tail) + len(tail.rstrip(b"\r\n")))
 
 
 def _stripped(part: Part) -> Part:
@@ -36,9 +37,20 @@ def _stripped(part: Part) -> Part:
     return replace(part, start=start, stop=stop)
 
 
+READING = Reading(
+    CodeTokenizer(
+        read_text8,
+        symbol=lambda code: chr(code).replace(" ", "_"),
+        code=lambda symbol: ord(symbol.replace("_", " ")),
+    ),
+    BITS_PER_CHARACTER,
+    {},
+    whole=without_last_newline,
+)
 TEXT8 = TextDataset(
     NAME,
     read,
+    lambda options: READING,
     folder=NAME,
     published_evaluation={"base": (80, 2100, 820), "large": (128, 3800, 1000)},
 )

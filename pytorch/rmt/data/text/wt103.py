@@ -8,6 +8,7 @@ from rmt.data.metrics import PERPLEXITY
 from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions
 from rmt.data.text.encoding import WordTokenizer
 from rmt.data.text.files import folder_parts
+from rmt.data.text.reading import Reading
 
 NAME, FOLDER, MINI_FOLDER = "wt103", "wikitext-103", "wt103-mini"
 # Transformer-XL: the words before the first cutoff form the head of the adaptive softmax.
@@ -18,7 +19,7 @@ TITLE = re.compile(r"^(?= = [^=]+ = \n \n)", re.MULTILINE)
 
 def read(place: Path, options: TextOptions) -> Text:
     """A folder with train.txt, valid.txt, test.txt (or wiki.train.tokens, …)."""
-    return Text(folder_parts(place, download=NAME), WordTokenizer(), {}, PERPLEXITY)
+    return Text(folder_parts(place, download=NAME), READING)
 
 
 def make_mini(folder: Path) -> dict[str, bytes]:
@@ -55,9 +56,11 @@ def with_known_words(text: str, known: set[str]) -> str:
     return re.sub(r"\S+", lambda word: word[0] if word[0] in known else "<unk>", text)
 
 
+READING = Reading(WordTokenizer(), PERPLEXITY, {})
 WT103 = TextDataset(
     NAME,
     read,
+    lambda options: READING,
     folder=FOLDER,
     cutoffs=CUTOFFS,
     published_evaluation={"base": (64, 640, 400), "large": (128, 1600, 1000)},

@@ -1,0 +1,37 @@
+"""How text becomes ids, and what models of it are scored by: the same for any text of a dataset."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY, Metric
+from rmt.data.text.encoding import (
+    N_CODE_POINTS,
+    CodeTokenizer,
+    Part,
+    Source,
+    Tokenizer,
+    WordTokenizer,
+    read_characters,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """tokenizer: makes symbols of text. metric: the score of models.
+
+    options: those that shape the ids, as they are recorded. whole: what of a file is text.
+    """
+
+    tokenizer: Tokenizer
+    metric: Metric
+    options: Mapping[str, bool | str]
+    whole: Callable[[Source], Part] = Source.text
+
+
+CHARACTERS = Reading(
+    CodeTokenizer(read_characters, n_codes=N_CODE_POINTS),
+    BITS_PER_CHARACTER,
+    {"tokenizer": "char"},
+)
+# One symbol per word; rare ones are <unk>.
+WORDS = Reading(WordTokenizer(rare_to_unknown=True), PERPLEXITY, {"tokenizer": "word"})
