@@ -3,18 +3,26 @@
 Without options it scores the newest run by the protocol of its own training, and so prints the test
 score that training printed. On text, --protocol txl takes the lengths that Transformer-XL's own
 evaluation scripts use for the dataset; --tgt_len and the lengths of the model choose others.
+
+    python -m rmt.eval --work_dir RUN --text FILE ...
+
+scores any text instead, each file from a new state on to its end, every token but the first once.
 """
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from rmt.data import registry as data
-from rmt.evaluation.scoring import prepare
+from rmt.evaluation.given_text import TextEvaluation, prepare_text
+from rmt.evaluation.scoring import Evaluation, prepare
 from rmt.models import registry as models
 from rmt.options.command_line import Parser, pick
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.runs.trained import newest_run
 from rmt.runtime.errors import run_program
+from rmt.runtime.files import new_file
 
 # Options of EvalConfig by which a run is chosen.
 CHOOSING = ("dataset", "model", "bptt_unrolls", "segments", "seed")
@@ -34,18 +42,29 @@ def main(argv: list[str]) -> None:
             wanted |= {name: value} if value != default_of(EvalConfig, name) else {}
         work_dir = newest_run(wanted, lengths)
 
-    evaluation = prepare(config, work_dir, lengths)
-    workload = evaluation.workload
-    print(f"| {evaluation.checkpoint.path}, step {evaluation.checkpoint.step}")
-    print("| " + ", ".join(f"{name} {value}" for name, value in workload.describe().items()))
-    readable = []
-    for split, scores, seconds in evaluation.scores():
-        n, unit = workload.amount(scores)
-        print(f"| {split}: {n:,} {unit} in {seconds:.1f} s, {n / seconds:,.0f} {unit}/s")
-        readable.append(f"{split} {workload.readable(scores)}")
+    evaluation = (prepare_text if config.text else prepare)(config, work_dir, lengths)
+    with new_file(Path(config.json)) if config.json else nullcontext() as file:
+        record = report(evaluation)
+        if file:
+            file.write(json.dumps(record, indent=1).encode() + b"\n")
+
+
+def report(evaluation: Evaluation | TextEvaluation) -> dict:
+    """Score, print the scores as they come, and return all that is known of them."""
+    checkpoint, protocol = evaluation.checkpoint, evaluation.describe()
+    print(f"| {checkpoint.path}, step {checkpoint.step}")
+    print("| " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+    readable, recorded = [], []
+    for name, scores, seconds in evaluation.scores():
+        n, unit = evaluation.amount(scores)
+        print(f"| {name}: {n:,} {unit} in {seconds:.1f} s, {n / seconds:,.0f} {unit}/s")
+        readable.append(f"{name} {evaluation.readable(scores)}")
+        recorded.append({"of": name, **evaluation.record(scores), "seconds": seconds})
     print(RULE)
     print("| " + " | ".join(readable))
     print(RULE)
+    about = {"checkpoint": str(checkpoint.path), "step": checkpoint.step, "protocol": protocol}
+    return {**about, "scores": recorded}
 
 
 def parse(argv: list[str]) -> dict:

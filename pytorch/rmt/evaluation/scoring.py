@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from rmt.evaluation.text import Protocol, in_train_protocol
 from rmt.evaluation.workloads import (
     AlgorithmicTask,
@@ -49,6 +51,21 @@ class Evaluation:
             scores = self.workload.score(self.model, split, self.how, self.config.max_eval_steps)
             yield split, scores, time.perf_counter() - started
 
+    def describe(self) -> dict:
+        """How the scores are made."""
+        return self.workload.describe()
+
+    def amount(self, scores: Scores) -> tuple[int, str]:
+        """How much the scores were made on, and its unit."""
+        return self.workload.amount(scores)
+
+    def readable(self, scores: Scores) -> str:
+        return self.workload.readable(scores)
+
+    def record(self, scores: Scores) -> dict:
+        """The scores for --json."""
+        return self.workload.record(scores)
+
 
 def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -> Evaluation:
     """Read a run and its data. lengths: of the model, those that were given.
@@ -57,15 +74,21 @@ def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -
     """
     device = distributed.start(config.cuda)
     settings, options = Settings.read(work_dir)
-    precision = config.precision or settings.train.precision
-    if precision == "fp16" and not config.cuda:
-        raise UsageError("precision fp16 needs --cuda; on a CPU choose --precision bf16 or fp32")
+    how = arithmetic(config, settings, device)
     workload = _workload(config, settings, options, lengths)
     model, found = best_model(work_dir, options, config.checkpoint)
     _check_data(work_dir, found, workload)
-    evaluation = Evaluation(model.to(device), found, workload, Scoring(device, precision), config)
+    evaluation = Evaluation(model.to(device), found, workload, how, config)
     workload.check_scoring(evaluation.splits)
     return evaluation
+
+
+def arithmetic(config: EvalConfig, settings: Settings, device: torch.device) -> Scoring:
+    """Where scores are computed, and in which precision."""
+    precision = config.precision or settings.train.precision
+    if precision == "fp16" and not config.cuda:
+        raise UsageError("precision fp16 needs --cuda; on a CPU choose --precision bf16 or fp32")
+    return Scoring(device, precision)
 
 
 def _workload(

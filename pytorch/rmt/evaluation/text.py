@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rmt.data.batches import SegmentBatches
-from rmt.models.contract import SegmentModel
+from rmt.models.contract import SegmentModel, State
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
@@ -52,13 +53,15 @@ def evaluate(
     precision: str = "fp32",
     check: Callable[[], None] = lambda: None,
     what: str = "eval",
+    keep: Callable[[int, Tensor, State], None] = lambda segment, nll_BT, state: None,
 ) -> tuple[float, int]:
     """Mean loss in nats per token over a corpus, and the number of tokens scored.
 
     The state is carried from the first segment to the last; every token counts once, so a short
     last segment weighs what it holds. Each process scores its own streams; the result is over all.
-    check is called before every segment and may raise, in all processes alike. The model comes
-    back in the mode (training or evaluation) it was in.
+    check is called before every segment and may raise, in all processes alike. keep is called
+    after every segment with its number, the nats of its tokens [B, T] and the state after it. The
+    model comes back in the mode (training or evaluation) it was in.
     """
     segments = SegmentBatches(
         ids,
@@ -75,13 +78,14 @@ def evaluate(
     view.eval()
     try:
         with Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar:
-            for tokens, targets in itertools.islice(segments, n_segments):
+            for i, (tokens, targets) in enumerate(itertools.islice(segments, n_segments)):
                 check()
                 if len(tokens):  # more processes than streams leave some without any
                     with autocast(torch.device(device), precision):
                         nll, state = view(tokens, targets, state)
                     total += nll.double().sum()
                     n_tokens += nll.numel()
+                    keep(i, nll, state)
                 bar.update()
     finally:
         model.train(was_training)

@@ -117,6 +117,10 @@ class LanguageModelling:
         """How much the scores were made on, and its unit."""
         return scores["tokens_scored"], "tokens"
 
+    def record(self, scores: Scores) -> dict:
+        """The scores with the one that models are compared by."""
+        return {**scores, self.metric.name: self.metric.of_loss(scores["loss"])}
+
     def describe(self) -> dict:
         """How the scores are made, for a run's records."""
         return self.protocol.describe()
@@ -229,6 +233,10 @@ class AlgorithmicTask:
     def amount(self, scores: Scores) -> tuple[int, str]:
         """How much the scores were made on, and its unit."""
         return scores["n_samples"], "samples"
+
+    def record(self, scores: Scores) -> dict:
+        """The scores, of which accuracy is the one that models are compared by."""
+        return dict(scores)
 
     def describe(self) -> dict:
         """How the scores are made, for a run's records."""

@@ -48,8 +48,9 @@ class Parser(argparse.ArgumentParser):
                 # So that a flag that a run script sets can be taken back.
                 off = {"dest": spec.name, "default": argparse.SUPPRESS, "action": "store_false"}
                 group.add_argument(f"--no_{spec.name}", **off, help=argparse.SUPPRESS)
-            elif get_args(spec.type):  # tuple[int, ...]
-                settings |= {"nargs": "+", "type": get_args(spec.type)[0], "metavar": "N"}
+            elif get_args(spec.type):  # tuple[int, ...] or, of files, tuple[str, ...]
+                kind = get_args(spec.type)[0]
+                settings |= {"nargs": "+", "type": kind, "metavar": "FILE" if kind is str else "N"}
             else:
                 allowed = (choices or {}).get(spec.name, spec.metadata.get("choices"))
                 settings |= {"type": spec.type, "choices": allowed}

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from rmt.options.option import check_at_least, check_choices, check_limit, option
+from rmt.options.option import (
+    check_at_least,
+    check_choices,
+    check_limit,
+    default_of,
+    option,
+)
+from rmt.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,21 @@ class EvalConfig:
         ("train", "txl"),
     )
     tgt_len: int = option(0, "segment length; 0: the protocol's")
-    batch_size: int = option(0, "parallel streams, or samples; 0: the protocol's")
+    batch_size: int = option(
+        0, "parallel streams, or samples; 0: the protocol's, and with --text 1"
+    )
     max_eval_steps: int = option(-1, "segments, or batches of samples, to score; -1: all")
     data: str = option("", "file or folder of the text; empty: the run's own")
+    text: tuple[str, ...] = option(
+        (),
+        "any texts to score instead, each as one stream, with the vocabulary of the run; - is "
+        "standard input",
+    )
+    unk: bool = option(False, "with --text: take <unk> for words that the vocabulary lacks")
+    per_token: str = option(
+        "", "with --text: file for a line of JSON per token: token, nats, position, segment, file"
+    )
+    json: str = option("", "file for the scores as JSON")
     encoded_dir: str = option("", "where encoded text is kept; empty: the run's own")
     precision: str = option(
         "", "arithmetic of matrix products; empty: the run's own", ("", "fp32", "bf16", "fp16")
@@ -39,3 +58,15 @@ class EvalConfig:
         check_at_least(self, -1, "seed")
         check_at_least(self, -2, "bptt_unrolls")
         check_limit(self, "max_eval_steps")
+        self._check_text()
+
+    def _check_text(self) -> None:
+        of_text, of_data = ("unk", "per_token"), ("split", "data")
+        for name in of_data if self.text else of_text:
+            if getattr(self, name) != default_of(EvalConfig, name):
+                where = "what the run was trained on" if self.text else "--text"
+                raise UsageError(f"{name} is for {where}: leave it out")
+        if self.per_token and self.per_token == self.json:
+            raise UsageError(f"json and per_token can't both be written to {self.json}")
+        for name in {self.json, self.per_token} & set(self.text):
+            raise UsageError(f"{name} is a text to score: write to another file")

@@ -2,7 +2,10 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from rmt.runtime.errors import UsageError
 
@@ -40,13 +43,27 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all. Raises UsageError where that can't be done."""
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which has its name when it is complete, and is gone where it is not.
+
+    Raises UsageError where it can't be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} can't be written: it is a folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(f"{path} can't be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):  # it is there only after an error
+            temporary.unlink()

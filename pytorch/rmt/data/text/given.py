@@ -1,0 +1,80 @@
+"""Text that a trained model is given: files, or standard input, as ids of its vocabulary."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rmt.data.text.encoding import Part, Source, UnknownSymbol, id_type
+from rmt.data.text.files import file_source
+from rmt.data.text.reading import Reading
+from rmt.data.vocabulary import UNKNOWN, Vocabulary
+from rmt.runtime.errors import UsageError
+from rmt.runtime.progress import Progress
+
+STDIN = "-"  # the name of standard input among those of files
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Source]:
+    """A file, or STDIN, which is read to its end before. UsageError for an empty one."""
+    if name != STDIN:
+        yield file_source(Path(name))
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        source = replace(Source.from_file(Path(copy.name)), name="standard input")
+        if not source.size():
+            raise UsageError("standard input is empty")
+        yield source
+
+
+def encode_text(source: Source, reading: Reading, vocabulary: Vocabulary) -> np.ndarray:
+    """The ids of a text: a read-only memory map of a temporary file, which is gone with it.
+
+    Words that the vocabulary lacks become its unknown symbol. Raises UsageError where it has none,
+    and for less than the two tokens that a prediction takes.
+    """
+    dtype, part = id_type(len(vocabulary)), reading.whole(source)
+    with (
+        tempfile.TemporaryFile() as file,
+        Progress(len(part), f"reading {source.name}", unit="B", unit_scale=True) as bar,
+    ):
+        n_tokens = 0
+        for ids in _blocks(replace(part, on_read=bar.update), reading, vocabulary):
+            file.write(ids.astype(dtype).data)
+            n_tokens += len(ids)
+        file.flush()
+        if n_tokens < 2:
+            raise UsageError(
+                f"{source.name} is too short to be scored: it holds {n_tokens} of at least 2 tokens"
+            )
+        return np.memmap(file, dtype, mode="r")
+
+
+def _blocks(part: Part, reading: Reading, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    try:
+        yield from reading.tokenizer.encode(part, vocabulary)
+    except UnknownSymbol as error:
+        if UNKNOWN in vocabulary:
+            advice = f"--unk takes {UNKNOWN} for such words"
+        else:
+            advice = f"the vocabulary has no {UNKNOWN} to take for it"
+        raise UsageError(f"{error.found}; {advice}") from None
+
+
+def with_unknown(vocabulary: Vocabulary, is_allowed: bool) -> Vocabulary:
+    """The vocabulary with <unk> for the words that it lacks, or without.
+
+    Raises UsageError where it is allowed and there is none.
+    """
+    if is_allowed and UNKNOWN not in vocabulary:
+        raise UsageError(f"the vocabulary of the run has no {UNKNOWN}: leave out --unk")
+    unknown = UNKNOWN if is_allowed else None
+    return Vocabulary(vocabulary.symbols, vocabulary.counts, unknown)
