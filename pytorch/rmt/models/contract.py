@@ -254,15 +254,18 @@ class Decoder:
 
     def feed(self, tokens_Bt: Tensor) -> Tensor:
         """Take one token or more; return the log-probabilities of what follows: [B, V]."""
+        self.read(tokens_Bt)
+        return self._predict()
+
+    def read(self, tokens_Bt: Tensor) -> None:
+        """Take tokens, predicting nothing. A full segment stays open until another token comes."""
         left = tokens_Bt
-        while True:
+        while left.shape[1]:
             if self.open_Bt.shape[1] == self.tgt_len:
                 self._roll()
             n_taken = min(left.shape[1], self.tgt_len - self.open_Bt.shape[1])
             self.open_Bt = torch.cat([self.open_Bt, left[:, :n_taken]], dim=1)
             left = left[:, n_taken:]
-            if not left.shape[1]:
-                return self._predict()
 
     def _roll(self) -> None:
         """The open segment is full: go on to the next."""
