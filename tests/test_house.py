@@ -142,4 +142,7 @@ def test_the_package_is_imported_without_pytorch_and_has_what_a_notebook_needs()
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["MemTransformerLM", "ModelConfig", "State", "build", "load"]
+    assert done.stdout.split() == [
+        *("MemTransformerLM", "ModelConfig", "State", "StreamState"),
+        *("build", "load", "read", "sample", "sample_batch"),
+    ]
