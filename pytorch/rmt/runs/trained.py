@@ -7,28 +7,53 @@ from pathlib import Path
 
 import torch
 
+from rmt.data.text.corpora import load_corpus
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.models.registry import build
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import VOCABULARY, saved_checkpoints
-from rmt.runs.settings import Settings
+from rmt.runs.run_folder import LINKS, VOCABULARY, saved_checkpoints
+from rmt.runs.settings import Settings, text_options
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
 
 
-def load(folder: str | os.PathLike, *, device: str | torch.device = "cpu") -> SegmentModel:
-    """The best model of a run folder, in evaluation mode.
+class NoVocabulary(UsageError):
+    """A run is older than vocabularies in run folders, and its text is not here."""
 
-    It has the run's vocabulary and its settings beside what every model has: model.vocabulary,
-    model.settings (model.settings.train.tgt_len is the length of a segment in training). Raises
-    UsageError where the folder holds no trained model.
+
+def load(
+    folder: str | os.PathLike,
+    *,
+    device: str | torch.device = "cpu",
+    which: str = "best",
+    **lengths: object,
+) -> SegmentModel:
+    """The best or the last model of a run folder, in evaluation mode.
+
+    lengths: of the model, other ones than in training (mem_len, cache_len, clamp_len, as far as no
+    weight depends on them).
+
+    It has the run's vocabulary and its settings beside what every model has: model.vocabulary (None
+    for a run that kept none and whose text is not here), model.settings
+    (model.settings.train.tgt_len is the length of a segment in training). Raises UsageError where
+    the folder holds no trained model, and for lengths that it can't have.
     """
-    folder = Path(folder)
+    if which not in LINKS:
+        raise UsageError(f"which must be one of {', '.join(LINKS)}, not {which!r}")
+    folder, device = Path(folder), torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("PyTorch sees no GPU: leave out the device to run on the CPU")
     settings, options = Settings.read(folder)
-    model, _ = best_model(folder, options)
-    model.vocabulary, model.settings = read_vocabulary(folder), settings
+    options.with_lengths(lengths)  # raises UsageError for lengths that can't be
+    model, found = best_model(folder, options, which)
+    model = model.with_lengths(**lengths)
+    try:
+        model.vocabulary = find_vocabulary(folder, settings, found, options.n_token)
+    except NoVocabulary:
+        model.vocabulary = None
+    model.settings = settings
     return model.to(device)
 
 
@@ -57,6 +82,41 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} can't be used ({error})") from None
+
+
+def find_vocabulary(
+    folder: Path, settings: Settings, found: checkpoint.Checkpoint, n_token: int
+) -> Vocabulary:
+    """A run's: from its folder, or for an older run made anew from its task or its text.
+
+    n_token: of the model. Raises NoVocabulary where there is neither, and UsageError for one that
+    is damaged or another model's.
+    """
+    vocabulary = read_vocabulary(folder) or _made_anew(folder, settings, found)
+    if len(vocabulary) != n_token:
+        raise UsageError(
+            f"the vocabulary in {folder} has {len(vocabulary):,} symbols, the model {n_token:,}, "
+            "so it is another run's: put its own there"
+        )
+    return vocabulary
+
+
+def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -> Vocabulary:
+    train = settings.train
+    if settings.task:
+        return Vocabulary(settings.dataset.make(settings.task).symbols)
+    missing = f"{folder} holds no {VOCABULARY}, and "
+    try:
+        encoded_dir = train.encoded_dir or None
+        corpus = load_corpus(
+            settings.dataset, train.data or None, text_options(train), encoded_dir=encoded_dir
+        )
+    except UsageError as error:
+        raise NoVocabulary(f"{missing}its text can't be read ({error})") from None
+    if corpus.fingerprint != found.manifest.get("corpus"):
+        place = f" at {train.data}" if train.data else ""
+        raise NoVocabulary(f"{missing}the text{place} is not the one that it was trained on")
+    return corpus.vocabulary
 
 
 def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> Path:
