@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from rmt.data.text.codec import Codec
 from rmt.data.text.corpora import load_corpus
+from rmt.data.text.reading import CHARACTERS
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
@@ -20,7 +22,7 @@ from rmt.runtime.files import project_root
 
 
 class NoVocabulary(UsageError):
-    """A run is older than vocabularies in run folders, and its text is not here."""
+    """What the ids of a run mean can't be found, or can't be written as text."""
 
 
 def load(
@@ -28,6 +30,7 @@ def load(
     *,
     device: str | torch.device = "cpu",
     which: str = "best",
+    needs_text: bool = False,
     **lengths: object,
 ) -> SegmentModel:
     """The best or the last model of a run folder, in evaluation mode.
@@ -35,10 +38,11 @@ def load(
     lengths: of the model, other ones than in training (mem_len, cache_len, clamp_len, as far as no
     weight depends on them).
 
-    It has the run's vocabulary and its settings beside what every model has: model.vocabulary (None
-    for a run that kept none and whose text is not here), model.settings
-    (model.settings.train.tgt_len is the length of a segment in training). Raises UsageError where
-    the folder holds no trained model, and for lengths that it can't have.
+    Beside what every model has it has the run's settings (model.settings.train.tgt_len is the
+    length of a segment in training), its vocabulary, and what makes ids of text and text of ids,
+    model.codec. The last two are None for a run that kept no vocabulary and whose text is not here,
+    unless it needs_text. Raises UsageError where the folder holds no trained model, or not what it
+    needs, and for lengths that it can't have.
     """
     if which not in LINKS:
         raise UsageError(f"which must be one of {', '.join(LINKS)}, not {which!r}")
@@ -49,11 +53,13 @@ def load(
     options.with_lengths(lengths)  # raises UsageError for lengths that can't be
     model, found = best_model(folder, options, which)
     model = model.with_lengths(**lengths)
+    model.settings, model.vocabulary, model.codec = settings, None, None
     try:
         model.vocabulary = find_vocabulary(folder, settings, found, options.n_token)
+        model.codec = codec(settings, model.vocabulary)
     except NoVocabulary:
-        model.vocabulary = None
-    model.settings = settings
+        if needs_text:
+            raise
     return model.to(device)
 
 
@@ -117,6 +123,19 @@ def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -
         place = f" at {train.data}" if train.data else ""
         raise NoVocabulary(f"{missing}the text{place} is not the one that it was trained on")
     return corpus.vocabulary
+
+
+def codec(settings: Settings, vocabulary: Vocabulary) -> Codec:
+    """A run's text to ids and back; of a task, whose symbols are characters.
+
+    Raises NoVocabulary for a task with others.
+    """
+    dataset = settings.dataset
+    if not dataset.is_task:
+        return Codec(dataset.reading(text_options(settings.train)), vocabulary)
+    if longer := [symbol for symbol in vocabulary.symbols if len(symbol) != 1]:
+        raise NoVocabulary(f"{longer[0]!r} of {dataset.name} is no character: there is no text")
+    return Codec(CHARACTERS, vocabulary)
 
 
 def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> Path:

@@ -1,9 +1,10 @@
 """Text to ids, block by block: a corpus is never held in memory as Python strings."""
 
+import codecs
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -101,7 +102,15 @@ class Tokenizer(Protocol):
 
     def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary: ...
 
-    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]: ...
+    def encode(
+        self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Ids, block by block. goes_on: more text follows, so that a last line may be open."""
+        ...
+
+    def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
+        """The text of each symbol, as soon as it comes; after is the symbol before the first."""
+        ...
 
 
 # --- where to split ------------------------------------------------------------------------------
@@ -224,7 +233,9 @@ class CodeTokenizer:
         named = Counter({self.symbol(code): count for code, count in counts.items()})
         return Vocabulary.from_counts(named)
 
-    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    def encode(
+        self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
+    ) -> Iterator[np.ndarray]:
         ids = np.zeros(self.n_codes, id_type(len(vocabulary)))
         is_known = np.zeros(self.n_codes, bool)
         for symbol, i in vocabulary.ids.items():
@@ -234,6 +245,15 @@ class CodeTokenizer:
             if not is_known[codes].all():
                 raise self._unknown(part, int(codes[np.argmin(is_known[codes])]))
             yield ids[codes]
+
+    def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
+        """Of bytes a character comes with its last one, and U+FFFD for what is no UTF-8."""
+        if self.n_codes > 256:
+            yield from (chr(self.code(symbol)) for symbol in symbols)
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        yield from (decoder.decode(bytes([self.code(symbol)])) for symbol in symbols)
+        yield decoder.decode(b"", final=True)
 
     def _unknown(self, part: Part, code: int) -> UnknownSymbol:
         """The error for the first code that a vocabulary lacks."""
@@ -283,11 +303,13 @@ class WordTokenizer:
         kept[UNKNOWN] = counts.total() - sum(kept[word] for word in kept if word != UNKNOWN)
         return Vocabulary.from_counts(kept, special=[EOS, UNKNOWN], unknown=UNKNOWN)
 
-    def encode(self, part: Part, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    def encode(
+        self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
+    ) -> Iterator[np.ndarray]:
         dtype = id_type(len(vocabulary))
         unknown = None if vocabulary.unknown is None else vocabulary.ids[vocabulary.unknown]
         lines_before = 0
-        for text in _lines(part):
+        for text in _lines(part, goes_on):
             _refuse_end_of_line(part, text, lines_before)
             words = _words(text)
             try:
@@ -297,6 +319,15 @@ class WordTokenizer:
                 raise _unknown_word(part, text, lines_before, vocabulary) from None
             yield ids
             lines_before += text.count("\n")
+
+    def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
+        """One space between words, and a newline for <eos>: white space was no part of the ids."""
+        for symbol in symbols:
+            if symbol == EOS:
+                yield "\n"
+            else:
+                yield symbol if after in (None, EOS) else f" {symbol}"
+            after = symbol
 
 
 def _unknown_word(
@@ -332,8 +363,9 @@ def _words(text: str) -> list[str]:
     return text.replace("\n", f" {EOS} ").split()
 
 
-def _lines(part: Part) -> Iterator[str]:
-    """Stretches of text that break between words and in which every line ends in a newline.
+def _lines(part: Part, goes_on: bool = False) -> Iterator[str]:
+    """Stretches of text that break between words and in which every line ends in a newline, but
+    for the last one of a text that goes on.
 
     As in Python's text files, \\r\\n and \\r end a line too.
     """
@@ -342,7 +374,7 @@ def _lines(part: Part) -> Iterator[str]:
         text = block.replace("\r\n", "\n").replace("\r", "\n")
         ended = text.endswith("\n")
         yield text
-    if not ended:
+    if not ended and not goes_on:
         yield "\n"
 
 
