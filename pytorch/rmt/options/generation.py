@@ -47,6 +47,7 @@ class GenerateConfig:
     checkpoint: str = option("best", "which checkpoint of the run", ("best", "last"))
     prompt: str = option("", "text to continue")
     prompt_file: str = option("", "file with the text to continue; - is the standard input")
+    unk: bool = option(False, "take <unk> for words of the prompt that the vocabulary lacks")
     state_in: str = option("", "file of --state_out, to read on from where that stopped")
     state_out: str = option("", "file to keep what was read and said in, for --state_in")
     tokens: int = option(200, "how many tokens to say; 0: read only")
