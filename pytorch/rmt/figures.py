@@ -6,6 +6,8 @@ accuracy   accuracy of runs on algorithmic tasks against training time
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
 attention  what the heads of one run on a task attend to, and the memory operations among it
+context    what the past is worth to runs on text: losses by position in a segment, and by how many
+           segments were read before
 """
 
 from pathlib import Path
@@ -30,6 +32,12 @@ def main(argv: list[str]) -> None:
         from rmt.analysis.draw import draw_attention  # late: the others need no model
 
         written = draw_attention(options["work_dir"], options["sample"], out)
+    elif figure == "context":
+        from rmt.analysis.context_picture import draw_context  # late, too
+
+        written = draw_context(
+            options["work_dir"], options["text"], options["history"], options["segments"], out
+        )
     elif figure == "paper":
         written = write_figures(finished_runs(options["results"] / "runs"), options["results"])
     else:
@@ -58,6 +66,20 @@ def parse(argv: list[str]) -> dict:
     attention.add_argument("--sample", type=int, default=0, help="test sample (default: 0)")
     attention.add_argument(
         "--out", type=Path, metavar="FILE.png", help="default: in the run folder"
+    )
+    context = figures.add_parser("context")
+    context.add_argument(
+        "--work_dir", type=Path, required=True, nargs="+", metavar="RUN", help="run folders"
+    )
+    context.add_argument("--text", metavar="FILE", help="default: the test text of the runs")
+    context.add_argument(
+        "--history", type=int, default=16, help="most segments read before one (default: 16)"
+    )
+    context.add_argument(
+        "--segments", type=int, default=100, help="segments to predict (default: 100)"
+    )
+    context.add_argument(
+        "--out", type=Path, metavar="FILE.png", help="default: in the first run's folder"
     )
     return parser.parse(argv)
 

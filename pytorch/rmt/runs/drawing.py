@@ -49,8 +49,7 @@ def save_figure(figure, out: Path) -> None:
     UsageError where that can't be.
     """
     try:
-        if out.suffix != ".png":
-            raise UsageError(f"figures are PNG files: end the name {out} in .png")
+        check_name(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         drawn = io.BytesIO()
         about = {"Software": None, "Description": f"drawn: {digest(figure)}"}
@@ -60,6 +59,12 @@ def save_figure(figure, out: Path) -> None:
         raise UsageError(f"{out} can't be written ({error.strerror})") from None
     finally:
         plt.close(figure)
+
+
+def check_name(out: Path) -> None:
+    """Raise UsageError for a file that is no PNG by its name."""
+    if out.suffix != ".png":
+        raise UsageError(f"figures are PNG files: end the name {out} in .png")
 
 
 def digest(figure) -> str:
