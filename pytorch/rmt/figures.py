@@ -5,7 +5,7 @@ segments   scores of runs on text against the length of their segments
 accuracy   accuracy of runs on algorithmic tasks against training time
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
-attention  what the heads of one run on a task attend to, and the memory operations among it
+attention  what the heads of one run attend to, and the memory operations among it
 context    what the past is worth to runs on text: losses by position in a segment, and by how many
            segments were read before
 """
@@ -18,7 +18,7 @@ from rmt.reproduction.paper_results import write_figures
 from rmt.reproduction.task_figures import draw_accuracy, draw_paper_figure
 from rmt.reproduction.text_figures import draw_by_segment, draw_curves
 from rmt.runs.logged_runs import finished_runs, read_runs
-from rmt.runtime.errors import run_program
+from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import project_root
 
 # Figures of any runs.
@@ -29,9 +29,7 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     figure, out = options["figure"], options.get("out")
     if figure == "attention":
-        from rmt.analysis.draw import draw_attention  # late: the others need no model
-
-        written = draw_attention(options["work_dir"], options["sample"], out)
+        written = attention(options)
     elif figure == "context":
         from rmt.analysis.context_picture import draw_context  # late, too
 
@@ -50,6 +48,20 @@ def main(argv: list[str]) -> None:
     print(*written, sep="\n")
 
 
+def attention(options: dict) -> list[Path]:
+    """On a test sample of a task, or on a text."""
+    # Late: the other figures need no model.
+    from rmt.analysis.draw import draw_attention
+    from rmt.analysis.draw_text import draw_text_attention
+
+    work_dir, sample, text = options["work_dir"], options["sample"], options["text"]
+    if text is None:
+        return draw_attention(work_dir, sample or 0, options["out"])
+    if sample is not None:
+        raise UsageError("sample is for runs on tasks: leave it out with --text")
+    return draw_text_attention(work_dir, text, options["segments"], options["out"])
+
+
 def parse(argv: list[str]) -> dict:
     parser = Parser(prog="python -m rmt.figures", description=__doc__)
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
@@ -63,7 +75,11 @@ def parse(argv: list[str]) -> dict:
     paper.add_argument("--results", type=Path, default=project_root() / "results")
     attention = figures.add_parser("attention")
     attention.add_argument("--work_dir", type=Path, required=True, help="run folder")
-    attention.add_argument("--sample", type=int, default=0, help="test sample (default: 0)")
+    attention.add_argument("--sample", type=int, help="test sample of a task (default: 0)")
+    attention.add_argument("--text", metavar="FILE", help="a text to read, for a run on text")
+    attention.add_argument(
+        "--segments", type=int, default=100, help="segments of the text to read (default: 100)"
+    )
     attention.add_argument(
         "--out", type=Path, metavar="FILE.png", help="default: in the run folder"
     )

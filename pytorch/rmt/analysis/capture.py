@@ -1,5 +1,6 @@
-"""The attention of a trained model on one test sample of an algorithmic task."""
+"""The attention of a trained model on one test sample of an algorithmic task, and on a text."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import torch
 
 from rmt.analysis.patterns import SegmentMaps
+from rmt.data.batches import on_device
 from rmt.data.tasks.samples import cut
 from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import Task, TaskData
+from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.runs.settings import Settings
 from rmt.runs.trained import best_model
@@ -39,8 +42,8 @@ def load_run(work_dir: Path) -> TrainedRun:
     settings, options = Settings.read(work_dir)
     if not settings.task:
         raise UsageError(
-            f"{work_dir} is a run on text ({settings.dataset.name}): attention maps are drawn of "
-            "runs on algorithmic tasks"
+            f"{work_dir} is a run on text ({settings.dataset.name}): name one that it should read "
+            "with --text"
         )
     model, found = best_model(work_dir, options)
     data = load_task(settings.dataset, settings.task, settings.train.encoded_dir or None)
@@ -74,3 +77,23 @@ def attention_maps(
         n_scored = 0 if targets is None else int((targets >= 0).sum())
         segments.append(SegmentMaps(attention.layers, attention.regions, symbols, n_scored))
     return segments
+
+
+# Characters that would break a line, or not be seen.
+SEEN = str.maketrans({"\n": "↵", "\t": "→"})
+
+
+@torch.no_grad()
+def text_maps(
+    model: SegmentModel, ids: np.ndarray, vocabulary: Vocabulary, tgt_len: int
+) -> Iterator[SegmentMaps]:
+    """The attention of a model in evaluation mode in one segment after the other of a text."""
+    is_of_characters = all(len(symbol) == 1 for symbol in vocabulary.symbols)
+    state, n_inputs = None, len(ids) - 1
+    for start in range(0, n_inputs, tgt_len):
+        own = ids[start : min(start + tgt_len, n_inputs)]
+        tokens = on_device(own[None], torch.device("cpu"))
+        attention, state = model.attention(tokens, state, predict=True)
+        seen = (symbol.translate(SEEN) for symbol in vocabulary.decode(own))
+        symbols = tuple(seen if is_of_characters else (f"{symbol} " for symbol in seen))
+        yield SegmentMaps(attention.layers, attention.regions, symbols, len(own))

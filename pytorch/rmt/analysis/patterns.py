@@ -68,7 +68,7 @@ class SegmentMaps:
         layer leaves out what nothing reads, and of a layer that is not computed Q is 0.
     sizes: number of keys in each of REGIONS.
     symbols: the segment's tokens, for people.
-    n_scored: how many of the segment's last tokens predict a part of the answer.
+    n_scored: how many of the segment's last tokens predict a part of the answer; of a text all.
     """
 
     layers: tuple[np.ndarray, ...]

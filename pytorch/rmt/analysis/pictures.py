@@ -51,7 +51,9 @@ class Sheet:
         return self.figure.add_axes((*box, width / self.width, height / self.height))
 
     def text(self, x: float, y: float, text: str, **settings) -> None:
-        self.figure.text(x / self.width, 1 - y / self.height, text, **settings)
+        # A $ is a symbol like any other.
+        place = x / self.width, 1 - y / self.height
+        self.figure.text(*place, text, **settings, parse_math=False)
 
 
 def draw_maps(
@@ -82,11 +84,13 @@ def draw_maps(
 
 
 def shortened(symbols: Sequence[str], longest: int) -> str:
-    """The symbols as one word, those in the middle left out where they are too many."""
-    if len(symbols) <= longest:
+    """The symbols as one word, those in the middle left out where it has too many letters."""
+    if len("".join(symbols)) <= longest:
         return "".join(symbols)
     half = (longest - 1) // 2
-    return "".join([*symbols[:half], " … ", *symbols[-half:]])
+    lengths = np.array([len(symbol) for symbol in symbols])
+    n_first, n_last = ((np.cumsum(each) <= half).sum() for each in (lengths, lengths[::-1]))
+    return "".join([*symbols[:n_first], " … ", *symbols[len(symbols) - n_last :]])
 
 
 def _draw_segment(
@@ -261,8 +265,9 @@ def _label_tokens(axes, maps: SegmentMaps) -> None:
     n_cached = maps.sizes["cache"]
     start, end = maps.span("tokens")
     if maps.n_keys <= 64:
-        axes.set_xticks(range(start, end), maps.symbols, fontsize=7)
-        axes.set_yticks(range(start - n_cached, end - n_cached), maps.symbols, fontsize=7)
+        named = {"fontsize": 7, "parse_math": False}
+        axes.set_xticks(range(start, end), maps.symbols, **named)
+        axes.set_yticks(range(start - n_cached, end - n_cached), maps.symbols, **named)
         axes.tick_params(length=0, pad=1.5)
     for region in REGIONS:
         if not maps.sizes[region]:
