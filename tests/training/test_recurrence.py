@@ -12,21 +12,23 @@ from rmt.training.recurrence import Stream, Unrolled
 LENGTHS = [5, 6, 4, 5, 6, 5]
 
 
-def tiny_sample(n_prompts):
+def tiny_sample(n_prompts, lengths=LENGTHS):
     """Segments of which the first n_prompts are not predicted."""
-    segments = tiny_segments(LENGTHS)
+    segments = tiny_segments(lengths)
     return [(tokens, None) for tokens, _ in segments[:n_prompts]] + segments[n_prompts:]
 
 
-def step_gradients(model, unrolls, mode="replay", n_prompts=0):
+def step_gradients(model, unrolls, mode="replay", n_prompts=0, lengths=LENGTHS):
     """For every step of a stream: d losses / d embeddings of every segment that was computed.
 
-    The first n_prompts segments have no targets. Returns a list of (index of the step's first new
+    The first n_prompts segments have no targets. unrolls: of all steps, or a list with one number
+    for each. Returns a list of (index of the step's first new
     segment, {segment: |gradient| per token}).
     """
-    segments = tiny_sample(n_prompts)
+    segments = tiny_sample(n_prompts, lengths)
     owner = {id(tokens): i for i, (tokens, _) in enumerate(segments)}
-    unrolled, stream = Unrolled(model), Stream(unrolls, mode)
+    of_steps = unrolls if isinstance(unrolls, list) else [unrolls] * len(segments)
+    unrolled, stream = Unrolled(model), Stream(of_steps[0], mode)
     embedded = {}
 
     def remember(module, args, output):
@@ -40,6 +42,7 @@ def step_gradients(model, unrolls, mode="replay", n_prompts=0):
     for start in range(0, len(segments), stream.segments_per_step):
         embedded.clear()
         model.zero_grad()
+        stream.bptt_unrolls = of_steps[start]
         losses = stream.step(unrolled, segments[start : start + stream.segments_per_step])
         if losses is not None:
             losses.mean().backward()
@@ -61,6 +64,28 @@ def test_replay_reaches_exactly_the_unrolled_segments(name, unrolls):
         assert reached == set(range(max(0, t - unrolls), t + 1))
         for s in reached - {t}:  # every token of an earlier segment, through the write memory
             assert (gradients[s] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+def test_a_curriculum_reaches_as_far_as_its_stage_and_the_streams_go_on(name):
+    """Unrolls 0, then 1, then 3; the history that a longer replay needs grows step by step."""
+    stages = [0, 0, 1, 1, 3, 3, 3]
+    n_reached = [0, 0, 0, 1, 1, 2, 3]  # after a change the segment before is not kept yet
+    for t, gradients in step_gradients(tiny_model(name), stages, lengths=[*LENGTHS, 5]):
+        reached = {s for s, gradient in gradients.items() if gradient.any()}
+        assert reached == set(range(t - n_reached[t], t + 1))
+
+
+@pytest.mark.parametrize("name", ["rmt", "trxl_rmt"])
+def test_growing_unrolls_change_no_loss(name):
+    """With weights that stay the same, what is replayed is what was computed before."""
+    model, segments = tiny_model(name), tiny_segments(LENGTHS)
+    unrolled, stream = Unrolled(model), Stream(0, "replay")
+    state = None
+    for unrolls, segment in zip((0, 0, 2, 2, 2, 5), segments, strict=True):
+        stream.bptt_unrolls = unrolls
+        expected, state = model(*segment, state)
+        torch.testing.assert_close(stream.step(unrolled, [segment]), expected)
 
 
 @pytest.mark.parametrize("unrolls", [0, 1, 2])

@@ -123,6 +123,11 @@ VARIANTS = {
     "checkpoint_segments": [*REPLAY, "--checkpoint_segments", "--dropatt", "0.1"],
     "adaptive softmax": [*RMT, "--cutoffs", "10", "30"],
     "logs and evaluations between saves": [*RMT, *"--log_interval 4 --eval_interval 5".split()],
+    "curriculum": [*RMT, *"--curriculum_segments 1 2 4 --curriculum_steps 3 4".split()],
+    "curriculum, window": [
+        *RMT,
+        *"--bptt_mode window --curriculum_segments 1 3 --curriculum_steps 7".split(),
+    ],
     "task": [*TASK, "--max_step", "18"],
     "task, replay, chunks": [*TASK, *"--bptt_unrolls 1 --batch_chunk 2".split()],
     "task, lessons": LESSONS,

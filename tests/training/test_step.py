@@ -60,6 +60,7 @@ VARIANTS = {
     "adagrad": [*REPLAY, "--optim", "adagrad"],
     "varlen": [*REPLAY, "--varlen"],
     "dev_perf": [*TRXL, *"--scheduler dev_perf --lr 1 --decay_rate 0.9 --eval_interval 9".split()],
+    "curriculum": [*RMT, *"--curriculum_segments 1 2 4 --curriculum_steps 15 20".split()],
     "task": TASK,
     "task, replay": [*TASK, *"--bptt_unrolls 1 --batch_chunk 2".split()],
     "task, lessons": [*TASK, *"--curriculum 2".split()],

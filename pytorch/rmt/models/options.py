@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar, Self
 
+from rmt.options.option import from_json
 from rmt.runtime.errors import UsageError
 
 
@@ -37,8 +38,7 @@ class ModelOptions:
     @classmethod
     def from_record(cls, options: Mapping) -> Self:
         """The options that were written to JSON with dataclasses.asdict."""
-        own = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        return cls(**own)
+        return cls(**{name: from_json(value) for name, value in options.items()})
 
     @property
     def settings(self) -> dict:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import get_args
 
+from rmt.options.option import from_json
 from rmt.runtime.errors import UsageError
 
 
@@ -106,8 +107,4 @@ def command_line(options: Mapping) -> list[str]:
 def pick(config_class: type, options: Mapping) -> dict:
     """Those of the options that are fields of a config class."""
     names = {spec.name for spec in fields(config_class)}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in options.items()
-        if name in names
-    }
+    return {name: from_json(value) for name, value in options.items() if name in names}

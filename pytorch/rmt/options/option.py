@@ -20,6 +20,11 @@ def default_of(config_class: type, name: str):
     return config_class.__dataclass_fields__[name].default
 
 
+def from_json(value):
+    """A value as it was before JSON made a list of a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def check_choices(config) -> None:
     for name, spec in config.__dataclass_fields__.items():
         choices, value = spec.metadata.get("choices"), getattr(config, name)

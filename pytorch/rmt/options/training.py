@@ -3,12 +3,19 @@
 Names and defaults are those of the Transformer-XL code base where it has the option.
 """
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
-from rmt.options.option import check_at_least, check_choices, check_limit, option
+from rmt.options.option import (
+    check_at_least,
+    check_choices,
+    check_limit,
+    from_json,
+    option,
+)
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
 
@@ -32,7 +39,16 @@ NOT_SETTINGS = (
     "debug",
 )
 # Options that mean something to text alone, and to the samples of tasks alone.
-OF_TEXT = ("data", "keep_newlines", "tokenizer", "adaptive", "varlen", "eval_tgt_len")
+OF_TEXT = (
+    "data",
+    "keep_newlines",
+    "tokenizer",
+    "adaptive",
+    "varlen",
+    "eval_tgt_len",
+    "curriculum_segments",
+    "curriculum_steps",
+)
 OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
 EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
@@ -92,6 +108,15 @@ class TrainConfig:
     )
     checkpoint_segments: bool = option(
         False, "recompute each segment in the backward pass to save memory"
+    )
+    curriculum_segments: tuple[int, ...] = option(
+        (),
+        "text: gradient through so many segments at first, then through more, as 1 2 4; the last "
+        "number is bptt_unrolls + 1",
+    )
+    curriculum_steps: tuple[int, ...] = option(
+        (),
+        "text: steps with each of curriculum_segments but the last, which has the others",
     )
 
     curriculum: int = option(
@@ -177,6 +202,7 @@ class TrainConfig:
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
                 "choose a batch_chunk that divides it"
             )
+        self._check_curriculum()
         if self.replay_from == "newest" and self.bptt_mode == "window":
             raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
         if self.compile and self.varlen:
@@ -189,6 +215,46 @@ class TrainConfig:
             raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
         if self.restart_dir and not self.restart:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
+
+    def _check_curriculum(self) -> None:
+        segments, steps = self.curriculum_segments, self.curriculum_steps
+        if len(steps) != max(0, len(segments) - 1):
+            raise UsageError(
+                f"curriculum_steps needs a number for each of curriculum_segments but the last: "
+                f"{len(segments)} of these go with {max(0, len(segments) - 1)}, not {len(steps)}"
+            )
+        if not segments:
+            return
+        if segments[0] < 1 or any(low >= high for low, high in itertools.pairwise(segments)):
+            raise UsageError(
+                f"curriculum_segments must increase from 1 or more, but they are "
+                f"{' '.join(map(str, segments))}"
+            )
+        if any(n < 1 for n in steps) or sum(steps) >= self.max_step:
+            raise UsageError(
+                f"curriculum_steps must be 1 or more each and leave some of max_step "
+                f"{self.max_step} for the last, but they are {' '.join(map(str, steps))}"
+            )
+        if self.bptt_unrolls != segments[-1] - 1:
+            raise UsageError(
+                f"curriculum_segments end with {segments[-1]}, which is bptt_unrolls "
+                f"{segments[-1] - 1}, not {self.bptt_unrolls}: leave bptt_unrolls out"
+            )
+
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        """The first step, counted from 0, and the bptt_unrolls of every stage of the curriculum.
+
+        Without a curriculum there is one.
+        """
+        if not self.curriculum_segments:
+            return ((0, self.bptt_unrolls),)
+        firsts = itertools.accumulate(self.curriculum_steps, initial=0)
+        return tuple(zip(firsts, (n - 1 for n in self.curriculum_segments), strict=True))
+
+    def unrolls_at(self, step: int) -> int:
+        """bptt_unrolls of a step, counted from 0."""
+        return max(stage for stage in self.stages if stage[0] <= step)[1]
 
     def recorded(self) -> dict:
         """The options that belong in a run's records.
@@ -206,7 +272,7 @@ class TrainConfig:
     @classmethod
     def from_record(cls, options: Mapping) -> Self:
         """The inverse of recorded, with paths that are right in the current folder."""
-        options = dict(options)
+        options = {name: from_json(value) for name, value in options.items()}
         for name in ("data", "encoded_dir"):
             options[name] = options[name] and os.path.relpath(project_root() / options[name])
         return cls(**options)

@@ -1,6 +1,7 @@
 """How long training would take on some GPUs, by counted operations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
@@ -26,7 +27,13 @@ def run_operations(model: ModelOptions, train: TrainConfig) -> float:
 
     0 for a model whose operations nobody has counted.
     """
-    return train.max_step * (step_operations(model, train) or 0.0)
+    ends = [first for first, _ in train.stages[1:]] + [train.max_step]
+    alone = {"curriculum_segments": (), "curriculum_steps": ()}
+    return sum(
+        (end - first)
+        * (step_operations(model, replace(train, **alone, bptt_unrolls=unrolls)) or 0.0)
+        for (first, unrolls), end in zip(train.stages, ends, strict=True)
+    )
 
 
 def hours(flops: float, gpu: str, precision: str, utilization: float | None = None) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from rmt.models.options import ModelOptions
+from rmt.options.option import from_json
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.settings import Settings
 
@@ -68,7 +69,7 @@ class Plan:
         names = [
             name
             for name, value in self.compared.items()
-            if logged.get(name, self.settings.default_of(name)) != value
+            if from_json(logged.get(name, self.settings.default_of(name))) != value
         ]
         return ", ".join(dict.fromkeys([*names, *config.get("changed", [])]))
 

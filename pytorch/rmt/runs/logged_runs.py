@@ -12,7 +12,7 @@ from rmt.data.metrics import Metric, metric_of
 from rmt.data.tasks.task import TaskDataset
 from rmt.models import registry as models
 from rmt.models.options import ModelOptions
-from rmt.options.option import default_of
+from rmt.options.option import default_of, from_json
 from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runtime.errors import UsageError
 
@@ -105,6 +105,8 @@ class LoggedRun:
             parts.append(f"BPTT-{n_unrolls}")
         if self.train["bptt_mode"] == "window" and n_unrolls >= 0:
             parts.append("window")
+        if segments := self.train.get("curriculum_segments"):
+            parts.append(f"after {', '.join(map(str, segments[:-1]))} segments")
         # Runs without a recipe, as the paper's, have no lessons to leave out.
         has_lessons = self.is_task and self.task_dataset.has_lessons
         if self.train.get("recipe") and has_lessons and not self.train.get("curriculum"):
@@ -230,8 +232,9 @@ def _read(folder: Path) -> LoggedRun:
         result = json.loads((folder / "result.json").read_text())
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         model = models.options_of(config["model"])
+        train = {name: from_json(value) for name, value in config["train"].items()}
         task, changed = config.get("task", {}), config.get("changed", [])
-        run = LoggedRun(folder, model, config["train"], task, result, metrics, changed)
+        run = LoggedRun(folder, model, train, task, result, metrics, changed)
         _check(run)
         return run
     except FileNotFoundError as error:

@@ -45,6 +45,8 @@ class Settings:
         options = dict(options)
         dataset = data.find(options.get("dataset", default_of(TrainConfig, "dataset")))
         entry = models.find(options.setdefault("model", models.DEFAULT))
+        if options.get("curriculum_segments"):
+            options.setdefault("bptt_unrolls", options["curriculum_segments"][-1] - 1)
         if dataset.is_task:
             if bool(options.get("segments")) == ("tgt_len" in options):
                 raise UsageError(

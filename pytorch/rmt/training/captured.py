@@ -165,6 +165,7 @@ class CapturedStep(Step):
         """What two steps must have in common to be one recording."""
         streams = self.chunks[0].tensors()
         return (
+            self.chunks[0].bptt_unrolls,  # what is left behind depends on it
             tuple((name, tensor.shape) for name, tensor in streams.items()),
             tuple((t.shape, None if y is None else y.shape) for t, y in update.segments),
             update.n_scored,

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rmt.models.options import ModelOptions
-from rmt.options.option import default_of
+from rmt.options.option import default_of, from_json
 from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import saved_checkpoints
@@ -30,6 +30,8 @@ SAME_ON_RESTART = (
     "scheduler",
     "seed",
     "curriculum",
+    "curriculum_segments",
+    "curriculum_steps",
 )
 # The state of this schedule holds its options.
 SAME_FOR_DEV_PERF = ("lr", "decay_rate", "lr_min", "patience", "warmup_step")
@@ -81,10 +83,9 @@ def find_checkpoint(
             (name, then["model"].get(name, default_of(type(model), name)), _plain(value))
             for name, value in model.settings.items()
         ]
-        pairs += [
-            (name, then["train"].get(name, default_of(TrainConfig, name)), getattr(config, name))
-            for name in names
-        ]
+        for name in names:
+            was = then["train"].get(name, default_of(TrainConfig, name))
+            pairs.append((name, from_json(was), getattr(config, name)))
         pairs += [("the data", then["corpus"], fingerprint)]
     except (KeyError, TypeError, AttributeError):
         raise UsageError(f"{found.path} was not written by this version of the program") from None

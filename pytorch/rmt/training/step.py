@@ -76,6 +76,15 @@ class Step:
     def segments_per_step(self) -> int:
         return self.chunks[0].segments_per_step
 
+    def set_unrolls(self, bptt_unrolls: int) -> None:
+        """How far gradient flows back from now on; more than before, or as far.
+
+        Streams go on. Where segments are replayed their history grows, one segment with every step,
+        until it is as long.
+        """
+        for stream in self.chunks:
+            stream.bptt_unrolls = bptt_unrolls
+
     def __call__(self, update: Update) -> Tensor:
         """Make a step; return its mean loss in nats and whether it was left out: [2] float64.
 

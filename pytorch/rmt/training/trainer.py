@@ -96,6 +96,7 @@ class Trainer:
                 if self.place.step >= self.config.max_step or self._is_solved():
                     self._hear_all()
                     return True
+                self.announce_stage(folder)
                 self.train_step(progress)
                 if self.place.step % self.config.log_interval == 0:
                     self.log(folder)
@@ -110,11 +111,22 @@ class Trainer:
                 self.save(folder)
             return False
 
+    def announce_stage(self, folder: RunFolder) -> None:
+        """Say in the log where a stage of a curriculum of segments begins."""
+        unrolls = dict(self.config.stages).get(self.place.step)
+        if self.config.curriculum_segments and unrolls is not None:
+            folder.log(
+                f"| from step {self.place.step + 1} on gradient flows through {unrolls + 1} "
+                f"segment{'s' if unrolls else ''}"
+            )
+
     # One step
 
     def train_step(self, progress: Progress) -> None:
         """One optimizer step on what the reader gives next."""
         started, place = time.perf_counter(), self.place
+        if self.config.curriculum_segments:
+            self.step.set_unrolls(self.config.unrolls_at(place.step))
         update = self.reader.next(self.step.segments_per_step)
         lr = self.learning_rate.set_for(place.step)
         found = self.step(update)
