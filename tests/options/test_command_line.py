@@ -298,6 +298,7 @@ def test_options_with_another_effect_are_few():
         *("cuda multi_gpu cuda_graph".split()),  # need devices
         *("segments curriculum stop_at recipe".split()),  # test_task_training
         *("curriculum_segments curriculum_steps".split()),  # test_segment_curriculum
+        "init_from",  # test_warm_start
     }
     options = asdict(TrainConfig()).keys() | asdict(ModelConfig(1, mem_len=1)).keys()
     assert options - tested - elsewhere == {"n_token"}

@@ -184,6 +184,21 @@ class SegmentModel(nn.Module):
             any(tensor.requires_grad for tensor in tensors),
         )
 
+    # Beginning with the weights of another model
+
+    def weights_from(
+        self, others: Mapping[str, Tensor], options: ModelOptions
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """This model's weights made of those of a trained one (rmt.train --init_from).
+
+        others: by name. options: those of the model they are of, which may be of any family.
+
+        Returns the weights, and by name, for people, what became of those that are not simply the
+        other model's. This default takes all of them as they are; a model whose weights may fit in
+        part says how. Names and shapes are compared with the model's own by the caller.
+        """
+        return dict(others), {}
+
     # Sizes that follow from the targets' values
 
     def rooms(self, targets_BT: Tensor) -> tuple[int, ...]:

@@ -38,6 +38,8 @@ NOT_SETTINGS = (
     "cutoffs",
     "debug",
 )
+# Options that are paths, which records have relative to the project.
+PATHS = ("data", "encoded_dir", "init_from")
 # Options that mean something to text alone, and to the samples of tasks alone.
 OF_TEXT = (
     "data",
@@ -68,8 +70,8 @@ class TrainConfig:
     # Of the Transformer-XL code base, what to use instead.
     DROPPED: ClassVar[Mapping[str, str]] = {
         "clip_nonemb": "gradients of all parameters are clipped together (--clip)",
-        "finetune_v2": "continue a run with --restart --restart_dir RUN",
-        "finetune_v3": "continue a run with --restart --restart_dir RUN",
+        "finetune_v2": "begin with a run's weights with --init_from RUN",
+        "finetune_v3": "begin with a run's weights with --init_from RUN",
         "sample_softmax": "the adaptive softmax serves large vocabularies (--adaptive)",
         "gpu0_bsz": "every GPU has a process of its own and an equal share (--multi_gpu)",
         "static_loss_scale": "--precision fp16 finds the loss scale itself",
@@ -168,6 +170,11 @@ class TrainConfig:
     )
 
     # The run
+    init_from: str = option(
+        "",
+        "begin with the weights of this run folder's best checkpoint instead of random ones, at "
+        "step 0, with a new optimizer and schedule; the data must have its vocabulary",
+    )
     recipe: str = option(
         "", "settings under one name, for flags not given (recipes.py)", ("", "fast")
     )
@@ -259,13 +266,13 @@ class TrainConfig:
     def recorded(self) -> dict:
         """The options that belong in a run's records.
 
-        Where it was kept and continued from is left out; paths of the text are written relative to
-        the project, so that a run folder can be read, and published, anywhere.
+        Where it was kept and continued from is left out; other paths are written relative to the
+        project, so that a run folder can be read, and published, anywhere.
         """
         options = asdict(self)
         for name in ("work_dir", "restart", "restart_dir"):
             del options[name]
-        for name in ("data", "encoded_dir"):
+        for name in PATHS:
             options[name] = options[name] and os.path.relpath(options[name], project_root())
         return options
 
@@ -273,8 +280,9 @@ class TrainConfig:
     def from_record(cls, options: Mapping) -> Self:
         """The inverse of recorded, with paths that are right in the current folder."""
         options = {name: from_json(value) for name, value in options.items()}
-        for name in ("data", "encoded_dir"):
-            options[name] = options[name] and os.path.relpath(project_root() / options[name])
+        for name in PATHS:
+            if options.get(name):
+                options[name] = os.path.relpath(project_root() / options[name])
         return cls(**options)
 
     @property

@@ -22,7 +22,7 @@ import pickle
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,23 +61,11 @@ class Checkpoint:
 
     def load_model(self, model: nn.Module) -> None:
         """Set the model's weights, raising UsageError where they are another model's."""
-        weights, state = read_weights(self.path / MODEL_FILE), model.state_dict()
-        own = {name: tensor.shape for name, tensor in state.items()}
-        found = {name: tensor.shape for name, tensor in weights.items()}
-        if own != found:
-            name = next(n for n in sorted(own | found) if own.get(n) != found.get(n))
-            shapes = [tuple(of[name]) if name in of else "none" for of in (found, own)]
-            raise UsageError(
-                f"{self.path} holds another model: its {name} is {shapes[0]}, not {shapes[1]}"
-            )
-        for name, first in _ties(state).items():
-            one, other = weights[first], weights[name]
-            if one is not other and not torch.equal(one, other):
-                raise UsageError(
-                    f"{self.path} holds another model: its {first} and {name} differ, and here "
-                    "they are one"
-                )
-        model.load_state_dict(weights)
+        set_weights(model, self.weights(), self.path)
+
+    def weights(self) -> dict[str, Tensor]:
+        """By name."""
+        return read_weights(self.path / MODEL_FILE)
 
     def load_training(self) -> dict:
         """What save got as training. Raises UsageError for a file that isn't plain tensors."""
@@ -192,6 +180,44 @@ def adopt(found: Checkpoint, work_dir: Path) -> None:
             _link(work_dir / link, final)
     except (OSError, shutil.Error) as error:
         raise UsageError(f"{found.path} can't be copied to {work_dir} ({error})") from error
+
+
+def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Give a model weights by name, raising UsageError where they are another model's.
+
+    source: where they are from, for messages.
+    """
+    state = model.state_dict()
+    missing, left_over = state.keys() - weights.keys(), weights.keys() - state.keys()
+    both = state.keys() & weights.keys()
+    others = {name for name in both if state[name].shape != weights[name].shape}
+    reasons = [f"it has no {_together(missing)}"] if missing else []
+    reasons += [f"there is no {_together(left_over)} here"] if left_over else []
+    if others:
+        name = min(others)
+        shapes = [tuple(of[name].shape) for of in (weights, state)]
+        reasons.append(f"its {name} is {shapes[0]}, not {shapes[1]}")
+        others = {other for other in others if _anywhere(other) != _anywhere(name)}
+        reasons += [f"so differ {_together(others)}"] if others else []
+    if reasons:
+        raise UsageError(f"{source} holds another model: {'; '.join(reasons)}")
+    for name, first in _ties(state).items():
+        one, other = weights[first], weights[name]
+        if one is not other and not torch.equal(one, other):
+            raise UsageError(
+                f"{source} holds another model: its {first} and {name} differ, and here they are "
+                "one"
+            )
+    model.load_state_dict(weights)
+
+
+def _together(names: Iterable[str]) -> str:
+    """Names of tensors for people: those of all layers together."""
+    return ", ".join(sorted({_anywhere(name) for name in names}))
+
+
+def _anywhere(name: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -87,6 +87,7 @@ class LoggedRun:
         training = {spec.name: default_of(TrainConfig, spec.name) for spec in fields(TrainConfig)}
         every = {**self.model.settings, **training, **self.train, **self.task}
         settings = {name: value for name, value in every.items() if name not in NOT_SETTINGS}
+        settings["init_from"] = begun_with(self.train)
         # They are the text's as a rule, but may be given.
         if hasattr(self.model, "cutoffs"):
             settings["cutoffs"] = self.model.cutoffs
@@ -107,6 +108,8 @@ class LoggedRun:
             parts.append("window")
         if segments := self.train.get("curriculum_segments"):
             parts.append(f"after {', '.join(map(str, segments[:-1]))} segments")
+        if began_with := self.result.get("began_with"):
+            parts.append(f"from {began_with['model']}")
         # Runs without a recipe, as the paper's, have no lessons to leave out.
         has_lessons = self.is_task and self.task_dataset.has_lessons
         if self.train.get("recipe") and has_lessons and not self.train.get("curriculum"):
@@ -175,6 +178,15 @@ def _differences(
         for configuration, settings in same.items():
             added[configuration] = "".join(f", {key} {settings.get(key)}" for key in differing)
     return added
+
+
+def begun_with(train: Mapping) -> str:
+    """What --init_from names, for runs of one configuration: the end of the path, without the seed.
+
+    Runs that differ by their seed alone may begin with runs that do.
+    """
+    end = "/".join(Path(train.get("init_from", "")).parts[-2:])
+    return end.removesuffix(f"-seed{train['seed']}")
 
 
 def read_runs(paths: list[Path]) -> list[LoggedRun]:

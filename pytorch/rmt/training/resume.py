@@ -1,6 +1,7 @@
 """Where a run is kept, and whether it may go on from a checkpoint."""
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rmt.models.options import ModelOptions
@@ -64,6 +65,9 @@ def usual_work_dir(settings: Settings, model: ModelOptions) -> Path:
     if model.carried is None or model.carried.gradient:
         parts.append(f"bptt{config.bptt_unrolls if config.bptt_unrolls >= 0 else 'all'}")
     parts += ["window"] if config.bptt_mode == "window" else []
+    parts += ["warm"] if config.init_from else []
+    if config.curriculum_segments:
+        parts.append("after" + "-".join(map(str, config.curriculum_segments[:-1])))
     return project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
 
 
@@ -95,6 +99,21 @@ def find_checkpoint(
                 f"{found.path} belongs to another run: {name} was {old} there and is {new} now"
             )
     return found
+
+
+def beginning_of(found: checkpoint.Checkpoint, config: TrainConfig) -> TrainConfig:
+    """The options with --init_from as the run began, which need not be given when it goes on.
+
+    Raises UsageError for another one.
+    """
+    then = found.manifest["train"].get("init_from", "")
+    now = config.recorded()["init_from"]
+    if now not in ("", then):
+        raise UsageError(
+            f"{found.path} belongs to another run: init_from was {then or 'not given'} there and "
+            f"is {now} now"
+        )
+    return replace(config, init_from=then and os.path.relpath(project_root() / then))
 
 
 def changed_settings(

@@ -5,6 +5,7 @@ checkpoint's score on the test split, kept in the run folder's result.json.
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +24,18 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.interruption import Interrupted, Interruption
 from rmt.runtime.precision import has_bf16
 from rmt.runtime.progress import Progress
-from rmt.training.resume import changed_settings, choose_work_dir, find_checkpoint
+from rmt.training.resume import (
+    beginning_of,
+    changed_settings,
+    choose_work_dir,
+    find_checkpoint,
+)
 from rmt.training.trainer import Trainer
+from rmt.training.warm_start import begin_with, find_source, readable
 
 Data = TypeVar("Data")
 RULE = "=" * 100
+BEGAN_WITH = "began_with"  # what a run's records say of the weights that it was given at first
 
 
 def train(settings: Settings) -> int:
@@ -45,12 +53,21 @@ def train(settings: Settings) -> int:
         )
         workload.check_training()
         work_dir = None if config.debug else choose_work_dir(settings, model_options)
-        found = find_checkpoint(model_options, config, workload.fingerprint, work_dir)
+        found, source = find_checkpoint(model_options, config, workload.fingerprint, work_dir), None
+        if found:
+            config = beginning_of(found, config)
+            settings = replace(settings, train=config)
+        elif config.init_from:
+            source = find_source(Path(config.init_from), workload.vocabulary, workload.fingerprint)
         model = build(settings, model_options, device)
+        began_with = begin_with(source, model) if source else None
         trainer = Trainer(model, config, workload, device)
         if found:
             trainer.restore(found)
             trainer.about["changed"] = changed_settings(found, model_options, config)
+            began_with = found.manifest.get(BEGAN_WITH)
+        if began_with:
+            trainer.about[BEGAN_WITH] = began_with
         return train_in_folder(trainer, settings, work_dir, found)
     finally:
         distributed.stop()
@@ -150,7 +167,8 @@ def train_in_folder(
 def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None:
     """What a run's folder holds before its first step, and the first lines of its log."""
     record = settings.record(trainer.model.config)
-    about = {"changed": trainer.about["changed"]} if trainer.about.get("changed") else {}
+    told = {name: trainer.about.get(name) for name in ("changed", BEGAN_WITH)}
+    about = {name: value for name, value in told.items() if value}
     folder.remove("result.json")  # of the run before it was continued
     folder.write_json("config.json", record | about | sizes(trainer.model) | environment())
     folder.write_vocabulary(trainer.workload.vocabulary)
@@ -167,6 +185,8 @@ def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None
             f"| --adaptive changes nothing: of {trainer.model.config.n_token:,} different tokens "
             "none is beyond the first cutoff"
         )
+    for line in readable(about.get(BEGAN_WITH)) if BEGAN_WITH in about else ():
+        folder.log(line)
     if trainer.place.step:
         folder.log(f"| continuing after step {trainer.place.step}")
 
@@ -221,6 +241,7 @@ def result(trainer: Trainer, settings: Settings, test_step: int, test_scores: Sc
         "test_step": test_step,
         **trainer.workload.result(test_scores),
         **(settings.task.recorded() if settings.task else {}),
+        **({BEGAN_WITH: trainer.about[BEGAN_WITH]} if BEGAN_WITH in trainer.about else {}),
         **sizes(model),
         **environment(),
     }

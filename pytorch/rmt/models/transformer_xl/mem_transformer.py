@@ -16,6 +16,7 @@ import importlib.util
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from rmt.models.contract import Decoder, SegmentAttention, SegmentModel, State
+from rmt.models.options import ModelOptions
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
 from rmt.models.transformer_xl.attention.formula import distance_embeddings, masked_keys
 from rmt.models.transformer_xl.attention.layer import KeyValueProjection, RelativeAttention
@@ -338,6 +340,33 @@ class MemTransformerLM(SegmentModel):
         return weight, getattr(self, "embedding_projection", None)
 
     # Initial weights and sizes
+
+    def weights_from(
+        self, others: Mapping[str, Tensor], options: ModelOptions
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Every model of this family may begin with every other: they differ by their memory alone.
+
+        Rows of memory are kept as far as there is room; those that are missing are drawn as in any
+        new model. A cache has no weights.
+        """
+        weights = dict(others)
+        theirs = weights.pop("memory", None)
+        if not self.config.n_memory:
+            gone = {} if theirs is None else {"memory": f"left out, {self.config.model} has none"}
+            return weights, gone
+        own = self.memory.detach()
+        if theirs is None:
+            return weights | {"memory": own}, {"memory": f"new, {options.model} has none"}
+        if theirs.shape[1:] != own.shape[1:]:
+            return dict(others), {}
+        n_kept = min(len(theirs), len(own))
+        weights["memory"] = torch.cat([theirs[:n_kept].to(own), own[n_kept:]])
+        changes = {}
+        if len(own) > n_kept:
+            changes["memory"] = f"{n_kept} rows taken, {len(own) - n_kept} new"
+        elif len(theirs) > n_kept:
+            changes["memory"] = f"{n_kept} of {len(theirs)} rows taken"
+        return weights, changes
 
     @torch.no_grad()
     def _initialize(self) -> None:
