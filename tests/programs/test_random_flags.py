@@ -234,3 +234,58 @@ def test_any_flags_of_tasks(fast, encoded_dir):
     check()
     assert min(seen["finished"], seen["refused"]) >= 15, seen
     assert seen["restarted"] >= 5, seen
+
+
+# Of a model to begin with, and of one that would fit it: all sizes are those that are usual here.
+SOURCES = {
+    "baseline": "--model baseline",
+    "trxl": "--model trxl --mem_len 8",
+    "rmt": "--model rmt --mem_len 2",
+    "larger": "--model rmt --mem_len 2 --d_inner 12",
+}
+FITTING = {"d_model": ([8], [6]), "not_tied": ([], [True]), "cutoffs": ([], ["20"])}
+CURRICULUM = {
+    "curriculum_segments": (["1 2", "2 4", "1 3", "3"], ["2 2", "0 1", "x"]),
+    "curriculum_steps": ([1], [0, 2, 3, -1]),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(corpus_folder, text_file, encoded_dir, tmp_path_factory):
+    """Run folders by their names: some trained, and some that nothing can begin with."""
+    root = tmp_path_factory.mktemp("sources")
+    words = ["--dataset", "wt103", "--data", corpus_folder, "--encoded_dir", encoded_dir]
+    characters = ["--dataset", "text", "--data", text_file, "--encoded_dir", encoded_dir]
+    runs = {name: [*words, *flags.split()] for name, flags in SOURCES.items()}
+    runs["characters"] = [*characters, *SOURCES["rmt"].split()]
+    for name, flags in runs.items():
+        sizes = [*TINY, *"--d_model 8 --batch_size 4 --tgt_len 8 --max_step 1".split()]
+        outcome = run(train.main, *sizes, *flags, "--work_dir", root / name)
+        assert outcome.status == 0, outcome.err
+    (root / "empty").mkdir()
+    return {name: root / name for name in (*runs, "empty", "nowhere")}
+
+
+@st.composite
+def random_beginnings(draw) -> list[str]:
+    """A source by its name, flags, and often a curriculum; three in four of what is allowed."""
+    careful = draw(st.integers(0, 3)) > 0
+    others = {**OTHERS, **FITTING, **CURRICULUM}
+    always = {**ALWAYS, **{"d_model": FITTING["d_model"]}}
+    names = [*SOURCES, *([] if careful else ["characters", "empty", "nowhere"])]
+    return [draw(st.sampled_from(names)), *draw_flags(draw, always, others, MEMORY, careful)]
+
+
+def test_any_flags_with_init_from(fast, data_flags, sources):
+    """What is refused leaves nothing; what trains goes on after a restart, as without it."""
+    seen = {"finished": 0, "refused": 0, "restarted": 0}
+
+    @settings(max_examples=70, suppress_health_check=slow_is_fine)
+    @given(beginning=random_beginnings())
+    def check(beginning):
+        name, *flags = beginning
+        check_run([*data_flags["words"], *flags, "--init_from", sources[name]], seen)
+
+    check()
+    assert min(seen["finished"], seen["refused"]) >= 10, seen
+    assert seen["restarted"] >= 5, seen
