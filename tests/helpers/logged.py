@@ -63,6 +63,8 @@ def run_of(own: Plan, seed: int = 1, score: float = 2.0, **changes: object) -> L
     """A run of a plan, or nearly."""
     parts = own.settings.record(own.model)
     parts["train"] |= {"seed": seed}
+    if own.begins_with:
+        parts["train"]["init_from"] = f"results/runs/{own.begins_with.folder_name(seed)}"
     parts.setdefault("task", {})
     for name, value in changes.items():
         (owner,) = (part for part in parts.values() if name in part)

@@ -138,3 +138,28 @@ def test_a_job_waits_while_another_process_has_its_folder(job, monkeypatch):
     assert outcome.finished == ["run"]
     assert not outcome.failed
     assert len(Started.all) == 2
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A job and one that begins with its weights, which is told first."""
+    source = Job(tmp_path / "source", {}, 10, 1.0)
+    return [Job(tmp_path / "own", {}, 10, 1.0, after=source), source]
+
+
+def test_a_job_waits_for_the_one_it_begins_with(chain):
+    """Also where there is room for both."""
+    outcome = jobs.run_jobs(chain, 2, Started.has)
+    assert outcome.finished == ["source", "own"]
+    started = [started.command[-1] for started in Started.all]
+    assert started == [str(job.folder) for job in reversed(chain)]
+
+
+def test_a_job_fails_with_the_one_it_begins_with(chain, monkeypatch):
+    monkeypatch.setattr(Started, "output", "error: no text\n")
+    outcome = jobs.run_jobs(chain, 2, lambda job: False)
+    assert outcome.failed == {
+        "source": "no text",
+        "own": "it begins with source, which failed",
+    }
+    assert len(Started.all) == 1

@@ -99,3 +99,31 @@ def test_the_logged_runs_of_window_are_its_plans():
 def test_a_study_has_no_paper_scale():
     sentence = assert_one_sentence(run(reproduce.main, "window", "table3", "--scale", "paper"))
     assert sentence == "window is a study at mini scale: give --scale mini"
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_warm_start_differs_in_how_it_begins_alone(with_data):
+    trained, nothing, longer, again, warm, whole, grown = STUDIES["warm_start"](with_data)
+
+    def differing(one, other):
+        return {name for name in one.compared if one.compared[name] != other.compared[name]}
+
+    assert differing(nothing, warm) == differing(trained, again) == {"init_from"}
+    assert warm.begins_with is again.begins_with is trained
+    assert differing(nothing, longer) == {"max_step", "warmup_step"}
+    assert longer.settings.train.max_step == 2 * trained.settings.train.max_step
+    assert differing(whole, grown) == {"curriculum_segments", "curriculum_steps"}
+    assert grown.settings.train.stages == ((0, 0), (500, 1), (1000, 3))
+
+
+def test_a_run_that_began_with_another_one_does_not_count():
+    _, nothing, _, _, warm, *_ = STUDIES["warm_start"](True)
+    assert nothing.fits(run_of(nothing))
+    assert not nothing.fits(run_of(warm))
+    assert not warm.fits(run_of(nothing))
+    for seed in (1, 2):
+        assert warm.fits(run_of(warm, seed))
+        other = run_of(warm, seed, init_from=f"results/runs/mini-enwik8/rmt-seed{seed}")
+        assert not warm.fits(other)
+        of_other_seed = warm.begins_with.folder_name(seed + 1)
+        assert not warm.fits(run_of(warm, seed, init_from=of_other_seed))

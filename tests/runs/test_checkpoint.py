@@ -131,7 +131,10 @@ def test_weights_of_another_model_are_refused(tmp_path):
     for model, part in (
         (nn.Linear(2, 4), "its bias is (3,), not (4,)"),
         (nn.Linear(2, 3, bias=False), "there is no bias here"),
-        (nn.Sequential(nn.Linear(2, 3)), "it has no 0.bias, 0.weight; there is no bias, weight here"),
+        (
+            nn.Sequential(nn.Linear(2, 3)),
+            "it has no 0.bias, 0.weight; there is no bias, weight",
+        ),
     ):
         before = [parameter.clone() for parameter in model.parameters()]
         with pytest.raises(UsageError) as refusal:

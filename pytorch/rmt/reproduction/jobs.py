@@ -33,13 +33,14 @@ class Job:
     """One run.
 
     options: of rmt.train, but where it is kept. steps: how many it has at most. cost: of all of
-    them, in any unit that the jobs share.
+    them, in any unit that the jobs share. after: the one with whose weights it begins.
     """
 
     folder: Path
     options: Mapping[str, object]
     steps: int
     cost: float
+    after: "Job | None" = None
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ def run_jobs(
 ) -> Outcome:
     """Run jobs, n_parallel at a time, in their order; one that fails doesn't stop the others.
 
+    One that begins with another's weights waits until that is finished, and fails with it.
     is_finished says of a job's folder whether its run is there. A job whose folder another process
     is writing waits until that ends. Processes take turns among the GPUs. On Ctrl-C, SIGTERM or
     SIGHUP the running ones save and end; they also do if this process is killed.
@@ -122,7 +124,9 @@ def _fill(running, waiting, n_parallel, is_finished, outcome, n_gpus) -> None:
         if slot is None:
             return
         job = waiting.popleft()
-        if in_use(job.folder):
+        if job.after and job.after.name in outcome.failed:
+            outcome.failed[job.name] = f"it begins with {job.after.name}, which failed"
+        elif in_use(job.folder) or (job.after and job.after.name not in outcome.finished):
             waiting.append(job)
         elif is_finished(job):  # by another process that has the same to do
             outcome.finished.append(job.name)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from rmt.models.options import ModelOptions
 from rmt.options.option import from_json
-from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.logged_runs import LoggedRun, begun_with
 from rmt.runs.settings import Settings
 
 ROUGHLY = {"n_token": 200}
@@ -19,6 +19,8 @@ ROUGHLY = {"n_token": 200}
 class Plan:
     """What to train: options of rmt.train but the seed and where it is kept.
 
+    begins_with: the plan whose run of the same seed gives it its first weights (--init_from); None:
+        they are random.
     scale: one of scales.SCALES. name: of its run folders, before the seed; experiments with the
     same settings share one.
     n_token: the vocabulary that the text must have, in words; None where any will do.
@@ -30,6 +32,7 @@ class Plan:
     options: Mapping[str, object]
     n_token: int | None = None
     vocabulary: Mapping[str, object] = field(default_factory=lambda: ROUGHLY)
+    begins_with: "Plan | None" = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -44,7 +47,12 @@ class Plan:
 
     def folder_name(self, seed: int) -> str:
         """Where in results/runs its run is kept."""
-        return f"{self.scale}-{self.dataset}/{self.name}-seed{seed}"
+        return f"{self.place}-seed{seed}"
+
+    @property
+    def place(self) -> str:
+        """Where in results/runs its runs are kept, before the seed."""
+        return f"{self.scale}-{self.dataset}/{self.name}"
 
     @property
     def dataset(self) -> str:
@@ -57,7 +65,8 @@ class Plan:
     @cached_property
     def compared(self) -> dict:
         """All that a run's scores depend on, but the seed and the data."""
-        return self.settings.scores_depend_on(self.model)
+        beginning = self.begins_with.place if self.begins_with else ""
+        return self.settings.scores_depend_on(self.model) | {"init_from": beginning}
 
     def differences(self, config: Mapping) -> str:
         """Which settings of a run's config.json are others; empty if none.
@@ -66,6 +75,7 @@ class Plan:
         the run was going on (by --restart with other options) count as others.
         """
         logged = {**config["model"], **config["train"], **config.get("task", {})}
+        logged["init_from"] = begun_with(config["train"])
         names = [
             name
             for name, value in self.compared.items()

@@ -25,6 +25,7 @@ from rmt.reproduction.scales import FOR_GPUS, WITHOUT_DATA
 from rmt.reproduction.studies import STUDIES, study_table
 from rmt.runs.logged_runs import LoggedRun, finished_run, finished_runs
 from rmt.runs.reports import markdown
+from rmt.runs.run_folder import saved_checkpoints
 from rmt.runs.settings import text_options
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root, write_text
@@ -76,14 +77,26 @@ class Planned:
                 "folder with --results"
             )
 
-    def job(self, order: "Order") -> Job:
+    @property
+    def source(self) -> "Planned | None":
+        """The run with whose weights it begins."""
+        plan = self.plan.begins_with
+        if plan is None:
+            return None
+        runs = self.folder.parents[1]
+        return Planned(plan, self.seed, runs / plan.folder_name(self.seed), self.text)
+
+    def job(self, order: "Order", after: Job | None = None) -> Job:
+        """after: the job of its source, where that is still to be done."""
         options = {**self.plan.options, "seed": self.seed}
         options |= {"data": order.data} if order.data and not self.plan.is_task else {}
+        if source := self.source:
+            options |= {"init_from": str(source.folder)}
         if order.n_gpus:
             options |= {"cuda": True}
             options |= {"cuda_graph": order.cuda_graph} if order.cuda_graph != "auto" else {}
         max_step = self.plan.settings.train.max_step
-        return Job(self.folder, options, max_step, cost(self.plan))
+        return Job(self.folder, options, max_step, cost(self.plan), after)
 
 
 def cost(plan: Plan) -> float:
@@ -143,11 +156,12 @@ def reproduce(order: Order) -> int:
         for plan in longest_first
     ][first - 1 :: n_shares]
     runs = finished_runs(folder)
-    left = [each for each in planned if not any(map(each.counts, runs))]
+    left = with_sources([each for each in planned if not any(map(each.counts, runs))])
     for each in left:
         each.refuse_others()
-    jobs = {each.job(order): each for each in left}
-    print(f"{len(planned) - len(left)} of {len(planned)} runs are there, {len(left)} left to do")
+    jobs = to_jobs(left, order)
+    n_there = sum(each not in left for each in planned)
+    print(f"{n_there} of {len(planned)} runs are there, {len(left)} left to do")
     if jobs and order.scale in FOR_GPUS and not order.n_gpus:
         print(without_gpu(order.scale, list(jobs), order.n_jobs))
     if order.dry_run:
@@ -168,6 +182,38 @@ def reproduce(order: Order) -> int:
     finally:
         status = report(outcome, list(jobs))
     return status
+
+
+def with_sources(left: Sequence[Planned]) -> list[Planned]:
+    """The runs that are left to do, each after the one with whose weights it begins.
+
+    Weights are not among the files of a run that are kept for tables, so that one may be done and
+    yet be of no use to begin with. Raises UsageError where its folder stands in the way.
+    """
+    ordered: dict[Path, Planned] = {}
+    for each in left:
+        source = each.source
+        if source and not (source.is_finished() and saved_checkpoints(source.folder)):
+            if source.is_finished():
+                raise UsageError(
+                    f"{source.folder}, with which {each.folder.name} begins, has no weights any "
+                    "more: move it away, and it is trained again"
+                )
+            ordered.setdefault(source.folder, source)
+        ordered.setdefault(each.folder, each)
+    return list(ordered.values())
+
+
+def to_jobs(left: Sequence[Planned], order: Order) -> dict[Job, Planned]:
+    """What is left to do, in its order, in which sources come first."""
+    jobs: dict[Job, Planned] = {}
+    by_folder: dict[Path, Job] = {}
+    for each in left:
+        source = each.source
+        job = each.job(order, by_folder.get(source.folder) if source else None)
+        jobs[job] = each
+        by_folder[each.folder] = job
+    return jobs
 
 
 def choose(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:

@@ -6,6 +6,8 @@ rates      the same, by the learning rate
 gradients  reverse, with gradient through fewer segments than a sample has
 lessons    copy and reverse, with the other model's training: RMT without lessons, Transformer-XL
            with them
+warm_start text: RMT that begins with a trained Transformer-XL, or with nothing; and gradient
+           through 1, 2 and then 4 segments, or through 4 from the start
 alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
            with lessons and without, from initial weights of both kinds
 
@@ -25,6 +27,14 @@ from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN
 from rmt.runs.settings import Settings
 
+# Of studies that have many runs.
+SHORTER = {
+    "max_step": 2000,
+    "warmup_step": 200,
+    "eval_interval": 500,
+    "eval_tgt_len": 0,
+}
+
 
 def window(with_data: bool) -> list[Plan]:
     """Replay as in the paper beside window, N 1 and 3, at equal tokens or at equal time.
@@ -34,17 +44,16 @@ def window(with_data: bool) -> list[Plan]:
     times fewer steps of as many streams.
     """
     base = _of_table3("rmt", 10, 1, with_data)
-    shorter = {"max_step": 2000, "warmup_step": 200, "eval_interval": 500, "eval_tgt_len": 0}
     plans = []
     for way in ("replay", "window-steps", "window-time", "window-tokens"):
         for n in (1, 3):
-            flags = {**shorter, "bptt_unrolls": n}
+            flags = {**SHORTER, "bptt_unrolls": n}
             if way != "replay":
                 flags["bptt_mode"] = "window"
             if way == "window-steps":
                 flags["batch_size"] = base.options["batch_size"] // (n + 1)
             if way == "window-tokens":
-                flags |= {name: shorter[name] // (n + 1) for name in ("max_step", "warmup_step")}
+                flags |= {name: SHORTER[name] // (n + 1) for name in ("max_step", "warmup_step")}
             plans.append(_changed(base, f"{base.dataset}-{way}-{n}", flags))
     return plans
 
@@ -127,10 +136,31 @@ def _arms(base: Plan) -> list[Plan]:
     return plans
 
 
+def warm_start(with_data: bool) -> list[Plan]:
+    """RMT of window's replay, from nothing and from a trained Transformer-XL, and what to compare.
+
+    from nothing: as many steps, and as many as both trainings have together. from Transformer-XL:
+    RMT, and Transformer-XL itself once more, for a second schedule helps it, too.
+    """
+    bases = _both(with_data)
+    trxl, rmt = bases["trxl10"], bases["rmt10-bptt1"]
+    trained = _changed(trxl, f"{trxl.dataset}-short-trxl10", SHORTER)
+    nothing = _changed(rmt, f"{rmt.dataset}-replay-1", {**SHORTER, "bptt_unrolls": 1})
+    longer = {"max_step": 2 * SHORTER["max_step"], "warmup_step": 2 * SHORTER["warmup_step"]}
+    plans = [trained, nothing, _changed(nothing, f"{nothing.name}-longer", longer)]
+    for own in (trained, nothing):
+        plans.append(replace(own, name=f"{own.name}-from-trxl10", begins_with=trained))
+    whole = _changed(rmt, f"{rmt.dataset}-replay-3", {**SHORTER, "bptt_unrolls": 3})
+    quarter = SHORTER["max_step"] // 4
+    stages = {"curriculum_segments": (1, 2, 4), "curriculum_steps": (quarter, quarter)}
+    return [*plans, whole, _changed(whole, f"{whole.name}-after-1-2", stages)]
+
+
 STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
-    study.__name__: study for study in (window, segments, rates, gradients, lessons, alike)
+    study.__name__: study
+    for study in (window, segments, rates, gradients, lessons, alike, warm_start)
 }
-OF_TEXT = ("window", "segments", "rates")
+OF_TEXT = ("window", "segments", "rates", "warm_start")
 
 
 def runs_of_study(name: str, runs: Sequence[LoggedRun], with_data: bool = True) -> list[LoggedRun]:
