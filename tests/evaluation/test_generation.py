@@ -40,6 +40,7 @@ def decoded(model, stream, tgt_len, at_a_time=1):
 VARIANTS = [
     *((name, {}) for name in LENGTHS),
     *((name, {"pre_lnorm": True}) for name in LENGTHS),
+    *((name, {"untie_r": True}) for name in LENGTHS),
     ("trxl", {"same_length": True}),
     ("trxl_rmt", {"same_length": True}),
     ("trxl_rmt", {"read_mem_from_cache": True}),

@@ -142,7 +142,8 @@ def attention(weights, name, config, all_KD, n_cache, mask_SK):
         columns = np.flatnonzero(mask_K)
         heads = []
         for h in range(n_head):
-            u, v = weights["r_w_bias"][h], weights["r_r_bias"][h]
+            u = weights.get(name + ".r_w_bias", weights.get("r_w_bias"))[h]
+            v = weights.get(name + ".r_r_bias", weights.get("r_r_bias"))[h]
             q = query_KHd[i, h]
             scores = []
             for j in columns:

@@ -195,6 +195,7 @@ EFFECTS = [
     ([], "--dropout 0.2"),
     ([], "--dropatt 0.2"),
     ([], "--pre_lnorm"),
+    ([], "--untie_r"),
     ([], "--not_tied"),
     ([], "--cutoffs 20"),
     ([], "--clamp_len 2"),

@@ -14,7 +14,13 @@ from rmt.models.transformer_xl.published_names import (
 )
 from rmt.runtime.errors import UsageError
 
-VARIANTS = [{}, {"cutoffs": (5, 9)}, {"d_embed": 6, "cutoffs": (5,)}, {"not_tied": True}]
+VARIANTS = [
+    {},
+    {"cutoffs": (5, 9)},
+    {"d_embed": 6, "cutoffs": (5,)},
+    {"not_tied": True},
+    {"untie_r": True},
+]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -41,6 +41,7 @@ OTHERS = {
     "dropatt": ([0.1, 0.9], [-1]),
     "pre_lnorm": ([True], []),
     "not_tied": ([True], []),
+    "untie_r": ([True], []),
     "cutoffs": (["1", "20", "10 30", "10 50", "50"], ["60", "30 10", "0", "51 70"]),
     "clamp_len": ([1, 4, 100], [0, -5]),
     "same_length": ([True], []),

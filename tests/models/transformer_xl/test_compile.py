@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.models import tiny_model, tiny_segments
+from helpers.models import LENGTHS, tiny_model, tiny_segments
 from helpers.programs import assert_one_sentence, run
 from rmt import train
 from rmt.evaluation.generation import generate
@@ -18,10 +18,12 @@ def compiled(model: MemTransformerLM) -> MemTransformerLM:
     return model
 
 
-@pytest.mark.parametrize("name", ["trxl", "rmt", "trxl_rmt"])
-def test_losses_and_gradients_are_the_same(name):
+@pytest.mark.parametrize("untie_r", [False, True])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_losses_and_gradients_are_the_same(name, untie_r):
     segments, found = tiny_segments([6, 6, 6]), []
-    for model in (tiny_model(name), compiled(tiny_model(name))):
+    models = [tiny_model(name, untie_r=untie_r) for _ in range(2)]
+    for model in (models[0], compiled(models[1])):
         nll, states = Unrolled(model)(segments)
         nll.mean().backward()
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -65,10 +67,11 @@ def test_every_length_of_a_filling_cache_is_compiled():
     assert len(shapes) == len(set(shapes)) == 11, "contexts of 0, 4, ... 40"
 
 
+@pytest.mark.parametrize("untie_r", [False, True])
 @torch.no_grad()
-def test_layers_are_compiled_once_for_all_of_a_shape():
+def test_layers_are_compiled_once_for_all_of_a_shape(untie_r):
     """And decoding, where every token has a length of its own, is not."""
-    model = tiny_model("rmt")
+    model = tiny_model("rmt", untie_r=untie_r)
     shapes = recorded(model)
     (tokens, targets), *_ = tiny_segments([6])
     model(tokens, targets)

@@ -48,6 +48,7 @@ VARIANTS = [
     {"d_embed": 6, "not_tied": True},
     {"pre_lnorm": True},
     {"clamp_len": 4},
+    {"untie_r": True},
 ]
 CASES = list(product(MODELS, VARIANTS))
 CASES += [("trxl", {"same_length": True}), ("trxl_rmt", {"same_length": True})]
@@ -289,6 +290,28 @@ def test_every_weight_is_drawn():
         elif "norm" not in name and name != "memory":
             expected = 0.1 if "projection" in name else 0.02
             assert weight.std() == pytest.approx(expected, rel=0.35), name
+
+
+@torch.no_grad()
+def test_biases_of_one_layer_alone_change_that_layer_alone():
+    """With untie_r; they count as the layer's, as in the published code, and start like others."""
+    torch.manual_seed(0)
+    sizes = {"n_head": 8, "d_head": 32, "d_model": 8, "untie_r": True}
+    model = MemTransformerLM(tiny_config("rmt", **sizes))
+    tied = MemTransformerLM(tiny_config("rmt", **(sizes | {"untie_r": False})))
+    assert model.n_layer_parameters() - tied.n_layer_parameters() == 3 * 2 * 8 * 32
+    assert model.n_parameters() - tied.n_parameters() == (3 - 1) * 2 * 8 * 32
+    for layer in model.layers:
+        for bias in model.biases(layer):
+            assert bias.std() == pytest.approx(0.02, rel=0.35)
+
+    weights, (tokens, _) = [], tiny_segments([5], n_streams=1)[0]
+    for change in (0.0, 50.0):
+        for bias in model.biases(model.layers[1]):
+            bias += change
+        weights.append(model.attention(tokens, None, predict=True)[0].layers)
+    same = [np.allclose(*both) for both in zip(*weights, strict=True)]
+    assert same == [True, False, False], "the third layer reads what the second one says"
 
 
 def test_where_dropout_is():

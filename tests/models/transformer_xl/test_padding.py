@@ -24,6 +24,7 @@ VARIANTS = [
     {"not_tied": True},
     {"pre_lnorm": True, "clamp_len": 4},
     {"as_published": True},
+    {"untie_r": True},
     {"d_model": 16, "d_head": 16, "d_inner": 32},  # the vocabulary alone needs it
     {"d_model": 16, "n_head": 4, "d_head": 4},  # a head needs it, all heads together do not
 ]

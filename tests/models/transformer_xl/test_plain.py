@@ -36,7 +36,8 @@ def steps(model, segments, n_unrolls: int, mode: str) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, CUTOFFS, ADAPTIVE, ADAPTIVE | {"not_tied": True}, {"pre_lnorm": True}]
+    "changes",
+    [{}, CUTOFFS, ADAPTIVE, ADAPTIVE | {"not_tied": True}, {"pre_lnorm": True}, {"untie_r": True}],
 )
 @pytest.mark.parametrize(("n_unrolls", "mode"), [(0, "replay"), (2, "replay"), (2, "window")])
 @pytest.mark.parametrize("name", LENGTHS)

@@ -50,10 +50,9 @@ class KeyValueDecoder(Decoder):
         # Tokens see nothing after themselves, so the write memory can be left out.
         distance_RD, masked_QK = model.positions_and_mask(self.n_cached, n_open, 0, x)
         masked_QK = masked_QK[-x.shape[1] :]
-        biases = (model.content_bias, model.position_bias)
         for i, layer in enumerate(model.layers):
             keys_values = self._keys_values(i, x)
-            x = layer.with_keys_values(x, keys_values, distance_RD, biases, masked_QK)
+            x = layer.with_keys_values(x, keys_values, distance_RD, model.biases(layer), masked_QK)
         return model.softmax.log_probs(x[:, -1], *model.word_weights())
 
     def _keys_values(self, i: int, x_BtD: Tensor) -> tuple[Tensor, Tensor]:

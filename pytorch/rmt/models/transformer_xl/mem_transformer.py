@@ -124,8 +124,9 @@ class MemTransformerLM(SegmentModel):
         if d_embed != d_model:
             self.embedding_projection = nn.Parameter(torch.zeros(d_model, d_embed))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
-        self.content_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
-        self.position_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
+        if not config.untie_r:
+            self.content_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
+            self.position_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
         if config.n_memory:
             self.memory = nn.Parameter(torch.zeros(config.n_memory, d_model))
         self.softmax = AdaptiveSoftmax(
@@ -248,7 +249,6 @@ class MemTransformerLM(SegmentModel):
         n_rows = x.shape[1]
         n_context = cache[0].shape[1] if cache else 0
         distance_RD, masked_QK = self.positions_and_mask(n_context, n_tokens, n_write, x)
-        biases = (self.content_bias, self.position_bias)
 
         next_cache = []
         for i, layer in enumerate(self.layers):
@@ -264,7 +264,7 @@ class MemTransformerLM(SegmentModel):
                     x if n_queries == n_rows else x[:, -n_queries:],
                     context,
                     distance_RD,
-                    biases,
+                    self.biases(layer),
                     masked_QK[-n_queries:],
                     record,
                 )
@@ -334,6 +334,11 @@ class MemTransformerLM(SegmentModel):
         )
         return self.dropout(distance_RD), masked_QK
 
+    def biases(self, layer: Layer) -> tuple[Tensor, Tensor]:
+        """The content and the position bias of a layer's attention, [H, d] each."""
+        owner = layer.attention if self.config.untie_r else self
+        return owner.content_bias, owner.position_bias
+
     def word_weights(self) -> tuple[Tensor, Tensor | None]:
         """What the softmax shares with the embedding: its weights [V, E] and projection."""
         weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
@@ -388,8 +393,9 @@ class MemTransformerLM(SegmentModel):
                 nn.init.zeros_(module.bias)
             if isinstance(module, nn.LayerNorm):
                 nn.init.normal_(module.weight, 1.0, config.init_std)
-        draw(self.content_bias)
-        draw(self.position_bias)
+        for owner in (layer.attention for layer in self.layers) if config.untie_r else [self]:
+            draw(owner.content_bias)
+            draw(owner.position_bias)
         if config.cutoffs:
             draw(self.softmax.cluster_weight)
         if config.not_tied:

@@ -75,6 +75,9 @@ class ModelConfig(ModelOptions):
     d_inner: int = option(1000, "dimension inside the feed-forward part")
     dropout: float = option(0.0, "dropout on embeddings, positions, sublayer and last outputs")
     dropatt: float = option(0.0, "dropout on attention probabilities")
+    untie_r: bool = option(
+        False, "every layer has its own biases of content and position, instead of all the same"
+    )
     attention: str = option(
         "auto",
         "how rows read: plainly, by PyTorch's flex attention (compiled layers on a GPU), by Triton "

@@ -16,6 +16,8 @@ from rmt.runtime.errors import UsageError
 LAYER_NAMES = {
     "attention.distance.weight": "dec_attn.r_net.weight",
     "attention.output.weight": "dec_attn.o_net.weight",
+    "attention.content_bias": "dec_attn.r_w_bias",
+    "attention.position_bias": "dec_attn.r_r_bias",
     "attention_norm.weight": "dec_attn.layer_norm.weight",
     "attention_norm.bias": "dec_attn.layer_norm.bias",
     "feed_forward.inner.weight": "pos_ff.CoreNet.0.weight",

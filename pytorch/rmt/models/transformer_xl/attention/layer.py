@@ -5,6 +5,7 @@ Axes are in this folder's __init__.py.
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from rmt.models.transformer_xl.attention.choice import reader
@@ -25,8 +26,8 @@ class KeyValueProjection(PaddedLinear):
 class RelativeAttention(nn.Module):
     """Multi-head attention of the last Q rows of a context to the whole context.
 
-    The biases u and v belong to the model, which shares them between layers. Inside, heads may be
-    padded with zeros.
+    The biases u and v are passed in: the model shares them between layers, but for untie_r, where
+    they are this layer's own. Inside, heads may be padded with zeros.
     """
 
     def __init__(self, config: ModelConfig):
@@ -40,6 +41,9 @@ class RelativeAttention(nn.Module):
         self.output = PaddedLinear(
             width, d_model, bias=False, heads_in=n_head, pad_sizes=config.pad_sizes
         )
+        if config.untie_r:
+            self.content_bias = nn.Parameter(torch.zeros(n_head, config.d_head))
+            self.position_bias = nn.Parameter(torch.zeros(n_head, config.d_head))
         self.dropatt = Dropout(config.dropatt)
         self.reader = reader(config.attention)
         self.align = shift_as_published if config.shifts_as_published else align_distances
