@@ -41,6 +41,7 @@ VARIANTS = [
     *((name, {}) for name in LENGTHS),
     *((name, {"pre_lnorm": True}) for name in LENGTHS),
     *((name, {"untie_r": True}) for name in LENGTHS),
+    *((name, {"div_val": 2, "cutoffs": (5, 12)}) for name in LENGTHS),
     ("trxl", {"same_length": True}),
     ("trxl_rmt", {"same_length": True}),
     ("trxl_rmt", {"read_mem_from_cache": True}),

@@ -180,32 +180,48 @@ def layer(weights, index, config, x_SD, cache_CD, mask_SK):
 
 def embed(weights, config, tokens_T):
     """Token ids [T] -> [T, D], scaled by sqrt(D)."""
-    x = weights["word_emb.emb_layers.0.weight"][tokens_T]
-    if "word_emb.emb_projs.0" in weights:
-        x = x @ weights["word_emb.emb_projs.0"].T
-    return x * np.sqrt(config.d_model)
+    rows = []
+    for token in tokens_T:
+        cluster = 0
+        if "word_emb.emb_layers.1.weight" in weights:  # each cluster has embeddings of its own size
+            cluster = sum(token >= cutoff for cutoff in config.cutoffs)
+            token = token - (0, *config.cutoffs)[cluster]
+        x_E = weights[f"word_emb.emb_layers.{cluster}.weight"][token]
+        if f"word_emb.emb_projs.{cluster}" in weights:
+            x_E = weights[f"word_emb.emb_projs.{cluster}"] @ x_E
+        rows.append(x_E * np.sqrt(config.d_model))
+    return np.array(rows)
 
 
 def token_log_probs(weights, config, hidden_TD):
     """Log-probabilities [T, V] (nats) of the softmax, or of the adaptive softmax, all words."""
-    head_TE = tail_TE = hidden_TD
-    if "crit.out_projs.0" in weights:
-        head_TE = hidden_TD @ weights["crit.out_projs.0"]
-        tail_TE = hidden_TD @ weights["word_emb.emb_projs.0"]
-    weight_VE = weights["crit.out_layers.0.weight"]
-    bias_V = weights["crit.out_layers.0.bias"]
-    if not config.cutoffs:
-        return log_softmax(head_TE @ weight_VE.T + bias_V)
+    edges = [0, *config.cutoffs, config.n_token]
+    shrinks = "crit.out_layers.1.weight" in weights
 
-    n_short = config.cutoffs[0]
-    head_weight = np.concatenate([weight_VE[:n_short], weights["crit.cluster_weight"]])
-    head_bias = np.concatenate([bias_V[:n_short], weights["crit.cluster_bias"]])
+    def words(cluster):
+        """The weights [W, E] and biases [W] of a cluster's words, and hidden states for them."""
+        part = "weight", "bias"
+        if shrinks:
+            weight, bias = (weights[f"crit.out_layers.{cluster}.{name}"] for name in part)
+        else:
+            own = slice(edges[cluster], edges[cluster + 1])
+            weight, bias = (weights[f"crit.out_layers.0.{name}"][own] for name in part)
+        projection = "crit.out_projs.0"
+        if cluster:  # the tails' are the embedding's
+            projection = f"word_emb.emb_projs.{cluster if shrinks else 0}"
+        return weight, bias, hidden_TD @ weights[projection] if projection in weights else hidden_TD
+
+    weight, bias, head_TE = words(0)
+    if not config.cutoffs:
+        return log_softmax(head_TE @ weight.T + bias)
+
+    head_weight = np.concatenate([weight, weights["crit.cluster_weight"]])
+    head_bias = np.concatenate([bias, weights["crit.cluster_bias"]])
     head = log_softmax(head_TE @ head_weight.T + head_bias)
-    parts = [head[:, :n_short]]
-    edges = [*config.cutoffs, len(weight_VE)]
-    for cluster in range(1, len(edges)):
-        words = slice(edges[cluster - 1], edges[cluster])
-        within = log_softmax(tail_TE @ weight_VE[words].T + bias_V[words])
+    parts = [head[:, : len(weight)]]
+    for cluster in range(1, len(config.cutoffs) + 1):
+        weight, bias, tail_TE = words(cluster)
+        within = log_softmax(tail_TE @ weight.T + bias)
         parts.append(head[:, [-cluster]] + within)  # the LAST head column is cluster 1
     return np.concatenate(parts, axis=1)
 

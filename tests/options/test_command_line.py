@@ -198,6 +198,7 @@ EFFECTS = [
     ([], "--untie_r"),
     ([], "--not_tied"),
     ([], "--cutoffs 20"),
+    (["--cutoffs", "20"], "--div_val 2"),
     ([], "--clamp_len 2"),
     ([], "--init uniform"),
     (["--init", "uniform"], "--init_range 0.2"),

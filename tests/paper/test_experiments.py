@@ -82,10 +82,12 @@ def test_softmax_operations_are_those_that_pytorch_counts(changes):
     assert counter.get_total_flops() == softmax_flops(config, 7)
 
 
-def test_clusters_count_as_often_as_they_are_met():
+@pytest.mark.parametrize("changes", [{}, {"d_embed": 6}, {"div_val": 2}])
+def test_clusters_count_as_often_as_they_are_met(changes):
     """Against predictions in exactly the assumed shares, of which the softmax computes 1000."""
-    config = tiny_config("baseline", cutoffs=(5, 11))
-    model, frequency = tiny_model("baseline", cutoffs=(5, 11)), word_frequencies(config.n_token)
+    changes = {"cutoffs": (5, 11)} | changes
+    config = tiny_config("baseline", **changes)
+    model, frequency = tiny_model("baseline", **changes), word_frequencies(config.n_token)
     n = 100_000
     counts = torch.tensor([round(n * frequency[a:b].sum()) for a, b in ((0, 5), (5, 11), (11, 23))])
     targets = torch.tensor([0, 5, 11]).repeat_interleave(counts)

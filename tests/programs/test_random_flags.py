@@ -43,6 +43,7 @@ OTHERS = {
     "not_tied": ([True], []),
     "untie_r": ([True], []),
     "cutoffs": (["1", "20", "10 30", "10 50", "50"], ["60", "30 10", "0", "51 70"]),
+    "div_val": ([2, 3], [0]),
     "clamp_len": ([1, 4, 100], [0, -5]),
     "same_length": ([True], []),
     "init": (["uniform"], []),

@@ -74,6 +74,31 @@ def test_projections_of_head_and_tails():
     torch.testing.assert_close(log_probs[:, 9:], head_log_probs[:, -2, None] + last)
 
 
+def test_words_of_a_cluster_have_a_size_and_a_projection_of_their_own():
+    """With div_val: word by word, by the definition."""
+    cutoffs, sizes = (4, 9), (6, 3, 1)
+    generator = torch.Generator().manual_seed(0)
+    softmax = AdaptiveSoftmax(15, 6, 6, cutoffs, div_val=2).double()
+    with torch.no_grad():
+        for parameter in softmax.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    n_words = (4, 5, 6)
+    weights = [torch.randn(*shape).double() for shape in zip(n_words, sizes, strict=True)]
+    tails = torch.randn(6, sum(sizes)).double()
+    hidden = torch.randn(40, 6).double()
+    log_probs = softmax.log_probs(hidden, weights, tails)
+    columns = torch.cat([weights[0], softmax.cluster_weight])
+    head = hidden @ softmax.projection @ columns.T
+    head = (head + torch.cat([softmax.bias[:4], softmax.cluster_bias])).log_softmax(1)
+    first = (hidden @ tails[:, 6:9] @ weights[1].T + softmax.bias[4:9]).log_softmax(1)
+    last = (hidden @ tails[:, 9:] @ weights[2].T + softmax.bias[9:]).log_softmax(1)
+    expected = [head[:, :4], head[:, -1, None] + first, head[:, -2, None] + last]
+    torch.testing.assert_close(log_probs, torch.cat(expected, dim=1))
+    targets = torch.randint(15, (40,), generator=generator)
+    nll = softmax(hidden, targets, weights, tails)
+    torch.testing.assert_close(nll, -log_probs[torch.arange(40), targets])
+
+
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_gradients_where_a_cluster_gets_no_token(missing):
     softmax, weight, hidden = random_softmax(15, (4, 9))

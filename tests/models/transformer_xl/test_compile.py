@@ -18,11 +18,11 @@ def compiled(model: MemTransformerLM) -> MemTransformerLM:
     return model
 
 
-@pytest.mark.parametrize("untie_r", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"untie_r": True, "div_val": 2, "cutoffs": (5, 9)}])
 @pytest.mark.parametrize("name", LENGTHS)
-def test_losses_and_gradients_are_the_same(name, untie_r):
+def test_losses_and_gradients_are_the_same(name, changes):
     segments, found = tiny_segments([6, 6, 6]), []
-    models = [tiny_model(name, untie_r=untie_r) for _ in range(2)]
+    models = [tiny_model(name, **changes) for _ in range(2)]
     for model in (models[0], compiled(models[1])):
         nll, states = Unrolled(model)(segments)
         nll.mean().backward()

@@ -49,6 +49,9 @@ VARIANTS = [
     {"pre_lnorm": True},
     {"clamp_len": 4},
     {"untie_r": True},
+    {"div_val": 2, "cutoffs": (5, 9, 16)},
+    {"div_val": 2, "cutoffs": (5, 9), "d_embed": 6},
+    {"div_val": 4, "cutoffs": (5, 9, 16)},  # the last words have no numbers
 ]
 CASES = list(product(MODELS, VARIANTS))
 CASES += [("trxl", {"same_length": True}), ("trxl_rmt", {"same_length": True})]
@@ -284,12 +287,49 @@ def test_every_weight_is_drawn():
     torch.manual_seed(0)
     sizes = {"d_model": 64, "d_embed": 32, "n_head": 4, "d_head": 16, "cutoffs": (9,)}
     model = MemTransformerLM(tiny_config("rmt", not_tied=True, proj_init_std=0.1, **sizes))
-    for name, weight in model.named_parameters():
+    names = dict(model.named_parameters())
+    shrinking = MemTransformerLM(
+        tiny_config("rmt", proj_init_std=0.1, **(sizes | {"n_token": 300, "div_val": 2}))
+    )
+    names |= {f"{name} (div_val)": each for name, each in shrinking.named_parameters()}
+    for name, weight in names.items():
+        name = name.removesuffix(" (div_val)")
         if name.rpartition(".")[2] in ("bias", "cluster_bias"):
             assert not weight.any(), name
         elif "norm" not in name and name != "memory":
             expected = 0.1 if "projection" in name else 0.02
             assert weight.std() == pytest.approx(expected, rel=0.35), name
+
+
+def test_embeddings_that_shrink_have_the_published_shapes():
+    """Those of transfo-xl-wt103: 1024, 256, 64 and 16 numbers, and a projection of each."""
+    with torch.device("meta"):
+        config = ModelConfig(
+            **dict(n_token=267_735, model="trxl", mem_len=1600, n_layer=18, d_model=1024),
+            **dict(n_head=16, d_head=64, d_inner=4096, cutoffs=(20_000, 40_000, 200_000)),
+            **dict(div_val=4, untie_r=True),
+        )
+        model = MemTransformerLM(config)
+    words = 20_000 * 1024 + 20_000 * 256 + 160_000 * 64 + 67_735 * 16
+    projections = 1024 * (1024 + 256 + 64 + 16)
+    of_softmax = 1024 * 1024 + 267_735 + 3 * (1024 + 1)
+    assert model.n_parameters() - model.n_layer_parameters() == words + projections + of_softmax
+
+
+def test_every_word_has_an_embedding_of_its_own_and_ids_beyond_them_none():
+    model = tiny_model("rmt", div_val=2, cutoffs=(5, 9, 16))
+    embedded = model.embedded(torch.arange(V)[None])[0]
+    assert torch.pdist(embedded).min() > 1e-3
+    for wrong in (V, -1):
+        with pytest.raises(IndexError):
+            model.embedded(torch.tensor([[wrong]]))
+
+
+def test_clusters_that_shrink_need_a_cluster():
+    with pytest.raises(UsageError, match="div_val 2 makes the embeddings of an adaptive softmax's"):
+        MemTransformerLM(tiny_config("rmt", div_val=2))
+    with pytest.raises(UsageError, match="leave out not_tied or div_val"):
+        tiny_config("rmt", div_val=2, cutoffs=(5,), not_tied=True)
 
 
 @torch.no_grad()
@@ -382,10 +422,10 @@ def test_lengths_cover_every_model():
     assert set(LENGTHS) == set(MODELS)
 
 
-def step_with_rooms(name: str, given: bool, device: str = "cpu") -> tuple:
+def step_with_rooms(name: str, given: bool, device: str = "cpu", div_val: int = 1) -> tuple:
     """Losses and gradients of two segments with a softmax that has clusters."""
     segments = tiny_segments([6, 6])
-    model = tiny_model(name, cutoffs=(5, 9)).to(device)
+    model = tiny_model(name, cutoffs=(5, 9), div_val=div_val).to(device)
     rooms = tuple(map(max, *(model.rooms(targets) for _, targets in segments)))
     segments = [(tokens.to(device), targets.to(device)) for tokens, targets in segments]
     state, losses = None, []
@@ -398,18 +438,21 @@ def step_with_rooms(name: str, given: bool, device: str = "cpu") -> tuple:
     return (*losses, *gradients)
 
 
+@pytest.mark.parametrize("div_val", [1, 2])
 @pytest.mark.parametrize("name", MODELS)
-def test_rooms_change_neither_losses_nor_gradients(name):
-    for asked, given in zip(step_with_rooms(name, False), step_with_rooms(name, True), strict=True):
+def test_rooms_change_neither_losses_nor_gradients(name, div_val):
+    steps = (step_with_rooms(name, given, div_val=div_val) for given in (False, True))
+    for asked, given in zip(*steps, strict=True):
         torch.testing.assert_close(given, asked, rtol=0, atol=1e-12)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("div_val", [1, 2])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_step_with_rooms_does_not_wait_for_the_device(name):
-    step_with_rooms(name, True, "cuda")  # makes masks and distances
-    model = tiny_model(name, cutoffs=(5, 9)).to("cuda")
+def test_a_step_with_rooms_does_not_wait_for_the_device(name, div_val):
+    step_with_rooms(name, True, "cuda", div_val)  # makes masks and distances
+    model = tiny_model(name, cutoffs=(5, 9), div_val=div_val).to("cuda")
     tokens = torch.arange(12, device="cuda").view(2, 6)
     rooms = (12, 12)
     torch.cuda.set_sync_debug_mode("error")

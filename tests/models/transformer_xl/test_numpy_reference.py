@@ -30,6 +30,7 @@ def make_config(model, **changes):
         "mem_len": 0 if model == "baseline" else 2,
         "cache_len": 4 if model == "trxl_rmt" else 0,
         "cutoffs": (),
+        "n_token": V,
         "clamp_len": -1,
         "same_length": False,
         "read_mem_from_cache": False,

@@ -21,6 +21,7 @@ VARIANTS = [
     {"cutoffs": (5, 9, 16)},
     {"cutoffs": (5, 9), "d_embed": 6},
     {"cutoffs": (4,), "not_tied": True, "d_embed": 6},
+    {"cutoffs": (5, 9, 16), "div_val": 2},
     {"not_tied": True},
     {"pre_lnorm": True, "clamp_len": 4},
     {"as_published": True},
@@ -114,7 +115,7 @@ def test_parameters_have_the_true_sizes(name):
     assert all(torch.equal(padding[key], plain[key]) for key in plain)
 
 
-@pytest.mark.parametrize(("name", "changes"), list(product(LENGTHS, VARIANTS[:4])))
+@pytest.mark.parametrize(("name", "changes"), list(product(LENGTHS, VARIANTS[:5])))
 @torch.no_grad()
 def test_predictions_and_decoding_are_the_same(name, changes):
     (tokens, _), (more, _) = tiny_segments([6, 9])
@@ -182,7 +183,7 @@ class Products(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("changes", VARIANTS[:4])
+@pytest.mark.parametrize("changes", VARIANTS[:5])
 def test_no_product_of_weights_has_another_size(changes):
     (tokens, targets), *_ = tiny_segments([6])
     sizes = []

@@ -14,6 +14,7 @@ from rmt.training.recurrence import Stream, Unrolled
 
 CUTOFFS = {"cutoffs": (5, 11)}
 ADAPTIVE = CUTOFFS | {"d_embed": 6}
+SHRINKING = CUTOFFS | {"div_val": 2, "untie_r": True}
 
 
 def plain_twin(model, name: str, **changes) -> PlainModel:
@@ -37,7 +38,7 @@ def steps(model, segments, n_unrolls: int, mode: str) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, CUTOFFS, ADAPTIVE, ADAPTIVE | {"not_tied": True}, {"pre_lnorm": True}, {"untie_r": True}],
+    [{}, CUTOFFS, ADAPTIVE, ADAPTIVE | {"not_tied": True}, {"pre_lnorm": True}, SHRINKING],
 )
 @pytest.mark.parametrize(("n_unrolls", "mode"), [(0, "replay"), (2, "replay"), (2, "window")])
 @pytest.mark.parametrize("name", LENGTHS)

@@ -7,6 +7,7 @@ LAST column is the first cluster. Without cutoffs it is the plain softmax.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -24,8 +25,10 @@ class AdaptiveSoftmax(nn.Module):
     Axes: N predictions, D d_model, E embedding dimension, V words. The word weights [V, E] are
     passed to every call, for they usually are the embedding's. Where E differs from D, hidden
     states are projected to E: by this module's own matrix for the head and by the embedding's
-    projection [D, E], which the caller passes, for the tail clusters. With pad_sizes there may be
-    more logits than words, of probability 0.
+    projection [D, E], which the caller passes, for the tail clusters. With div_val, every cluster
+    has an E of its own: the word weights are one matrix for each, the head's first, and the
+    projection has the columns of all. With pad_sizes there may be more logits than words, of
+    probability 0.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class AdaptiveSoftmax(nn.Module):
         d_embed: int,
         cutoffs: tuple[int, ...] = (),
         pad_sizes: str = "off",
+        div_val: int = 1,
     ):
         super().__init__()
         self.pad_sizes = pad_sizes
@@ -46,14 +50,14 @@ class AdaptiveSoftmax(nn.Module):
             self.cluster_weight = nn.Parameter(torch.zeros(self.n_clusters, d_embed))
             self.cluster_bias = nn.Parameter(torch.zeros(self.n_clusters))
             self.register_buffer("cutoffs", torch.tensor(cutoffs), persistent=False)
-        if d_embed != d_model:
+        if d_embed != d_model or div_val > 1:
             self.projection = nn.Parameter(torch.zeros(d_model, d_embed))
 
     def forward(
         self,
         hidden_ND: Tensor,
         targets_N: Tensor,
-        weight_VE: Tensor,
+        weight_VE: Tensor | Sequence[Tensor],
         tail_projection_DE: Tensor | None = None,
         rooms: tuple[int, ...] | None = None,
     ) -> Tensor:
@@ -65,7 +69,7 @@ class AdaptiveSoftmax(nn.Module):
         rooms of other clusters than these and, on a CPU, for too few; on a GPU too few go
         unnoticed and lose targets, for noticing would be waiting.
         """
-        head, tails = self._parts(weight_VE)
+        head, tails = self._parts(weight_VE, tail_projection_DE)
         head_logits = self._head_logits(hidden_ND, *head)
         if not tails:
             return F.cross_entropy(head_logits, targets_N, reduction="none")
@@ -79,7 +83,7 @@ class AdaptiveSoftmax(nn.Module):
         # One cluster's rows after another's: cluster i has `sizes[i]` from `firsts[i]` on.
         sorted_N = cluster_N.argsort(stable=True)
         firsts = sizes.cumsum(0) - sizes
-        for i, (room, (words, bias)) in enumerate(zip(rooms, tails, strict=True), start=1):
+        for i, (room, tail) in enumerate(zip(rooms, tails, strict=True), start=1):
             if not room:
                 continue
             place = torch.arange(room, device=cluster_N.device)
@@ -88,8 +92,7 @@ class AdaptiveSoftmax(nn.Module):
             empty = place >= sizes[i]
             target = (targets_N[rows] - self.bounds[i]).masked_fill(empty, IGNORED)
             hidden = hidden_ND.index_select(0, rows).masked_fill(empty[:, None], 0)
-            logits = self._logits(hidden, words, bias, tail_projection_DE)
-            in_cluster = F.cross_entropy(logits, target, reduction="none")
+            in_cluster = F.cross_entropy(self._logits(hidden, *tail), target, reduction="none")
             nll_N = nll_N.index_add(0, rows, in_cluster)
         return nll_N
 
@@ -100,14 +103,17 @@ class AdaptiveSoftmax(nn.Module):
         return tuple(cluster.bincount(minlength=self.n_clusters + 1)[1:].tolist())
 
     def log_probs(
-        self, hidden_ND: Tensor, weight_VE: Tensor, tail_projection_DE: Tensor | None = None
+        self,
+        hidden_ND: Tensor,
+        weight_VE: Tensor | Sequence[Tensor],
+        tail_projection_DE: Tensor | None = None,
     ) -> Tensor:
         """Return the log-probability of every word: [N, V]."""
-        head, tails = self._parts(weight_VE)
+        head, tails = self._parts(weight_VE, tail_projection_DE)
         head_log_probs = F.log_softmax(self._head_logits(hidden_ND, *head), dim=-1)
         parts = [head_log_probs[:, : self.bounds[1]]]
-        for i, (words, bias) in enumerate(tails, start=1):
-            logits = self._logits(hidden_ND, words, bias, tail_projection_DE)
+        for i, (words, bias, projection) in enumerate(tails, start=1):
+            logits = self._logits(hidden_ND, words, bias, projection)
             in_cluster = F.log_softmax(logits, dim=-1)[:, : len(bias)]
             parts.append(head_log_probs[:, self.n_columns - i, None] + in_cluster)
         return torch.cat(parts, dim=1)
@@ -125,26 +131,37 @@ class AdaptiveSoftmax(nn.Module):
             raise ValueError(f"rooms {rooms} are too few for clusters of {tuple(exact)} targets")
         return rooms
 
-    def _parts(self, weight_VE: Tensor):
-        """Split words into the head's and each cluster's (words, bias)."""
+    def _parts(self, weight_VE: Tensor | Sequence[Tensor], tail_projection_DE: Tensor | None):
+        """Split words into the head's and each cluster's (words, bias, projection)."""
         sizes = [high - low for low, high in pairwise(self.bounds)]
-        if pads(self.pad_sizes, weight_VE):  # the gradient of padded copies is autograd's
-            words = [Words(part) for part in weight_VE.split(sizes)]
+        projections = [tail_projection_DE] * self.n_clusters
+        if isinstance(weight_VE, Tensor):
+            words = self._words(weight_VE, sizes)
         else:
-            words = split(weight_VE, sizes)
-        head, *tails = zip(words, self.bias.split(sizes), strict=True)
+            words = [part for own in weight_VE for part in self._words(own, [len(own)])]
+            _, *projections = tail_projection_DE.split([own.shape[1] for own in weight_VE], dim=1)
+        projections = [getattr(self, "projection", None), *projections]
+        head, *tails = zip(words, self.bias.split(sizes), projections, strict=True)
         return head, tails
 
-    def _head_logits(self, hidden_ND: Tensor, words: Words, bias: Tensor) -> Tensor:
-        projection = getattr(self, "projection", None)
+    def _words(self, weight_VE: Tensor, sizes: list[int]) -> list[Words]:
+        if pads(self.pad_sizes, weight_VE):  # the gradient of padded copies is autograd's
+            return [Words(part) for part in weight_VE.split(sizes)]
+        return split(weight_VE, sizes)
+
+    def _head_logits(
+        self, hidden_ND: Tensor, words: Words, bias: Tensor, projection: Tensor | None
+    ) -> Tensor:
         if not self.n_clusters:
             return self._logits(hidden_ND, words, bias, projection)
         clusters, cluster_bias = Words(self.cluster_weight), self.cluster_bias
         if pads(self.pad_sizes, hidden_ND):
             columns = Words(torch.cat([words.weight, clusters.weight]))
             return self._logits(hidden_ND, columns, torch.cat([bias, cluster_bias]), projection)
-        logits = self._logits(hidden_ND, words, bias, projection)
-        cluster_logits = self._logits(hidden_ND, clusters, cluster_bias, projection)
+        if projection is not None:
+            hidden_ND = hidden_ND @ projection
+        logits = self._logits(hidden_ND, words, bias, None)
+        cluster_logits = self._logits(hidden_ND, clusters, cluster_bias, None)
         return torch.cat([logits, cluster_logits], dim=1)
 
     def _logits(

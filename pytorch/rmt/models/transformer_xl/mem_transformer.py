@@ -34,7 +34,11 @@ from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig
 from rmt.models.transformer_xl.padding import PaddedLinear, padded, pads
-from rmt.models.transformer_xl.word_weights import WordEmbedding, gradients_in_place
+from rmt.models.transformer_xl.word_weights import (
+    ShrinkingEmbedding,
+    WordEmbedding,
+    gradients_in_place,
+)
 from rmt.runtime.errors import UsageError
 
 
@@ -114,15 +118,26 @@ class MemTransformerLM(SegmentModel):
         "norm": nn.LayerNorm,
         "softmax": AdaptiveSoftmax,
         "dropout": (Dropout, nn.Dropout),
-        "embedding": nn.Embedding,
+        "embedding": (nn.Embedding, ShrinkingEmbedding),
     }
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         d_model, d_embed = config.d_model, config.d_embed or config.d_model
-        self.embedding = WordEmbedding(config.n_token, d_embed)
-        if d_embed != d_model:
-            self.embedding_projection = nn.Parameter(torch.zeros(d_model, d_embed))
+        if config.div_val > 1 and not config.shrinks_embeddings:
+            raise UsageError(
+                f"div_val {config.div_val} makes the embeddings of an adaptive softmax's clusters "
+                "smaller, and there are none: give cutoffs that the vocabulary reaches, or leave "
+                "div_val out"
+            )
+        sizes = config.embedding_sizes
+        if config.shrinks_embeddings:
+            self.embedding = ShrinkingEmbedding(sizes)
+        else:
+            self.embedding = WordEmbedding(config.n_token, d_embed)
+        if config.projects_embeddings:
+            width = sum(d for _, d in sizes) if config.shrinks_embeddings else d_embed
+            self.embedding_projection = nn.Parameter(torch.zeros(d_model, width))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
         if not config.untie_r:
             self.content_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
@@ -130,7 +145,7 @@ class MemTransformerLM(SegmentModel):
         if config.n_memory:
             self.memory = nn.Parameter(torch.zeros(config.n_memory, d_model))
         self.softmax = AdaptiveSoftmax(
-            config.n_token, d_model, d_embed, config.cutoffs, config.pad_sizes
+            config.n_token, d_model, d_embed, config.cutoffs, config.pad_sizes, config.div_val
         )
         if config.not_tied:
             self.softmax_weight = nn.Parameter(torch.zeros(config.n_token, d_embed))
@@ -339,9 +354,15 @@ class MemTransformerLM(SegmentModel):
         owner = layer.attention if self.config.untie_r else self
         return owner.content_bias, owner.position_bias
 
-    def word_weights(self) -> tuple[Tensor, Tensor | None]:
-        """What the softmax shares with the embedding: its weights [V, E] and projection."""
-        weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
+    def word_weights(self) -> tuple[Tensor | tuple[Tensor, ...], Tensor | None]:
+        """What the softmax shares with the embedding: its weights [V, E] and projection.
+
+        Embeddings that shrink are one matrix for the head and one for each cluster.
+        """
+        if self.config.shrinks_embeddings:
+            weight = tuple(cluster.weight for cluster in self.embedding.clusters)
+        else:
+            weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
         return weight, getattr(self, "embedding_projection", None)
 
     # Initial weights and sizes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rmt.data.text.made_up import word_frequencies
@@ -33,13 +32,12 @@ def softmax_flops(config: ModelConfig, n_tokens: int) -> float:
 
     With cutoffs, clusters are assumed to be met as often as word_frequencies says.
     """
-    d_embed = config.d_embed or config.d_model
-    per_word = 2 * d_embed * n_tokens
-    projection = 2 * config.d_model * d_embed * n_tokens if d_embed != config.d_model else 0
     bounds = (0, *config.cutoffs, config.n_token)
-    total = projection + per_word * (bounds[1] + len(config.cutoffs))
     frequency = word_frequencies(config.n_token)
-    for low, high in pairwise(bounds[1:]):
-        share = frequency[low:high].sum()
-        total += share * (per_word * (high - low) + projection)
+    total = 0
+    for i, (n_words, d_embed) in enumerate(config.embedding_sizes):
+        share = frequency[bounds[i] : bounds[i + 1]].sum() if i else 1
+        n_columns = n_words if i else n_words + len(config.cutoffs)
+        projection = config.d_model * d_embed if config.projects_embeddings else 0
+        total += share * 2 * n_tokens * (d_embed * n_columns + projection)
     return total

@@ -40,7 +40,6 @@ class ModelConfig(ModelOptions):
         "emb_init_range": "embeddings start like the other weights (--init_range)",
         "ext_len": "it changes no published number; use mem_len",
         "attn_type": "only Transformer-XL's own attention (type 0) is here",
-        "div_val": "all clusters have embeddings of one size, as in the paper",
         "num_mem_tokens": "memory tokens are --mem_len with --model rmt, mt or trxl_rmt",
         "mem_at_end": "--model rmt writes memory at the end of a segment, --model mt does not",
     }
@@ -89,6 +88,9 @@ class ModelConfig(ModelOptions):
     cutoffs: tuple[int, ...] = option(
         (), "adaptive softmax: last word (exclusive) of the head and of every cluster but the last"
     )
+    div_val: int = option(
+        1, "adaptive softmax: words of cluster i have embeddings of d_embed / div_val^i numbers"
+    )
     clamp_len: int = option(-1, "longest relative distance told apart, in tokens; -1: no limit")
     same_length: bool = option(
         False, "every token sees equally many tokens: the last cache length, itself included"
@@ -105,12 +107,13 @@ class ModelConfig(ModelOptions):
     init_range: float = option(0.1, "initial weights in ±init_range (init uniform)")
     init_std: float = option(0.02, "standard deviation of the initial weights (init normal)")
     proj_init_std: float = option(
-        0.01, "standard deviation of initial embedding projections (d_embed other than d_model)"
+        0.01,
+        "standard deviation of initial embedding projections (d_embed other than d_model; div_val)",
     )
 
     def __post_init__(self):
         check_choices(self)
-        sizes = ("n_token", "n_layer", "n_head", "d_head", "d_model", "d_inner")
+        sizes = ("n_token", "n_layer", "n_head", "d_head", "d_model", "d_inner", "div_val")
         check_at_least(self, 1, *sizes)
         check_at_least(self, 0, "mem_len", "cache_len", "d_embed")
         check_at_least(self, 0.0, "init_range", "init_std", "proj_init_std")
@@ -153,6 +156,11 @@ class ModelConfig(ModelOptions):
                 f"attention {self.attention} knows true distances alone: with positions as "
                 "published leave it out"
             )
+        if self.div_val > 1 and self.not_tied:
+            raise UsageError(
+                "embeddings that shrink by cluster (div_val) are shared with the softmax: leave "
+                "out not_tied or div_val"
+            )
         bounds = (0, *self.cutoffs, self.n_token)
         if any(low >= high for low, high in pairwise(bounds)):
             raise UsageError(
@@ -186,6 +194,28 @@ class ModelConfig(ModelOptions):
     def writes_memory(self) -> bool:
         """Whether write memory carries gradient from a segment to the one before it."""
         return self.model in WRITES_MEMORY
+
+    @property
+    def shrinks_embeddings(self) -> bool:
+        """Whether the embeddings of rarer words are smaller."""
+        return self.div_val > 1 and bool(self.cutoffs)
+
+    @property
+    def projects_embeddings(self) -> bool:
+        """Whether matrices lie between embeddings and hidden states."""
+        return self.shrinks_embeddings or self.d_embed not in (0, self.d_model)
+
+    @property
+    def embedding_sizes(self) -> list[tuple[int, int]]:
+        """How many words the head and each cluster have, and how many numbers their embeddings.
+
+        With a large div_val the last ones may have no numbers: only their bias tells them apart.
+        """
+        d_embed, bounds = self.d_embed or self.d_model, (0, *self.cutoffs, self.n_token)
+        shrunk_by = self.div_val if self.shrinks_embeddings else 1
+        return [
+            (high - low, d_embed // shrunk_by**i) for i, (low, high) in enumerate(pairwise(bounds))
+        ]
 
     # What the published code does besides (docs/differences.md)
 

@@ -13,6 +13,7 @@ from rmt.models.transformer_xl.attention.layer import RelativeAttention
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.mem_transformer import MemoryAndCache, MemTransformerLM
 from rmt.models.transformer_xl.options import ModelConfig
+from rmt.models.transformer_xl.word_weights import WordEmbedding
 
 
 class PlainAttention(RelativeAttention):
@@ -37,22 +38,26 @@ class PlainModel(MemTransformerLM):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
-        self.embedding = nn.Embedding.from_pretrained(self.embedding.weight, freeze=False)
         for layer in self.layers:
             layer.attention = PlainAttention.of(layer.attention, config)
         for module in list(self.modules()):
             for name, child in module.named_children():
                 if isinstance(child, Dropout):
                     setattr(module, name, nn.Dropout(child.p))
+                elif isinstance(child, WordEmbedding):
+                    own = nn.Embedding.from_pretrained(child.weight, freeze=False)
+                    setattr(module, name, own)
 
     def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
         """The next state, after a prediction of every token that is thrown away."""
         with self.given_rooms(None):  # those given are for the targets
             return self(tokens_BT, tokens_BT, state)[1]
 
-    def word_weights(self) -> tuple[Tensor, Tensor | None]:
+    def word_weights(self) -> tuple[Tensor | tuple[Tensor, ...], Tensor | None]:
         """A view of the weights, whose gradient autograd adds up."""
         weight, projection = super().word_weights()
+        if isinstance(weight, tuple):
+            return tuple(own.view_as(own) for own in weight), projection
         return weight.view_as(weight), projection
 
     def n_rows_read(self, n_tokens: int, predict: bool) -> int:

@@ -55,6 +55,33 @@ class WordEmbedding(nn.Embedding):
         return lookup(tokens_BT, self.weight)
 
 
+class ShrinkingEmbedding(nn.Module):
+    """Embeddings that are smaller for the words of later clusters (div_val; Baevski and Auli 2019).
+
+    All sizes follow from the number of tokens: a row has room for the numbers of every cluster, and
+    zeros but for the word's own, so that one matrix projects all.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]]):
+        """sizes: of each cluster, the head first, how many words and how many numbers each."""
+        super().__init__()
+        self.clusters = nn.ModuleList(WordEmbedding(*size) for size in sizes)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """The words' rows: [B, T, sum of the clusters' E]."""
+        parts, first = [], 0
+        last = len(self.clusters) - 1
+        for i, cluster in enumerate(self.clusters):
+            n_words = cluster.num_embeddings
+            place_BT = tokens_BT - first
+            others_BT = (place_BT < 0) | (place_BT >= n_words)
+            # Ids that no cluster has stay out of reach, so that they are an error as ever.
+            place_BT = place_BT.clamp(0 if i else None, n_words - 1 if i < last else None)
+            parts.append(cluster(place_BT).masked_fill(others_BT[..., None], 0))
+            first += n_words
+        return torch.cat(parts, dim=-1)
+
+
 @dataclass(frozen=True)
 class Words:
     """Consecutive rows of the word weights.
