@@ -27,8 +27,11 @@ class ModelEntry:
     options: its options dataclass, whose field model is this name.
     model_class: "module:Class" of a SegmentModel that is made of such options, or the class itself.
     means: what its options mean, by name, where the dataclass can't say it of each model.
-    published_names: a module that names its weights as other programs do, with to_published_names
-        and from_published_names (state_dict to state_dict); None without any.
+    published_names: a module that names its weights as other programs do, with are_ours,
+        are_theirs, to_published_names and from_published_names (state_dict to state_dict), and
+        check_published_weights; None without any.
+    published_options: a module that tells the options of another program's checkpoint, with
+        published_options, and UNTOLD, which of them its tensors don't tell; None without any.
     plain: "module:Class" of the same model without what makes it fast; None without any.
     colour, marker: in figures, as matplotlib names them; None takes those that are free.
     """
@@ -38,6 +41,7 @@ class ModelEntry:
     model_class: "str | type[SegmentModel]"
     means: Mapping[str, str] = field(default_factory=dict)
     published_names: str | None = None
+    published_options: str | None = None
     plain: "str | type[SegmentModel] | None" = None
     colour: str | None = None
     marker: str | None = None

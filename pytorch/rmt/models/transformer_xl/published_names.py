@@ -178,13 +178,18 @@ def each_once(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _ties(theirs: Mapping[str, Tensor]) -> dict[str, str]:
     """Second names of tensors, with the first ones."""
-    n_parts, n_tails = len(_numbered(theirs, CLUSTER)), len(theirs.get("crit.cluster_bias", ()))
+    n_parts, n_tails = len(_numbered(theirs, CLUSTER)), n_clusters(theirs)
     ties = {f"crit.out_layers.{i}.weight": CLUSTER.format(i) for i in range(n_parts)}
     for i in range(1, 1 + n_tails):
         first = f"word_emb.emb_projs.{i if n_parts > 1 else 0}"
         if first in theirs:
             ties[f"crit.out_projs.{i}"] = first
     return ties
+
+
+def n_clusters(theirs: Mapping[str, Tensor]) -> int:
+    """Of the adaptive softmax, but for its head; 0 for another softmax."""
+    return theirs["crit.cluster_bias"].numel() if "crit.cluster_bias" in theirs else 0
 
 
 def _numbered(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:

@@ -15,6 +15,7 @@ def _entry(name: str, means: dict[str, str], colour: str, marker: str) -> ModelE
         f"{HERE}.mem_transformer:MemTransformerLM",
         means=means,
         published_names=f"{HERE}.published_names",
+        published_options=f"{HERE}.published_options",
         plain=f"{HERE}.plain:PlainModel",
         colour=colour,
         marker=marker,
