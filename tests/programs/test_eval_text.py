@@ -197,7 +197,7 @@ def test_a_run_that_was_moved_away_from_its_text(runs, own, tmp_path):
     assert here == there
     (moved / "vocabulary.json").unlink()
     sentence = assert_one_sentence(run(evaluation.main, "--work_dir", moved, "--text", own))
-    assert "holds no vocabulary, and it can't be made from the training text" in sentence
+    assert "holds no vocabulary.json, and its text can't be read (there is no" in sentence
 
 
 def test_a_run_older_than_vocabularies_in_run_folders(runs, own, tmp_path):
@@ -213,7 +213,7 @@ def test_a_run_older_than_vocabularies_in_run_folders(runs, own, tmp_path):
     config["train"] |= {"data": str(other), "encoded_dir": str(tmp_path / "encoded")}
     (older / "config.json").write_text(json.dumps(config))
     sentence = assert_one_sentence(run(evaluation.main, "--work_dir", older, "--text", own))
-    assert "in the place of its training text is another" in sentence
+    assert "is not the one that it was trained on" in sentence
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_vocabulary_of_another_run_and_a_run_on_a_task(runs, own, tmp_path, en
     mixed = shutil.copytree(runs("rmt"), tmp_path / "mixed", symlinks=True)
     shutil.copy(runs("characters") / "vocabulary.json", mixed)
     sentence = assert_one_sentence(run(evaluation.main, "--work_dir", mixed, "--text", own))
-    assert "symbols, and the model was trained with 51: it is another run's" in sentence
+    assert "symbols, the model 51, so it is another run's" in sentence
     task = "--dataset reverse --n 3 --segments 2 --batch_size 10 --train_samples 20".split()
     task += ["--valid_samples", 5, "--test_samples", 5, "--encoded_dir", encoded_dir]
     task += "--n_layer 1 --n_head 1 --d_head 4 --d_model 4 --d_inner 4 --max_step 1".split()

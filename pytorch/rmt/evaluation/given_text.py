@@ -16,12 +16,12 @@ from rmt.data.text.reading import Reading
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.scoring import arithmetic, choose_protocol
 from rmt.evaluation.text import Protocol, evaluate
-from rmt.evaluation.workloads import Scores, Scoring, load_text
+from rmt.evaluation.workloads import Scores, Scoring
 from rmt.models.contract import SegmentModel, State
 from rmt.options.evaluation import EvalConfig
 from rmt.runs.checkpoint import Checkpoint
 from rmt.runs.settings import Settings, text_options
-from rmt.runs.trained import best_model, read_vocabulary
+from rmt.runs.trained import best_model, find_vocabulary
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import new_file
@@ -56,7 +56,7 @@ class TextRun:
         return replace(self, vocabulary=with_unknown(self.vocabulary, is_allowed))
 
 
-def read_text_run(work_dir: Path, which: str = "best", encoded_dir: str = "") -> TextRun:
+def read_text_run(work_dir: Path, which: str = "best") -> TextRun:
     """A run on text from its folder. Raises UsageError where it is none, or can't be read."""
     settings, options = Settings.read(work_dir)
     if settings.task:
@@ -65,33 +65,8 @@ def read_text_run(work_dir: Path, which: str = "best", encoded_dir: str = "") ->
             "on text"
         )
     model, found = best_model(work_dir, options, which)
-    vocabulary = read_vocabulary(work_dir) or _of_training_text(
-        work_dir, settings, found, encoded_dir
-    )
-    if len(vocabulary) != options.n_token:
-        raise UsageError(
-            f"the vocabulary in {work_dir} holds {len(vocabulary)} symbols, and the model was "
-            f"trained with {options.n_token}: it is another run's"
-        )
+    vocabulary = find_vocabulary(work_dir, settings, found, options.n_token)
     return TextRun(model, found, settings, vocabulary)
-
-
-def _of_training_text(
-    work_dir: Path, settings: Settings, found: Checkpoint, encoded_dir: str
-) -> Vocabulary:
-    """The vocabulary of a run that is older than vocabularies in run folders."""
-    try:
-        corpus = load_text(settings, encoded_dir=encoded_dir)
-    except UsageError as error:
-        raise UsageError(
-            f"{work_dir} holds no vocabulary, and it can't be made from the training text: {error}"
-        ) from None
-    if found.manifest.get("corpus") != corpus.fingerprint:
-        raise UsageError(
-            f"{work_dir} holds no vocabulary, and the text in the place of its training text is "
-            "another"
-        )
-    return corpus.vocabulary
 
 
 @dataclass(frozen=True)
@@ -214,7 +189,7 @@ def prepare_text(
     device = distributed.start(config.cuda)
     if distributed.world_size() > 1:
         raise UsageError("--text is scored by one process: start it without torchrun")
-    run = read_text_run(work_dir, config.checkpoint, config.encoded_dir).with_unknown(config.unk)
+    run = read_text_run(work_dir, config.checkpoint).with_unknown(config.unk)
     one_stream = replace(config, batch_size=config.batch_size or 1)
     protocol = choose_protocol(one_stream, run.settings, run.model.config, lengths)
     how = arithmetic(config, run.settings, device)
