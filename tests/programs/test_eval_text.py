@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+import rmt
 from helpers import gru  # noqa: F401  registers the model
 from helpers.programs import (
     RMT,
@@ -226,12 +227,18 @@ def test_a_run_older_than_vocabularies_in_run_folders(runs, own, tmp_path):
         ("--text {own} --data {own}", "data is for what the run was trained on: leave it out"),
         ("--text {own} --batch_size 50", "21 tokens, too few for 50 streams"),
         ("--text {own} --json {own}", "own.txt is a text to score: write to another file"),
-        ("--text {own} --json {x} --per_token {x}", "can't both be written to"),
+        ("--text {own} --json {x} --per_token {x}", "x can't hold several of json, per_token"),
         ("--text {own} --json {folder}", "can't be written: it is a folder"),
         ("--text {own} --per_token {folder}/no/x", "can't be written (No such file or directory)"),
         ("--text {own} --per_token {own}/x", "can't be written (Not a directory)"),
         ("--text {own} --precision fp16", "precision fp16 needs --cuda"),
         ("--text {own} --mem_len 5", "trained with mem_len 2, which its weights depend on"),
+        ("--text {own} {own} --state_out {x}", "a state is of one text"),
+        ("--text {own} --batch_size 2 --state_in {x}", "a state is of one text"),
+        ("--text {own} --state_out {x} --max_eval_steps 1", "state_out is of the whole text"),
+        ("--text {own} --state_in {x}", "there is no file"),
+        ("--text {own} --state_in {own}", "own.txt is damaged, or no state of a reader"),
+        ("--state_out {x}", "state_out is for --text: leave it out"),
         ("--unk", "unk is for --text: leave it out"),
         ("--per_token {x}", "per_token is for --text: leave it out"),
         ("--text", "expected at least one argument"),
@@ -273,3 +280,49 @@ def test_a_vocabulary_of_another_run_and_a_run_on_a_task(runs, own, tmp_path, en
     assert run(train.main, *task, *RMT, "--work_dir", folder).status == 0
     sentence = assert_one_sentence(run(evaluation.main, "--work_dir", folder, "--text", own))
     assert "is a run on reverse, which is no text" in sentence
+
+
+# A reader's memory on disk
+
+
+def rows_of(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 18])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_text_in_two_parts_costs_what_it_costs_in_one(runs, tmp_path, name, cut):
+    """The second part goes on from what the first left on disk: every token is scored once."""
+    words = OWN.replace("\n", " ").split()
+    whole, first, second = (tmp_path / f"{part}.txt" for part in ("whole", "first", "second"))
+    # The line that ends the first part ends there in the whole text, too.
+    first.write_text(" ".join(words[: cut - 1]) + "\n")
+    second.write_text(" ".join(words[cut - 1 :]) + "\n")
+    whole.write_text(first.read_text() + second.read_text())
+    states = [tmp_path / f"{part}.state" for part in ("one", "two")]
+    rows = {}
+    for part, state in ((whole, "one"), (first, "first"), (second, "two")):
+        flags = ["--text", part, "--per_token", tmp_path / "rows"]
+        flags += ["--state_out", tmp_path / f"{state}.state"]
+        flags += ["--state_in", tmp_path / "first.state"] if part is second else []
+        score(runs(name), *flags)
+        rows[state] = rows_of(tmp_path / "rows")
+    assert [row["position"] for row in rows["two"]] == list(range(len(words) - cut + 2))
+    parts = rows["first"] + rows["two"]
+    assert [row["token"] for row in parts] == [row["token"] for row in rows["one"]]
+    expected = [row["nats"] for row in rows["one"]]
+    assert [row["nats"] for row in parts] == pytest.approx(expected, abs=1e-5)
+    assert states[0].read_bytes() == states[1].read_bytes(), "as if it had never stopped"
+
+
+def test_a_state_of_eval_is_that_of_read(runs, own, tmp_path):
+    model = load(runs("rmt"))
+    score(runs("rmt"), "--text", own, "--state_out", tmp_path / "kept.state")
+    kept = rmt.StreamState.load(tmp_path / "kept.state", model)
+    expected = rmt.read(model, ids_of(OWN, model.vocabulary))
+    assert torch.equal(kept.open_tokens, expected.open_tokens)
+    for name, tensor in expected.before.tensors().items():
+        torch.testing.assert_close(kept.before.tensors()[name], tensor)
+    flags = ["--text", own, "--state_in", tmp_path / "kept.state", "--tgt_len", 5]
+    refused = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
+    assert "was read in segments of 8 tokens" in assert_one_sentence(refused)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import BinaryIO
 import numpy as np
 from torch import Tensor
 
+from rmt.data.batches import on_device
 from rmt.data.text.given import encode_text, opened, with_unknown
 from rmt.data.text.reading import Reading
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.scoring import arithmetic, choose_protocol
+from rmt.evaluation.stream import StreamState, segment_length
 from rmt.evaluation.text import Protocol, evaluate
 from rmt.evaluation.workloads import Scores, Scoring
 from rmt.models.contract import SegmentModel, State
@@ -43,13 +45,14 @@ class TextRun:
     def reading(self) -> Reading:
         return self.settings.dataset.reading(text_options(self.settings.train))
 
-    def read(self, file: str) -> tuple[str, np.ndarray]:
+    def read(self, file: str, before: Sequence[int] = ()) -> tuple[str, np.ndarray]:
         """The name and the ids [tokens] of any text; - is standard input.
 
-        Raises UsageError for a text that can't be read, and for a symbol that it doesn't know.
+        before: ids to put before them. Raises UsageError for a text that can't be read, and for a
+        symbol that it doesn't know.
         """
         with opened(file) as source:
-            return source.name, encode_text(source, self.reading, self.vocabulary)
+            return source.name, encode_text(source, self.reading, self.vocabulary, before)
 
     def with_unknown(self, is_allowed: bool) -> "TextRun":
         """The run with <unk> for words that it doesn't know, or without."""
@@ -73,7 +76,8 @@ def read_text_run(work_dir: Path, which: str = "best") -> TextRun:
 class TextEvaluation:
     """A run's model with the texts that it is scored on, each from a new state on.
 
-    texts: the name and the ids of each.
+    texts: the name and the ids of each. state: where a single text goes on instead; its open tokens
+    stand before the text's own.
     """
 
     run: TextRun
@@ -81,6 +85,7 @@ class TextEvaluation:
     protocol: Protocol
     how: Scoring
     config: EvalConfig
+    state: StreamState | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -99,35 +104,54 @@ class TextEvaluation:
         if len(every) > 1:
             yield TOGETHER, together([scores for _, scores, _ in every]), sum(s for *_, s in every)
 
+    @property
+    def n_open(self) -> int:
+        """Tokens before the texts' own."""
+        return self.state.open_tokens.shape[1] if self.state else 0
+
     def _score(self, name: str, ids: np.ndarray, per_token: BinaryIO | None) -> Scores:
-        model = self.run.model
+        n_closed = (len(ids) - 1) // self.protocol.tgt_len  # a full segment at the end stays open
+        write = self._writer(per_token, name, ids) if per_token else lambda *_: None
+        before = first = self.state.before if self.state else None
+
+        def keep(segment: int, nll_BT: Tensor, state: State) -> None:
+            nonlocal before
+            if segment == n_closed - 1:
+                before = state
+            write(segment, nll_BT)
+
         loss, n_tokens = evaluate(
-            model,
+            self.run.model,
             ids,
             fitting(self.protocol, len(ids)),
             device=self.how.device,
             precision=self.how.precision,
             what=name,
-            keep=self._writer(per_token, name, ids) if per_token else lambda *_: None,
+            keep=keep,
+            state=first,
+            n_read=max(self.n_open - 1, 0),
         )
+        if self.config.state_out:
+            open_tokens = on_device(ids[None, n_closed * self.protocol.tgt_len :], self.how.device)
+            model = self.run.model.with_lengths(**self.protocol.lengths)
+            after = StreamState(before, open_tokens, self.protocol.tgt_len)
+            after.save(self.config.state_out, model)
         unknown = self.run.vocabulary.unknown
         scores = {"loss": loss, "tokens_scored": n_tokens}
         if unknown is None:
             return scores
-        return {**scores, "unknown": count(ids, self.run.vocabulary.ids[unknown])}
+        return {**scores, "unknown": count(ids[self.n_open :], self.run.vocabulary.ids[unknown])}
 
-    def _writer(
-        self, file: BinaryIO, name: str, ids: np.ndarray
-    ) -> Callable[[int, Tensor, State], None]:
+    def _writer(self, file: BinaryIO, name: str, ids: np.ndarray) -> Callable[[int, Tensor], None]:
         """Writes a line for every token of a segment."""
         symbols = self.run.vocabulary.symbols
         n_positions = len(ids) // self.protocol.batch_size
 
-        def write(segment: int, nll_BT: Tensor, state: State) -> None:
+        def write(segment: int, nll_BT: Tensor) -> None:
+            n_before = segment * self.protocol.tgt_len + 1 if segment else max(self.n_open, 1)
             for stream, nll_T in enumerate(nll_BT.double().tolist()):
-                first = stream * n_positions + segment * self.protocol.tgt_len + 1
-                for position, nats in enumerate(nll_T, start=first):
-                    row = {"token": symbols[ids[position]], "nats": nats, "position": position}
+                for i, nats in enumerate(nll_T, start=stream * n_positions + n_before):
+                    row = {"token": symbols[ids[i]], "nats": nats, "position": i - self.n_open}
                     row |= {"segment": segment, "file": name}
                     file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
@@ -194,8 +218,16 @@ def prepare_text(
     protocol = choose_protocol(one_stream, run.settings, run.model.config, lengths)
     how = arithmetic(config, run.settings, device)
     run = replace(run, model=run.model.to(device))
+    model = run.model.with_lengths(**protocol.lengths)
+    state = StreamState.load(config.state_in, model) if config.state_in else None
+    if state:
+        tgt_len = segment_length(model, state, config.tgt_len or None)
+        protocol = replace(protocol, tgt_len=tgt_len)
+        if state.n_streams > 1:
+            raise UsageError(f"{config.state_in} is of {state.n_streams} streams, a text is one")
     # All of them before one is scored: there may be a word in the last that the run doesn't know.
-    texts = tuple(map(run.read, config.text))
+    before = state.open_tokens[0].tolist() if state else []
+    texts = tuple(run.read(file, before) for file in config.text)
     for name, ids in texts:
         check_long_enough(name, ids, protocol)
-    return TextEvaluation(run, texts, protocol, how, config)
+    return TextEvaluation(run, texts, protocol, how, config, state)

@@ -54,14 +54,17 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     what: str = "eval",
     keep: Callable[[int, Tensor, State], None] = lambda segment, nll_BT, state: None,
+    state: State | None = None,
+    n_read: int = 0,
 ) -> tuple[float, int]:
     """Mean loss in nats per token over a corpus, and the number of tokens scored.
 
     The state is carried from the first segment to the last; every token counts once, so a short
     last segment weighs what it holds. Each process scores its own streams; the result is over all.
     check is called before every segment and may raise, in all processes alike. keep is called
-    after every segment with its number, the nats of its tokens [B, T] and the state after it. The
-    model comes back in the mode (training or evaluation) it was in.
+    after every segment with its number, the nats of its tokens [B, T] and the state after it.
+    state, n_read: the streams go on from there, and of the first segment so many predictions were
+    scored before. The model comes back in the mode (training or evaluation) it was in.
     """
     segments = SegmentBatches(
         ids,
@@ -72,7 +75,7 @@ def evaluate(
     )
     n_segments = len(segments) if protocol.max_segments < 0 else protocol.max_segments
     view = model.with_lengths(**protocol.lengths)
-    was_training, state = model.training, None
+    was_training = model.training
     total = torch.zeros((), dtype=torch.float64, device=device)
     n_tokens = 0
     view.eval()
@@ -83,6 +86,7 @@ def evaluate(
                 if len(tokens):  # more processes than streams leave some without any
                     with autocast(torch.device(device), precision):
                         nll, state = view(tokens, targets, state)
+                    nll = nll if i else nll[:, n_read:]
                     total += nll.double().sum()
                     n_tokens += nll.numel()
                     keep(i, nll, state)

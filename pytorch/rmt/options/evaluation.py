@@ -45,6 +45,8 @@ class EvalConfig:
     per_token: str = option(
         "", "with --text: file for a line of JSON per token: token, nats, position, segment, file"
     )
+    state_in: str = option("", "with one --text: file of --state_out, to read on from there")
+    state_out: str = option("", "with one --text: file to keep what was read in, for --state_in")
     json: str = option("", "file for the scores as JSON")
     encoded_dir: str = option("", "where encoded text is kept; empty: the run's own")
     precision: str = option(
@@ -61,12 +63,19 @@ class EvalConfig:
         self._check_text()
 
     def _check_text(self) -> None:
-        of_text, of_data = ("unk", "per_token"), ("split", "data")
+        of_text, of_data = ("unk", "per_token", "state_in", "state_out"), ("split", "data")
         for name in of_data if self.text else of_text:
             if getattr(self, name) != default_of(EvalConfig, name):
                 where = "what the run was trained on" if self.text else "--text"
                 raise UsageError(f"{name} is for {where}: leave it out")
-        if self.per_token and self.per_token == self.json:
-            raise UsageError(f"json and per_token can't both be written to {self.json}")
-        for name in {self.json, self.per_token} & set(self.text):
-            raise UsageError(f"{name} is a text to score: write to another file")
+        written = [name for name in (self.json, self.per_token, self.state_out) if name]
+        for name in written:
+            if written.count(name) > 1:
+                raise UsageError(f"{name} can't hold several of json, per_token and state_out")
+            if name in self.text:
+                raise UsageError(f"{name} is a text to score: write to another file")
+        if self.state_in or self.state_out:
+            if len(self.text) > 1 or self.batch_size > 1:
+                raise UsageError("a state is of one text: name one, and leave out batch_size")
+            if self.state_out and self.max_eval_steps > 0:
+                raise UsageError("state_out is of the whole text: leave out max_eval_steps")

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,18 +35,21 @@ def opened(name: str) -> Iterator[Source]:
         yield source
 
 
-def encode_text(source: Source, reading: Reading, vocabulary: Vocabulary) -> np.ndarray:
+def encode_text(
+    source: Source, reading: Reading, vocabulary: Vocabulary, before: Sequence[int] = ()
+) -> np.ndarray:
     """The ids of a text: a read-only memory map of a temporary file, which is gone with it.
 
-    Words that the vocabulary lacks become its unknown symbol. Raises UsageError where it has none,
-    and for less than the two tokens that a prediction takes.
+    before: ids to put before them. Words that the vocabulary lacks become its unknown symbol.
+    Raises UsageError where it has none, and for less than the two tokens that a prediction takes.
     """
     dtype, part = id_type(len(vocabulary)), reading.whole(source)
     with (
         tempfile.TemporaryFile() as file,
         Progress(len(part), f"reading {source.name}", unit="B", unit_scale=True) as bar,
     ):
-        n_tokens = 0
+        file.write(np.array(before, dtype).data)
+        n_tokens = len(before)
         for ids in _blocks(replace(part, on_read=bar.update), reading, vocabulary):
             file.write(ids.astype(dtype).data)
             n_tokens += len(ids)
