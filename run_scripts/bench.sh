@@ -6,13 +6,14 @@
 #                       memory    peak memory and gradient depth, with and without checkpoints
 #                       chunks    the batch in parts
 #                       scaling   streams of any length, encoding, two processes
-# Leave the machine alone meanwhile. With a GPU all but scaling is measured there, and speed with
+#                       generation  tokens said one by one
+# Leave the machine alone meanwhile. With a GPU all but the last two is measured there, and speed with
 # --compile, too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 for group in "$@"; do
-    [[ "$group" =~ ^(speed|window|memory|chunks|scaling)$ ]] || fail "there is no group $group"
+    [[ "$group" =~ ^(speed|window|memory|chunks|scaling|generation)$ ]] || fail "there is no group $group"
 done
 set_up_python
 OUT="$ROOT/results/bench"
@@ -68,7 +69,12 @@ scaling() {
     echo "== scaling"
     measure cpu-scaling rmt.scaling stream encoding ranks
 }
+generation() {
+    echo
+    echo "== generation"
+    measure cpu-generation rmt.scaling generation
+}
 
-for group in "${@:-speed window memory chunks scaling}"; do
+for group in "${@:-speed window memory chunks scaling generation}"; do
     for each in $group; do "$each"; done
 done

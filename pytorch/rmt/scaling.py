@@ -1,10 +1,13 @@
-"""How the cost grows: python -m rmt.scaling stream encoding ranks [options]
+"""How the cost grows: python -m rmt.scaling stream generation encoding ranks [options]
 
-    stream    training on 10 times the segments and evaluating on 10 and 100 times the tokens: time
-              and peak memory, for an RMT of 4 layers
-    encoding  a made-up text of WikiText-103's size, from words to ids, on one core: time and memory
-    ranks     two processes, a core each, against one process on one core: tokens per second in
-              training the enwik8 base RMT, with as many streams per process
+    stream      training on 10 times the segments and evaluating on 10 and 100 times the tokens:
+                time and peak memory, for an RMT of 4 layers
+    generation  the same RMT says 10,000 tokens and 100,000; and the enwik8 base RMT some, by its
+                decoder and by computing the open segment again for every token
+    encoding    a made-up text of WikiText-103's size, from words to ids, on one core: time and
+                memory
+    ranks       two processes, a core each, against one process on one core: tokens per second in
+                training the enwik8 base RMT, with as many streams per process
 
 Every measurement has a process of its own. --share makes all of them smaller, to try them: the
 model of ranks, too.

@@ -45,6 +45,29 @@ def test_streams_of_several_lengths_are_measured(monkeypatch):
     assert plans[2:] == [(scaling.evaluate_tokens, n) for n in (2_000, 20_000, 200_000)]
 
 
+def test_tokens_that_are_said_are_measured(monkeypatch):
+    """Both ways of decoding, of which one keeps nothing: rows of a layer are counted."""
+    ticks, rows, plans = itertools.count(step=2), [], []
+    monkeypatch.setattr(scaling, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(scaling, "in_new_process", lambda *plan: plans.append(plan) or {})
+    assert scaling.generation(0.01) == [{}] * 4
+    assert [plan[3:5] for plan in plans] == [(100, True), (1000, True), (256, True), (256, False)]
+    build = scaling.build
+
+    def watched(options):
+        model = build(options)
+        hook = model.layers[0].feed_forward.register_forward_pre_hook
+        hook(lambda module, inputs: rows.append(inputs[0].shape[1]))
+        return model
+
+    monkeypatch.setattr(scaling, "build", watched)
+    for plan, latest in zip(plans[2:], (1, 10 + 128), strict=True):
+        rows.clear()
+        found = plan[0](*plan[1:])
+        assert (found["amount"], found["seconds"], found["unit"]) == (255, 2, "tokens")
+        assert rows[127] == latest, "the last of a segment, with or without those before it"
+
+
 def test_processes_take_turns(monkeypatch):
     calls = []
     monkeypatch.setattr(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +19,10 @@ from rmt.data.text.corpora import load_corpus
 from rmt.data.text.made_up import word_frequencies
 from rmt.data.text.pydoc import PYDOC
 from rmt.data.text.wt103 import WT103
+from rmt.evaluation.sampling import sample
 from rmt.evaluation.text import evaluate
 from rmt.evaluation.workloads import LanguageModelling
+from rmt.models.contract import Decoder
 from rmt.models.options import ModelOptions
 from rmt.models.registry import build
 from rmt.options.command_line import command_line
@@ -84,6 +87,37 @@ def evaluate_tokens(options: ModelOptions, text: LanguageModelling) -> dict:
     return _cost("evaluating", len(ids), "tokens", time.perf_counter() - started)
 
 
+# --- generation ----------------------------------------------------------------------------------
+
+SHORT, LONG = "4 layers, segments of 64", "enwik8 base, segments of 128"
+
+
+def generation(share: float) -> list[dict]:
+    """Tokens said one by one: few and many, and by what a decoder keeps against none of it."""
+    few = max(64, round(10_000 * share))
+    small, base = Settings.of(SMALL), Settings.of(_sizes("enwik8", tiny=share < 1))
+    plans = [(small, n * few, True, SHORT) for n in (1, 10)]
+    # Two segments: the second one has a memory.
+    plans += [(base, 2 * base.train.tgt_len, keeps, LONG) for keeps in (True, False)]
+    plans = [(plan.model(N_SYMBOLS), plan.train.tgt_len, *rest) for plan, *rest in plans]
+    return [in_new_process(say_tokens, *plan) for plan in plans]
+
+
+def say_tokens(options: ModelOptions, tgt_len: int, n_tokens: int, keeps: bool, what: str) -> dict:
+    """By the model's decoder, or by one that computes the open segment anew for every token."""
+    torch.manual_seed(0)
+    model = build(options).eval()
+    if not keeps:
+        model.decoder = partial(Decoder, model)
+    tokens = sample(model, [0], n_tokens, tgt_len=tgt_len)
+    next(tokens)
+    started = time.perf_counter()
+    n_timed = sum(1 for _ in tokens)
+    seconds = time.perf_counter() - started
+    how = "keys and values kept" if keeps else "the open segment anew for every token"
+    return _cost(f"saying, {what}, {how}", n_timed, "tokens", seconds)
+
+
 # --- encoding ------------------------------------------------------------------------------------
 
 
@@ -142,13 +176,12 @@ def ranks(share: float) -> list[dict]:
 
 def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> dict:
     """Tokens per second in the second half of a short run."""
-    sizes = NAMED["enwik8"] | ({"n_layer": 1, "d_model": 16, "d_inner": 16} if tiny else {})
-    options = {name: sizes[name] for name in sizes.keys() - {"n_token", "batch_size"}}
-    options |= {
+    sizes = _sizes("enwik8", tiny)
+    options = sizes | {
         "dataset": PYDOC.name,
         "bptt_unrolls": 1,
         "dropout": 0.1,
-        "batch_size": n * sizes["batch_size"],
+        "batch_size": n * NAMED["enwik8"]["batch_size"],
         "precision": "bf16",
         "max_step": n_steps,
         "log_interval": n_steps // 2,
@@ -181,7 +214,18 @@ def train_in_processes(n: int, n_steps: int, cores: list[int], tiny: bool) -> di
 
 # --- what is told --------------------------------------------------------------------------------
 
-MEASUREMENTS = {"stream": stream, "encoding": encoding, "ranks": ranks}
+MEASUREMENTS = {
+    "stream": stream,
+    "generation": generation,
+    "encoding": encoding,
+    "ranks": ranks,
+}
+
+
+def _sizes(name: str, tiny: bool) -> dict:
+    """A named model and its segments; the data's vocabulary and the batch are its user's."""
+    sizes = NAMED[name] | ({"n_layer": 1, "d_model": 16, "d_inner": 16} if tiny else {})
+    return {option: sizes[option] for option in sizes.keys() - {"n_token", "batch_size"}}
 
 
 def _cost(what: str, amount: int, unit: str, seconds: float) -> dict:
