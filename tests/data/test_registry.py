@@ -1,6 +1,7 @@
 """A dataset and a task that a file each adds are like any other."""
 
 import json
+import pickle
 from unittest.mock import patch
 
 import pytest
@@ -37,6 +38,11 @@ def test_both_are_in_the_registry():
     assert registry.find("parity").options is parity.ParityOptions
     assert "parity" in registry.tasks()
     assert "alphabet" not in registry.tasks()
+
+
+def test_each_can_be_sent_to_a_process():
+    for name, dataset in registry.datasets().items():
+        assert pickle.loads(pickle.dumps(dataset)).name == name
 
 
 def test_an_added_text_is_trained_scored_and_shown(flags, tmp_path):

@@ -52,9 +52,14 @@ class Mini:
     sha256: Mapping[str, str]
 
 
+def by_characters(options: TextOptions) -> Reading:
+    return CHARACTERS
+
+
 @dataclass(frozen=True)
 class TextDataset:
-    """A text that models learn to predict.
+    """A text that models learn to predict. Its functions are named ones, so that it can be sent to
+    a process.
 
     read: finds the text; place is what --data says, or where getdata.sh puts it, or None.
     reading: how any text is read for its models; read says the same of its own.
@@ -69,7 +74,7 @@ class TextDataset:
 
     name: str
     read: Callable[[Path | None, TextOptions], Text]
-    reading: Callable[[TextOptions], Reading] = lambda options: CHARACTERS
+    reading: Callable[[TextOptions], Reading] = by_characters
     folder: str | None = None
     has_place: bool = True
     takes: tuple[str, ...] = ()

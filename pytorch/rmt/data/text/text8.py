@@ -47,10 +47,16 @@ READING = Reading(
     {},
     whole=without_last_newline,
 )
+
+
+def reading(options: TextOptions) -> Reading:
+    return READING
+
+
 TEXT8 = TextDataset(
     NAME,
     read,
-    lambda options: READING,
+    reading,
     folder=NAME,
     published_evaluation={"base": (80, 2100, 820), "large": (128, 3800, 1000)},
 )

@@ -57,10 +57,16 @@ def with_known_words(text: str, known: set[str]) -> str:
 
 
 READING = Reading(WordTokenizer(), PERPLEXITY, {})
+
+
+def reading(options: TextOptions) -> Reading:
+    return READING
+
+
 WT103 = TextDataset(
     NAME,
     read,
-    lambda options: READING,
+    reading,
     folder=FOLDER,
     cutoffs=CUTOFFS,
     published_evaluation={"base": (64, 640, 400), "large": (128, 1600, 1000)},
