@@ -11,10 +11,19 @@ import pytest
 import torch
 
 from helpers import gpu
-from helpers.programs import RMT, TRXL, command, process_settings, records, result, run, weights_of
+from helpers.programs import (
+    RMT,
+    TRXL,
+    command,
+    killed_before_step,
+    process_settings,
+    records,
+    result,
+    run,
+    weights_of,
+)
 from rmt import train
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.training.trainer import Trainer
 
 pytestmark = pytest.mark.cuda
 
@@ -117,26 +126,12 @@ def test_compiled_layers_are_the_same_with_a_graph(trained, double_precision):
     assert_same_training(trained("eager", *flags), trained("graph", *flags), 1e-9)
 
 
-class Stopped(BaseException):
-    """Stands for kill -9."""
-
-
 @pytest.mark.parametrize("variant", ["trxl", "rmt, replay", "task"])
-def test_a_captured_run_goes_on_after_a_restart(
-    trained, double_precision, uncompiled, monkeypatch, variant
-):
+def test_a_captured_run_goes_on_after_a_restart(trained, double_precision, uncompiled, variant):
     flags = [*VARIANTS[variant], "--dropout", "0.1"]
-    whole, real = trained("graph", *flags), Trainer.train_step
-
-    def train_step(trainer, progress):
-        if trainer.place.step == 40:
-            raise Stopped
-        real(trainer, progress)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", train_step)
-        with pytest.raises(Stopped):
-            trained("graph", *flags, name="stopped")
+    whole = trained("graph", *flags)
+    with killed_before_step(40):
+        trained("graph", *flags, name="stopped")
     stopped = trained("graph", *flags, name="stopped", restart=True)
     assert_same_training(whole, stopped, 1e-9)
 

@@ -18,6 +18,7 @@ import pytest
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
 from rmt.runtime import errors
+from rmt.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "samples"
@@ -100,6 +101,24 @@ def assert_one_sentence(outcome: Outcome) -> str:
     assert lines[0].startswith("error: "), outcome.err
     assert lines[1] == "", "the line ends"
     return lines[0].removeprefix("error: ")
+
+
+class Stopped(BaseException):
+    """Stands for kill -9: nothing in the program catches it."""
+
+
+@contextlib.contextmanager
+def killed_before_step(step: int):
+    """Inside, training ends before a step as by a kill; that it does is checked."""
+    real = Trainer.train_step
+
+    def train_step(trainer, progress):
+        if trainer.place.step == step:
+            raise Stopped
+        real(trainer, progress)
+
+    with patch.object(Trainer, "train_step", train_step), pytest.raises(Stopped):
+        yield
 
 
 def write_corpus(folder: Path, n_lines: int = 300, seed: int = 0) -> Path:

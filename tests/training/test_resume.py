@@ -20,6 +20,7 @@ import rmt
 from helpers.programs import (
     RMT,
     TRXL,
+    Stopped,
     assert_one_sentence,
     command,
     process_settings,
@@ -58,10 +59,6 @@ def measured(folder) -> list[dict]:
         {name: value for name, value in entry.items() if name not in timing}
         for entry in records(folder)
     ]
-
-
-class Stopped(BaseException):
-    """Stands for kill -9: nothing in the program catches it."""
 
 
 @pytest.fixture

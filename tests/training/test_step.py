@@ -15,7 +15,9 @@ from helpers.gpu import late_step_for
 from helpers.programs import (
     RMT,
     TRXL,
+    Stopped,
     assert_one_sentence,
+    killed_before_step,
     records,
     result,
     run,
@@ -114,27 +116,14 @@ def test_late_and_captured_steps_are_those_of_a_cpu(trained, variant):
 
 
 @pytest.mark.parametrize("variant", ["rmt, replay", "trxl", "momentum", "task, lessons"])
-def test_a_captured_run_goes_on_after_a_restart(trained, monkeypatch, variant):
+def test_a_captured_run_goes_on_after_a_restart(trained, variant):
     """Killed between two saves, and while some steps' results were not heard of yet."""
     flags = [*SHORT_EPOCHS, *VARIANTS[variant]]
     whole = trained(captured_step_for(CalledAgain()), *flags, name="whole")
-    real = Trainer.train_step
-
-    def train_step(trainer, progress):
-        if trainer.place.step == 40:
-            raise Stopped
-        real(trainer, progress)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", train_step)
-        with pytest.raises(Stopped):
-            trained(captured_step_for(CalledAgain()), *flags, name="stopped")
+    with killed_before_step(40):
+        trained(captured_step_for(CalledAgain()), *flags, name="stopped")
     stopped = trained(captured_step_for(CalledAgain()), *flags, name="stopped", restart=True)
     assert_same_training(whole, stopped)
-
-
-class Stopped(BaseException):
-    """Stands for kill -9."""
 
 
 def test_a_batch_that_needs_more_rooms_is_recorded_anew():

@@ -12,6 +12,7 @@ from helpers.programs import (
     RMT,
     TRXL,
     assert_one_sentence,
+    killed_before_step,
     records,
     result,
     run,
@@ -22,7 +23,6 @@ from rmt import eval as evaluation
 from rmt import train
 from rmt.runs import checkpoint
 from rmt.runs.logged_runs import read_runs
-from rmt.training.trainer import Trainer
 
 BASELINE = ["--model", "baseline"]
 MT = "--model mt --mem_len 2".split()
@@ -243,27 +243,13 @@ def test_a_run_does_not_begin_in_its_own_folder(tiny, source):
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["with init_from", "without"])
-def test_a_restart_is_exact_and_needs_the_other_run_no_more(
-    source, begin, tiny, tmp_path, monkeypatch, given
-):
+def test_a_restart_is_exact_and_needs_the_other_run_no_more(source, begin, tiny, tmp_path, given):
     shutil.copytree(source(*TRXL), tmp_path / "source", symlinks=True)
     flags = [*RMT, *"--dropout 0.1 --bptt_unrolls 2 --max_step 9 --save_interval 3".split()]
     outcome, whole = begin(tmp_path / "source", *flags, name="whole")
     assert outcome.status == 0, outcome.err
-    real = Trainer.train_step
-
-    class Stopped(BaseException):
-        pass
-
-    def train_step(trainer, progress):
-        if trainer.place.step == 5:
-            raise Stopped
-        real(trainer, progress)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", train_step)
-        with pytest.raises(Stopped):
-            begin(tmp_path / "source", *flags, name="stopped")
+    with killed_before_step(5):
+        begin(tmp_path / "source", *flags, name="stopped")
     shutil.rmtree(tmp_path / "source")
     again = [*flags, "--restart", "--work_dir", tmp_path / "stopped"]
     again += ["--init_from", tmp_path / "source"] if given else []
