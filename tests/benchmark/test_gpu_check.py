@@ -25,6 +25,7 @@ PASSED = {"passed": 7, "skipped": 1, "seconds": 3.0, "failures": {}}
         ("triton_per_fused__softmax_add_1", "softmax"),
         ("triton_poi_fused_native_dropout_relu_2", "dropout"),
         ("triton_tem_fused_flex_attention_0", "attention"),
+        ("rmt_attention_backward_keys", "attention"),
         ("Memcpy DtoD (Device -> Device)", "copies"),
         ("void at::native::reduce_kernel<512, 1>", "sums"),
         ("triton_poi_fused_add_mul_0", "element-wise"),

@@ -3,7 +3,7 @@
     formula.py  which row sees which key, relative distances, scores and weights: the definition
     plain.py    what a row reads, in plain PyTorch; the twin of the next two, which equal it
     flex.py     the same by PyTorch's flex_attention, in compiled layers on a GPU
-    fused.py    the same by Triton kernels of our own
+    fused.py    the same by Triton kernels of our own, which are in kernels.py
     choice.py   which of these a model takes (--attention)
     layer.py    the layer: its projections, its heads and the way to read
     kept.py     masks and sinusoids, made once, also for CUDA graphs
