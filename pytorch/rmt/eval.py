@@ -22,7 +22,7 @@ from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.runs.trained import newest_run
 from rmt.runtime.errors import run_program
-from rmt.runtime.files import new_file
+from rmt.runtime.files import check_can_write, new_file
 
 # Options of EvalConfig by which a run is chosen.
 CHOOSING = ("dataset", "model", "bptt_unrolls", "segments", "seed")
@@ -32,6 +32,8 @@ RULE = "=" * 100
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = EvalConfig(**pick(EvalConfig, options))
+    for name in config.written:
+        check_can_write(Path(name))  # before there is a score to be lost
     lengths = {name: options[name] for name in length_flags() if name in options}
     if config.work_dir:
         work_dir = Path(config.work_dir)

@@ -23,6 +23,7 @@ from rmt.options.command_line import Parser, pick
 from rmt.options.generation import GenerateConfig, Sampling
 from rmt.runs.trained import load
 from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.files import check_can_write
 from rmt.runtime.progress import Progress
 
 
@@ -30,7 +31,8 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     config = GenerateConfig(**pick(GenerateConfig, options))
     how = Sampling(**pick(Sampling, options))
-    check_files(config)
+    if config.state_out:
+        check_can_write(Path(config.state_out))  # before all that is to be kept is done
     model = load(
         config.work_dir,
         device="cuda" if config.cuda else "cpu",
@@ -66,15 +68,6 @@ def lengths_among(options: dict) -> dict:
     """Those options that are lengths of a model."""
     others = {spec.name for owner in (GenerateConfig, Sampling) for spec in fields(owner)}
     return {name: value for name, value in options.items() if name not in others}
-
-
-def check_files(config: GenerateConfig) -> None:
-    """Raise UsageError where the state can't be kept, before all that is to be kept is done."""
-    if config.state_out:
-        path = Path(config.state_out)
-        if path.is_dir() or not path.parent.is_dir():
-            wrong = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-            raise UsageError(f"state_out {path} can't be written: {wrong}")
 
 
 def read_prompt(model: SegmentModel, config: GenerateConfig, tgt_len: int | None) -> StreamState:

@@ -23,6 +23,7 @@ from rmt import train
 from rmt.evaluation.given_text import prepare_text
 from rmt.options.evaluation import EvalConfig
 from rmt.runs.trained import load
+from rmt.runtime import distributed
 
 MODELS = {
     "baseline": ["--model", "baseline"],
@@ -227,10 +228,15 @@ def test_a_run_older_than_vocabularies_in_run_folders(runs, own, tmp_path):
         ("--text {own} --data {own}", "data is for what the run was trained on: leave it out"),
         ("--text {own} --batch_size 50", "21 tokens, too few for 50 streams"),
         ("--text {own} --json {own}", "own.txt is a text to score: write to another file"),
+        ("--text {own} --json {folder}/./own.txt", "own.txt is a text to score: write to another"),
         ("--text {own} --json {x} --per_token {x}", "x can't hold several of json, per_token"),
         ("--text {own} --json {folder}", "can't be written: it is a folder"),
         ("--text {own} --per_token {folder}/no/x", "can't be written (No such file or directory)"),
         ("--text {own} --per_token {own}/x", "can't be written (Not a directory)"),
+        ("--text {own} --state_out {folder}/no/x", "can't be written (No such file or directory)"),
+        ("--text {own} --state_out {folder}", "can't be written: it is a folder"),
+        ("--text {own} --state_out {folder}/" + 300 * "x", "can't be written (File name too long)"),
+        ("--split test --json {folder}/no/x", "can't be written (No such file or directory)"),
         ("--text {own} --precision fp16", "precision fp16 needs --cuda"),
         ("--text {own} --mem_len 5", "trained with mem_len 2, which its weights depend on"),
         ("--text {own} {own} --state_out {x}", "a state is of one text"),
@@ -251,8 +257,15 @@ def test_impossible_texts(runs, own, tmp_path, flags, part):
     before = sorted(tmp_path.iterdir())
     refused = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
     assert part in assert_one_sentence(refused)
+    assert refused.out == "", "before anything is scored"
     assert sorted(tmp_path.iterdir()) == before, "nothing written"
     assert own.read_text() == OWN
+
+
+def test_several_processes_are_refused(runs, own, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    refused = run(evaluation.main, "--work_dir", runs("rmt"), "--text", own)
+    assert "2 were started: call python -m rmt.eval without" in assert_one_sentence(refused)
 
 
 def test_a_late_error_leaves_no_half_a_file(runs, own, tmp_path, monkeypatch):

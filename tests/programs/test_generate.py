@@ -1,5 +1,6 @@
 """rmt.generate: what a run says after a prompt, in text, and what it keeps."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -188,7 +189,9 @@ def test_as_a_program(runs):
         ("words", "--prompt w1 --tokens 0", "with --tokens 0 nothing is said"),
         ("words", "--prompt w1 --samples 0", "samples must be 1 or more"),
         ("words", "--prompt w1 --samples 2 --state_out x", "--state_out keeps one continuation"),
-        ("words", "--prompt w1 --state_out nowhere/x", "there is no folder nowhere"),
+        ("words", "--prompt w1 --state_out nowhere/x", "nowhere/x can't be written (No such file"),
+        ("words", "--prompt w1 --state_out .", ". can't be written: it is a folder"),
+        ("words", "--prompt_file x --state_out ./x", "./x is the prompt: write the state to anoth"),
         ("words", "--prompt w1 --state_in nowhere", "there is no file nowhere"),
         ("words", "--prompt w1 --mem_len 5", "mem_len 2, which its weights depend on"),
         ("gru", "--prompt w1 --mem_len 5", "gru has no mem_len: leave mem_len out"),
@@ -282,7 +285,7 @@ def random_flags(draw) -> list[str]:
     return words
 
 
-def test_any_flags(runs, monkeypatch):
+def test_any_flags(runs):
     """They work, or end with one sentence, and then nothing is written."""
     seen = {"worked": 0, "refused": 0}
     kept = Path(tempfile.mkdtemp()) / "kept"
@@ -293,8 +296,8 @@ def test_any_flags(runs, monkeypatch):
     def check(name, flags):
         folder = Path(tempfile.mkdtemp())
         shutil.copy(kept, folder / "kept")
-        monkeypatch.chdir(folder)
-        outcome = run(generate.main, "--work_dir", runs(name), *flags)
+        with contextlib.chdir(folder):
+            outcome = run(generate.main, "--work_dir", runs(name), *flags)
         new = {path.name for path in folder.iterdir()} - {"kept"}
         if outcome.status:
             assert_one_sentence(outcome)

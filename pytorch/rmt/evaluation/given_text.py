@@ -212,7 +212,10 @@ def prepare_text(
     """
     device = distributed.start(config.cuda)
     if distributed.world_size() > 1:
-        raise UsageError("--text is scored by one process: start it without torchrun")
+        raise UsageError(
+            f"--text is scored by one process, and {distributed.world_size()} were started: call "
+            "python -m rmt.eval without torchrun"
+        )
     run = read_text_run(work_dir, config.checkpoint).with_unknown(config.unk)
     one_stream = replace(config, batch_size=config.batch_size or 1)
     protocol = choose_protocol(one_stream, run.settings, run.model.config, lengths)

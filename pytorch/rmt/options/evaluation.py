@@ -1,5 +1,6 @@
 """Options of evaluation."""
 
+import os
 from dataclasses import dataclass
 
 from rmt.options.option import (
@@ -62,17 +63,22 @@ class EvalConfig:
         check_limit(self, "max_eval_steps")
         self._check_text()
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files that are asked for."""
+        return tuple(name for name in (self.json, self.per_token, self.state_out) if name)
+
     def _check_text(self) -> None:
         of_text, of_data = ("unk", "per_token", "state_in", "state_out"), ("split", "data")
         for name in of_data if self.text else of_text:
             if getattr(self, name) != default_of(EvalConfig, name):
                 where = "what the run was trained on" if self.text else "--text"
                 raise UsageError(f"{name} is for {where}: leave it out")
-        written = [name for name in (self.json, self.per_token, self.state_out) if name]
-        for name in written:
-            if written.count(name) > 1:
+        written, read = (list(map(os.path.realpath, of)) for of in (self.written, self.text))
+        for name, place in zip(self.written, written, strict=True):
+            if written.count(place) > 1:
                 raise UsageError(f"{name} can't hold several of json, per_token and state_out")
-            if name in self.text:
+            if place in read:
                 raise UsageError(f"{name} is a text to score: write to another file")
         if self.state_in or self.state_out:
             if len(self.text) > 1 or self.batch_size > 1:

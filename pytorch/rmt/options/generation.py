@@ -1,5 +1,6 @@
 """Options of generation."""
 
+import os
 from dataclasses import dataclass
 
 from rmt.options.option import check_at_least, check_choices, option
@@ -65,5 +66,8 @@ class GenerateConfig:
             raise UsageError("a prompt comes from --prompt or from --prompt_file: leave one out")
         if self.state_out and self.samples > 1:
             raise UsageError("--state_out keeps one continuation: leave out --samples")
+        places = [os.path.realpath(name) for name in (self.state_out, self.prompt_file) if name]
+        if len(set(places)) < len(places):
+            raise UsageError(f"{self.state_out} is the prompt: write the state to another file")
         if not self.tokens and not self.state_out:
             raise UsageError("with --tokens 0 nothing is said: give --state_out, or more tokens")

@@ -53,9 +53,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises UsageError where it can't be written.
     """
-    if path.is_dir():
-        raise UsageError(f"{path} can't be written: it is a folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _unfinished(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -67,3 +65,20 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # it is there only after an error
             temporary.unlink()
+
+
+def check_can_write(path: Path) -> None:
+    """Raise UsageError where new_file can't write, before there is anything to be written."""
+    temporary = _unfinished(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise UsageError(f"{path} can't be written ({error.strerror})") from error
+
+
+def _unfinished(path: Path) -> Path:
+    """What a file is called until it is complete. Raises UsageError where a folder has its name."""
+    if os.path.isdir(path):  # False for a name that is too long, where Path's raises
+        raise UsageError(f"{path} can't be written: it is a folder")
+    return path.with_name(f".{path.name}.{os.getpid()}")
