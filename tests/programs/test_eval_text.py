@@ -1,11 +1,16 @@
 """rmt.eval --text: the scores of any text under a trained model."""
 
+import contextlib
 import json
 import math
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rmt
 from helpers import gru  # noqa: F401  registers the model
@@ -339,3 +344,72 @@ def test_a_state_of_eval_is_that_of_read(runs, own, tmp_path):
     flags = ["--text", own, "--state_in", tmp_path / "kept.state", "--tgt_len", 5]
     refused = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
     assert "was read in segments of 8 tokens" in assert_one_sentence(refused)
+
+
+# Any flags
+
+FLAGS = {
+    "json": (["scores"], ["nowhere/scores"]),
+    "per_token": (["rows"], ["nowhere/rows"]),
+    "state_in": (["kept"], ["nowhere", "short"]),
+    "state_out": (["new"], ["nowhere/new", "."]),
+    "unk": ([True], []),
+    "checkpoint": (["best", "last"], ["first"]),
+    "protocol": (["train", "txl"], ["other"]),
+    "tgt_len": ([1, 5, 8, 100], [-1]),
+    "batch_size": ([1, 2], [50, -1]),
+    "max_eval_steps": ([1, 3, -1], [0]),
+    "mem_len": ([2, 8], [0, -1, 3]),
+    "clamp_len": ([-1, 4], [0]),
+    "same_length": ([True], []),
+    "precision": (["fp32", "bf16"], ["fp16"]),
+    "split": ([], ["test"]),
+    "data": ([], ["short"]),
+    "cuda": ([], [True]),
+}
+TEXTS = ["own", "own", "own other", "strange", "short", "nowhere", "own nowhere"]
+N_GOOD_TEXTS = 3
+
+
+@st.composite
+def random_flags(draw) -> list[str]:
+    """Three times in four of values that are allowed each by itself."""
+    careful = draw(st.integers(0, 3)) > 0
+    names = draw(st.lists(st.sampled_from(list(FLAGS)), max_size=4, unique=True))
+    texts = draw(st.sampled_from(TEXTS[:N_GOOD_TEXTS] if careful else TEXTS))
+    words = ["--text", *texts.split()]
+    for name in names:
+        good, bad = FLAGS[name]
+        if values := good if careful else good + bad:
+            value = draw(st.sampled_from(values))
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return words
+
+
+def test_any_flags(runs, tmp_path):
+    """They work, or end with one sentence, and then nothing is printed or written."""
+    given_files = tmp_path / "given"
+    given_files.mkdir()
+    contents = {"own": OWN, "other": "w1 w2\n" * 9, "strange": "dog", "short": ""}
+    for name, content in contents.items():
+        (given_files / name).write_text(content)
+    score(runs("rmt"), "--text", given_files / "own", "--state_out", given_files / "kept")
+    seen = {"worked": 0, "refused": 0}
+
+    @settings(max_examples=200)
+    @given(name=st.sampled_from(["rmt", "rmt", "trxl", "gru", "own words"]), flags=random_flags())
+    def check(name, flags):
+        with tempfile.TemporaryDirectory() as place:
+            folder = shutil.copytree(given_files, Path(place) / "here")
+            with contextlib.chdir(folder):
+                outcome = run(evaluation.main, "--work_dir", runs(name), *flags)
+            new = {path.name for path in folder.iterdir()} - {p.name for p in given_files.iterdir()}
+        if outcome.status:
+            assert_one_sentence(outcome)
+            assert (new, outcome.out) == (set(), "")
+        else:
+            assert new == {"scores", "rows", "new"} & set(flags)
+        seen["refused" if outcome.status else "worked"] += 1
+
+    check()
+    assert min(seen.values()) > 60, seen
