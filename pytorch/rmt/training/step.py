@@ -127,10 +127,10 @@ class Step:
 
         It is this that a CUDA graph captures.
         """
-        before = [stream.tensors() for stream in self.chunks]
+        before = None if self.looks_at_once else [stream.tensors() for stream in self.chunks]
         loss = self.accumulate_gradients(segments, n_scored, rooms)
         left_out = self.update(loss)
-        if not self.looks_at_once:
+        if before is not None:
             self._keep(before, left_out)
         return torch.stack([loss.double(), left_out.double()])
 
