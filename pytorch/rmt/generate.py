@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from rmt.data.text.codec import Codec, given_text
-from rmt.data.text.encoding import Part, UnknownSymbol
-from rmt.data.text.given import opened, with_unknown
-from rmt.data.vocabulary import UNKNOWN
+from rmt.data.text.encoding import Part
+from rmt.data.text.given import advising_unknown, opened, with_unknown
 from rmt.evaluation.sampling import sample
 from rmt.evaluation.stream import StreamState, read
 from rmt.models import registry as models
@@ -98,15 +97,10 @@ def read_text(
 ) -> StreamState:
     """Read on in a text. Raises UsageError where nothing is in it, or what the model has not."""
     n_tokens = 0
-    try:
-        for ids in codec.blocks(part):
-            n_tokens += len(ids)
-            if len(ids):
-                state = read(model, ids, state, tgt_len=tgt_len)
-    except UnknownSymbol as error:
-        if UNKNOWN in codec.vocabulary:
-            raise UsageError(f"{error.found}; --unk takes {UNKNOWN} for such words") from None
-        raise
+    for ids in advising_unknown(codec.blocks(part), codec.vocabulary):
+        n_tokens += len(ids)
+        if len(ids):
+            state = read(model, ids, state, tgt_len=tgt_len)
     if not n_tokens:
         raise UsageError(f"{part.source.name} holds no token to continue")
     return state

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.data.text.encoding import Part, Source, UnknownSymbol, id_type
+from rmt.data.text.encoding import Source, UnknownSymbol, id_type
 from rmt.data.text.files import file_source
 from rmt.data.text.reading import Reading
 from rmt.data.vocabulary import UNKNOWN, Vocabulary
@@ -50,7 +50,8 @@ def encode_text(
     ):
         file.write(np.array(before, dtype).data)
         n_tokens = len(before)
-        for ids in _blocks(replace(part, on_read=bar.update), reading, vocabulary):
+        blocks = reading.tokenizer.encode(replace(part, on_read=bar.update), vocabulary)
+        for ids in advising_unknown(blocks, vocabulary):
             file.write(ids.astype(dtype).data)
             n_tokens += len(ids)
         file.flush()
@@ -61,9 +62,10 @@ def encode_text(
         return np.memmap(file, dtype, mode="r")
 
 
-def _blocks(part: Part, reading: Reading, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+def advising_unknown(blocks: Iterator[np.ndarray], vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    """Blocks of ids; UsageError for an unknown symbol, which says what programs can do about it."""
     try:
-        yield from reading.tokenizer.encode(part, vocabulary)
+        yield from blocks
     except UnknownSymbol as error:
         if UNKNOWN in vocabulary:
             advice = f"--unk takes {UNKNOWN} for such words"
