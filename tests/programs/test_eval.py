@@ -243,10 +243,16 @@ def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path
     (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
     assert outcome.status == 0, "its vocabulary is that of the training text, which is the same"
+    first = scores_of(outcome.out)[-1]
     (other / "train.txt").write_text("w2 w1 w3\n" * 50)
     (other / "valid.txt").write_text("w1 w2 w3\n" * 50)
     outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
-    assert "its ids mean other symbols" in assert_one_sentence(outcome)
+    assert scores_of(outcome.out)[-1] == first, "whatever vocabulary the text would make"
+    (other / "test.txt").write_text("w1 w2 w3\nw1 zebra\n" * 50)
+    outcome = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
+    sentence = f"{other}/test.txt, line 2: the word 'zebra' is not in the vocabulary of "
+    assert assert_one_sentence(outcome).startswith(sentence)
+    (other / "test.txt").write_text("w1 w2 w3\n" * 50)
     older = shutil.copytree(runs("rmt"), tmp_path / "older", symlinks=True)
     (older / "vocabulary.json").unlink()
     outcome = run(evaluation.main, "--work_dir", older, *flags)

@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.models import V, tiny_config, tiny_model, tiny_segments
-from helpers.programs import ROOT, assert_one_sentence, run
+from helpers.programs import RMT, ROOT, assert_one_sentence, run, weights_of
 from rmt import eval as evaluation
+from rmt import generate, train
 from rmt.data.metrics import PERPLEXITY
 from rmt.evaluation.text import Protocol, evaluate
 from rmt.evaluation.workloads import load_workload
@@ -271,11 +272,12 @@ def test_folders_of_transfo_xl(div_val, in_safetensors, tmp_path):
         safetensors.torch.save_file(first, folder / "model.safetensors")
     else:
         torch.save(weights, folder / "pytorch_model.bin")
-    (tmp_path / "words").write_text("".join(f"word{i}\n" for i in range(V - 1)) + "a\u2028b\n")
+    words = ("<eos>", *(f"word{i}" for i in range(V - 2)), "a\u2028b")
+    (tmp_path / "words").write_text("".join(f"{word}\n" for word in words))
     outcome = run(main, folder, tmp_path / "run", "--vocabulary", tmp_path / "words")
     assert outcome.status == 0, outcome.err
     loaded = load(tmp_path / "run")
-    assert loaded.vocabulary.symbols == (*(f"word{i}" for i in range(V - 1)), "a\u2028b")
+    assert loaded.vocabulary.symbols == words
     assert_same_predictions(loaded, model)
 
 
@@ -340,11 +342,62 @@ def test_a_converted_run_is_scored_on_a_text_of_its_vocabulary(
     loss, _ = evaluate(model, workload.corpus.splits["test"], protocol)
     assert f"test {PERPLEXITY.readable(loss)}" in scored.out
 
-    (tmp_path / "words").write_text("\n".join(words[::-1]))
+    (tmp_path / "words").write_text("\n".join([*words[:-1], "zebra"]))
     (tmp_path / "other").mkdir()
     other = converted(tmp_path / "other", published_state_dict(model), *flags)
     refused = run(evaluation.main, "--work_dir", other, *source)
-    assert "its ids mean other symbols" in assert_one_sentence(refused)
+    assert f"the word {words[-1]!r} is not in the vocabulary of" in assert_one_sentence(refused)
+
+
+def test_a_run_begins_with_a_converted_one(corpus_folder, encoded_dir, tmp_path):
+    """It was never trained here, so that it can't be restarted, there or elsewhere."""
+    model = tiny_model("rmt", n_token=51, mem_len=2).float()
+    words = ["<eos>", *(f"w{i}" for i in range(50))]
+    (tmp_path / "words").write_text("\n".join(words))
+    weights = published_state_dict(model)
+    folder = converted(tmp_path, weights, "--no_as_published", "--vocabulary", tmp_path / "words")
+    config = model.config
+    flags = ["--data", corpus_folder, "--encoded_dir", encoded_dir, *RMT]
+    for name in ("n_layer", "n_head", "d_head", "d_model", "d_inner", "d_embed"):
+        flags += [f"--{name}", getattr(config, name)]
+    flags += "--tgt_len 8 --batch_size 4 --eval_batch_size 2 --max_step 1 --lr 0".split()
+    outcome = run(train.main, *flags, "--init_from", folder, "--work_dir", tmp_path / "warm")
+    assert outcome.status == 0, outcome.err
+    assert load(tmp_path / "warm").vocabulary.symbols == tuple(words)
+    for name, tensor in weights_of(tmp_path / "warm").items():
+        assert torch.equal(tensor, weights_of(folder)[name])
+
+    before = sorted(tmp_path.rglob("*"))
+    for where in (
+        ["--work_dir", folder],
+        ["--work_dir", tmp_path / "new", "--restart_dir", folder],
+    ):
+        sentence = assert_one_sentence(run(train.main, *flags, "--restart", *where))
+        assert sentence.startswith(f"{folder} holds published weights, which were never trained h")
+        assert sentence.endswith(f"--init_from {folder}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_without_vocabulary_takes_ids_alone(corpus_folder, encoded_dir, tmp_path):
+    weights = published_state_dict(tiny_model("trxl"))
+    folder = converted(tmp_path, weights, "--mem_len", 9)
+    assert load(folder).codec is None
+    (tmp_path / "text").write_text("w1 w2")
+    own = ["--data", corpus_folder, "--encoded_dir", encoded_dir]
+    before = sorted(tmp_path.rglob("*"))
+    for main_, flags in (
+        (generate.main, ["--work_dir", folder, "--prompt", "w1"]),
+        (evaluation.main, ["--work_dir", folder, "--text", tmp_path / "text"]),
+        (evaluation.main, ["--work_dir", folder, *own]),
+        (train.main, ["--init_from", folder, "--work_dir", tmp_path / "warm", *own]),
+    ):
+        model = ["--model", "trxl", "--mem_len", 9] if main_ is train.main else []
+        sentence = assert_one_sentence(run(main_, *flags, *model))
+        assert sentence == (
+            f"{folder} holds no vocabulary.json, so that nobody knows what its ids mean: convert "
+            "the checkpoint again with its --vocabulary"
+        )
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def damaged(weights, folder):
@@ -376,6 +429,16 @@ def saved(change):
             "2 symbols, but the weights are for 23",
         ),
         (write("words", "a\na\n"), "{good} --vocabulary words", "holds each symbol once"),
+        (
+            write("words", "\n".join(map(chr, range(97, 97 + V)))),
+            "{good} --vocabulary words",
+            "does not fit dataset wt103: it has no <eos>",
+        ),
+        (
+            write("words", "\n".join(f"word{i}" for i in range(V))),
+            "{good} --vocabulary words --dataset text",
+            "its 'word0' is none of the characters of such a text; name the --dataset",
+        ),
         (write("a.json", "[1"), "{good} --config a.json", "is not JSON"),
         (write("a.json", "[1]"), "{good} --config a.json", "not a JSON object"),
         (write("a.json", '{"n_head": 3}'), "{good} --config a.json", "n_head is 3 in the config"),

@@ -10,7 +10,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.programs import assert_one_sentence, records, result, run, steps_saved, weights_of
+from helpers.programs import (
+    assert_one_sentence,
+    records,
+    result,
+    run,
+    steps_saved,
+    weights_of,
+    write_corpus,
+)
 from rmt import eval as evaluation
 from rmt import train
 from rmt.training import run as training_run
@@ -278,16 +286,20 @@ def random_beginnings(draw) -> list[str]:
     return [draw(st.sampled_from(names)), *draw_flags(draw, always, others, MEMORY, careful)]
 
 
-def test_any_flags_with_init_from(fast, data_flags, sources):
-    """What is refused leaves nothing; what trains goes on after a restart, as without it."""
-    seen = {"finished": 0, "refused": 0, "restarted": 0}
+def test_any_flags_with_init_from(fast, data_flags, sources, tmp_path):
+    """What is refused leaves nothing; what trains goes on after a restart, as without it.
 
-    @settings(max_examples=70, suppress_health_check=slow_is_fine)
-    @given(beginning=random_beginnings())
-    def check(beginning):
+    On the text of the run that is begun with, and on another one.
+    """
+    seen = {"finished": 0, "refused": 0, "restarted": 0}
+    other = write_corpus(tmp_path / "other", seed=1)
+
+    @settings(max_examples=200, suppress_health_check=slow_is_fine)
+    @given(beginning=random_beginnings(), data=st.sampled_from([[], ["--data", other]]))
+    def check(beginning, data):
         name, *flags = beginning
-        check_run([*data_flags["words"], *flags, "--init_from", sources[name]], seen)
+        check_run([*data_flags["words"], *data, *flags, "--init_from", sources[name]], seen)
 
     check()
-    assert min(seen["finished"], seen["refused"]) >= 10, seen
-    assert seen["restarted"] >= 5, seen
+    assert min(seen["finished"], seen["refused"]) >= 40, seen
+    assert seen["restarted"] >= 20, seen

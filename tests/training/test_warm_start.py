@@ -23,6 +23,8 @@ from rmt import eval as evaluation
 from rmt import train
 from rmt.runs import checkpoint
 from rmt.runs.logged_runs import read_runs
+from rmt.runs.settings import Settings
+from rmt.runs.trained import read_vocabulary
 
 BASELINE = ["--model", "baseline"]
 MT = "--model mt --mem_len 2".split()
@@ -179,6 +181,104 @@ def test_a_task_begins_with_another_one(encoded_dir, tmp_path):
     assert all(torch.equal(before[name], mine[name]) for name in before | mine)
 
 
+# Another text
+
+
+def test_a_text_is_read_with_the_vocabulary_of_the_other_run(source, begin, tmp_path):
+    """Fewer words in another order: ids mean what they meant, and the new folder keeps them."""
+    folder, other = source(*RMT), tmp_path / "other"
+    other.mkdir()
+    for split in ("train", "valid", "test"):
+        (other / f"{split}.txt").write_text("w9 w7 w30 w7\nw9 w9 w1\n" * 20)
+    outcome, own = begin(folder, *RMT, "--data", other, *AS_IT_IS)
+    assert outcome.status == 0, outcome.err
+    assert read_vocabulary(own) == read_vocabulary(folder)
+    assert torch.equal(weights_of(own)["embedding.weight"], weights_of(folder)["embedding.weight"])
+    scored = run(evaluation.main, "--work_dir", folder, "--data", other)
+    assert scored.status == 0, scored.err
+    line = f"test loss {result(own)['test_loss']:5.2f}"
+    assert line in scored.out
+    assert line in run(evaluation.main, "--work_dir", own).out
+    # A run that begins with this one has the same words, and the same encoded text.
+    outcome, third = begin(own, *RMT, "--data", other, *AS_IT_IS, name="third")
+    assert outcome.status == 0, outcome.err
+    assert result(third)["corpus"] == result(own)["corpus"]
+    assert "encoding" not in outcome.err
+
+
+def test_the_text_of_the_other_run_is_the_same_corpus(source, begin):
+    """So that both are compared as runs on one text."""
+    outcome, own = begin(source(*RMT), *RMT, *AS_IT_IS)
+    assert outcome.status == 0, outcome.err
+    assert result(own)["corpus"] == result(source(*RMT))["corpus"]
+
+
+def test_a_text_of_fewer_characters(source, begin, text_file, tmp_path):
+    text = ["--dataset", "text", "--data"]
+    folder, other = source(*RMT, *text, text_file), tmp_path / "other.txt"
+    other.write_text("the dog sat, the cat sat.\n" * 60)
+    outcome, own = begin(folder, *RMT, *text, other)
+    assert outcome.status == 0, outcome.err
+    assert read_vocabulary(own) == read_vocabulary(folder)
+    other.write_text(other.read_text() + "ß")
+    sentence = refusal(begin(folder, *RMT, *text, other, name="another"))
+    assert f"{other}, line 61: the character 'ß' is not in the vocabulary of {folder}" in sentence
+
+
+@pytest.mark.parametrize("dataset", ["wt103", "text"])
+def test_unknown_words_are_unk_where_a_text_of_ones_own_is_read(
+    source, begin, corpus_folder, tmp_path, dataset
+):
+    """By any vocabulary that has it; in a text that is as WikiText has them they are an error."""
+    words = ["--dataset", "text", "--tokenizer", "word", "--data"]
+    folder, other = source(*RMT, *words, corpus_folder), tmp_path / "other"
+    other.mkdir()
+    for split in ("train", "valid", "test"):
+        (other / f"{split}.txt").write_text("w9 zebra w30 w7\n" * 40)
+    if dataset == "wt103":
+        begun = begin(folder, *RMT, "--data", other)
+        assert "the word 'zebra' is not in the vocabulary of" in refusal(begun)
+        return
+    outcome, own = begin(folder, *RMT, *words, other, *AS_IT_IS)
+    assert outcome.status == 0, outcome.err
+    assert read_vocabulary(own).symbols == read_vocabulary(folder).symbols
+    scored = run(evaluation.main, "--work_dir", folder, "--text", other / "test.txt", "--unk")
+    assert "| 40 unknown" in scored.out
+
+
+def test_the_cutoffs_of_an_adaptive_softmax_are_the_other_runs(source, begin):
+    folder = source(*RMT, "--cutoffs", "20")
+    outcome, own = begin(folder, *RMT, "--adaptive", *AS_IT_IS)
+    assert outcome.status == 0, outcome.err
+    assert Settings.read(own)[1].cutoffs == (20,)
+    assert "so differ" not in outcome.out
+    assert result(own)["test_loss"] == result(folder)["test_loss"]
+
+
+def test_a_restart_finds_the_encoded_text_again(source, begin, tiny, text_file, tmp_path):
+    """After the other run is gone, and from another folder, too."""
+    text = ["--dataset", "text", "--data"]
+    shutil.copytree(source(*RMT, *text, text_file), tmp_path / "source", symlinks=True)
+    other = tmp_path / "other.txt"
+    other.write_text("the dog sat, the cat sat.\n" * 60)
+    flags = [*RMT, *text, other, *"--max_step 6 --save_interval 3".split()]
+    outcome, whole = begin(tmp_path / "source", *flags, name="whole")
+    assert outcome.status == 0, outcome.err
+    with killed_before_step(5):
+        begin(tmp_path / "source", *flags, name="stopped")
+    shutil.rmtree(tmp_path / "source")
+    again = [*tiny, *flags, "--restart", "--work_dir"]
+    elsewhere = [*again, tmp_path / "third", "--restart_dir", tmp_path / "stopped"]
+    for line in (elsewhere, [*again, tmp_path / "stopped"]):
+        outcome = run(train.main, *line)
+        assert (outcome.status, outcome.err) == (0, "")
+    one = weights_of(whole)
+    for name in ("third", "stopped"):
+        other_weights = weights_of(tmp_path / name)
+        assert all(torch.equal(one[key], other_weights[key]) for key in one | other_weights)
+        assert read_vocabulary(tmp_path / name) == read_vocabulary(whole)
+
+
 # What is refused
 
 
@@ -199,23 +299,51 @@ def test_another_architecture(source, begin, flags, part):
     assert part in sentence
 
 
-def test_another_vocabulary(source, begin, tmp_path):
+def test_symbols_that_the_vocabulary_lacks(source, begin, tmp_path):
     other = write_corpus(tmp_path / "other", seed=1)
+    words = (other / "valid.txt").read_text()
+    (other / "valid.txt").write_text(f"w1\nw2 more {words}")
     sentence = refusal(begin(source(*RMT), *RMT, "--data", other))
-    assert "is not that of the data: of its 51 symbols and the data's 51, number " in sentence
-    words = (other / "train.txt").read_text()
-    (other / "train.txt").write_text(f"more {words}")
-    assert "the data's 52" in refusal(begin(source(*RMT), *RMT, "--data", other))
+    place = f"{other}/valid.txt, line 2: the word 'more' is not in the vocabulary of "
+    assert sentence == f"{place}{source(*RMT)}: take it out, or choose another text"
+
+
+def test_vocabularies_of_another_kind(source, begin, text_file):
+    """Of words, for characters and bytes; and the other way round."""
+    folder = source(*RMT)
+    for dataset, kind in (("text", "characters"), ("enwik8", "bytes"), ("text8", "bytes")):
+        text = ["--dataset", dataset, "--data", text_file]
+        sentence = refusal(begin(folder, *RMT, *text))
+        what = f"does not fit dataset {dataset}: its '<eos>' is none of the {kind} of such a text"
+        assert sentence == f"the vocabulary of {folder} {what}"
+    characters = source(*RMT, "--dataset", "text", "--data", text_file)
+    assert "it has no <eos>, which ends every line" in refusal(begin(characters, *RMT))
+
+
+def test_a_task_of_other_symbols(source, begin, encoded_dir, tmp_path):
+    sizes = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 8 --batch_size 4".split()
+    flags = "--dataset copy --n 4 --segments 2 --train_samples 40 --valid_samples 9".split()
+    flags += [*sizes, *RMT, "--test_samples", 9, "--encoded_dir", encoded_dir]
+    begun = [*flags, "--init_from", source(*RMT), "--work_dir", tmp_path / "warm"]
+    sentence = assert_one_sentence(run(train.main, *begun))
+    assert "is not that of the data: of its 51 symbols and the data's 10, number 0 is" in sentence
+    assert not (tmp_path / "warm").exists()
 
 
 def test_a_run_that_is_older_than_vocabularies(source, begin, tmp_path):
-    """It is known by its text alone."""
-    shutil.copytree(source(*RMT), tmp_path / "old", symlinks=True)
-    (tmp_path / "old" / "vocabulary.json").unlink()
-    assert begin(tmp_path / "old", *RMT)[0].status == 0
+    """Its text makes it again, where it is still there."""
+    old = shutil.copytree(source(*RMT), tmp_path / "old", symlinks=True)
+    (old / "vocabulary.json").unlink()
+    assert begin(old, *RMT)[0].status == 0
     other = write_corpus(tmp_path / "other", seed=1)
-    sentence = refusal(begin(tmp_path / "old", *RMT, "--data", other, name="another"))
-    assert "has no vocabulary.json" in sentence
+    outcome, own = begin(old, *RMT, "--data", other, name="another")
+    assert outcome.status == 0, outcome.err
+    assert read_vocabulary(own) == read_vocabulary(source(*RMT))
+    config = json.loads((old / "config.json").read_text())
+    config["train"]["data"] = "gone"
+    (old / "config.json").write_text(json.dumps(config))
+    sentence = refusal(begin(old, *RMT, "--data", other, name="a third"))
+    assert "holds no vocabulary.json, and its text can't be read" in sentence
 
 
 def test_what_is_no_trained_model(source, begin, tmp_path):

@@ -11,6 +11,7 @@ from rmt.evaluation.given_text import TextRun, read_text_run
 from rmt.evaluation.text import in_train_protocol
 from rmt.evaluation.workloads import load_text
 from rmt.runs.drawing import check_name, plt, save_figure
+from rmt.runs.trained import inherited
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_text
 
@@ -90,7 +91,8 @@ def check_comparable(work_dirs: Sequence[Path], runs: Sequence[TextRun], text: s
 
 def _test_text(work_dir: Path, run: TextRun):
     try:
-        corpus = load_text(run.settings)
+        own = inherited(work_dir, run.model.config, run.checkpoint, run.vocabulary)
+        corpus = load_text(run.settings, inherited=own)
     except UsageError as error:
         raise UsageError(f"the text of {work_dir} can't be read ({error}): give --text") from None
     if run.checkpoint.manifest.get("corpus") != corpus.fingerprint:

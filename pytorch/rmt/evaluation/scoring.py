@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from rmt.data.text.corpora import Inherited
+from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import Protocol, in_train_protocol
 from rmt.evaluation.workloads import (
     AlgorithmicTask,
@@ -22,7 +24,12 @@ from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.runs.checkpoint import Checkpoint
 from rmt.runs.settings import Settings
-from rmt.runs.trained import best_model, read_vocabulary
+from rmt.runs.trained import (
+    best_model,
+    check_ids_have_meaning,
+    inherited,
+    read_vocabulary,
+)
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 
@@ -75,9 +82,13 @@ def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -
     device = distributed.start(config.cuda)
     settings, options = Settings.read(work_dir)
     how = arithmetic(config, settings, device)
-    workload = _workload(config, settings, options, lengths)
     model, found = best_model(work_dir, options, config.checkpoint)
-    _check_data(work_dir, found, workload)
+    vocabulary = read_vocabulary(work_dir)
+    if vocabulary is None:
+        check_ids_have_meaning(work_dir, found)
+    own = inherited(work_dir, options, found, vocabulary) if vocabulary else None
+    workload = _workload(config, settings, options, lengths, own)
+    _check_data(vocabulary, found, workload)
     evaluation = Evaluation(model.to(device), found, workload, how, config)
     workload.check_scoring(evaluation.splits)
     return evaluation
@@ -92,9 +103,13 @@ def arithmetic(config: EvalConfig, settings: Settings, device: torch.device) -> 
 
 
 def _workload(
-    config: EvalConfig, settings: Settings, options: ModelOptions, lengths: Mapping[str, object]
+    config: EvalConfig,
+    settings: Settings,
+    options: ModelOptions,
+    lengths: Mapping[str, object],
+    own: Inherited | None,
 ) -> Workload:
-    """The run's data and how to score it."""
+    """The run's data and how to score it. own: the run's vocabulary, if it is kept."""
     train = settings.train
     if settings.task:
         for name, value in lengths.items():
@@ -109,7 +124,7 @@ def _workload(
         protocol = choose_protocol(config, settings, options, lengths)
         train = replace(train, data=config.data or train.data)
     settings = replace(settings, train=train)
-    _, workload = load_workload(settings, encoded_dir=config.encoded_dir)
+    _, workload = load_workload(settings, inherited=own, encoded_dir=config.encoded_dir)
     if isinstance(workload, AlgorithmicTask):
         return workload
     return LanguageModelling(workload.corpus, train, protocol)
@@ -135,11 +150,13 @@ def choose_protocol(
     )
 
 
-def _check_data(work_dir: Path, found: Checkpoint, workload: Workload) -> None:
-    """Raise UsageError where ids would mean other symbols than in training."""
+def _check_data(vocabulary: Vocabulary | None, found: Checkpoint, workload: Workload) -> None:
+    """Raise UsageError where ids would mean other symbols than in training.
+
+    vocabulary: the run's, which other data is read with, if it is text.
+    """
     if found.manifest.get("corpus") == workload.fingerprint:
         return
-    vocabulary = read_vocabulary(work_dir)
     if vocabulary is None:
         raise UsageError(
             "this is not the data the run was trained on, and its folder holds no vocabulary to "
@@ -147,6 +164,6 @@ def _check_data(work_dir: Path, found: Checkpoint, workload: Workload) -> None:
         )
     if vocabulary.symbols != workload.vocabulary.symbols:
         raise UsageError(
-            "this is not the data the run was trained on, and its ids mean other symbols: give "
-            "--data a text with the same vocabulary"
+            "this is not the data the run was trained on, and its ids mean other symbols: give the "
+            "run its own vocabulary"
         )

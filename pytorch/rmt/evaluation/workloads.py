@@ -15,7 +15,7 @@ from rmt.data.tasks.curriculum import Curriculum
 from rmt.data.tasks.samples import SampleReader
 from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import TaskData
-from rmt.data.text.corpora import Corpus, load_corpus
+from rmt.data.text.corpora import Corpus, Inherited, load_corpus
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.tasks import evaluate_task
 from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
@@ -252,30 +252,40 @@ Workload = LanguageModelling | AlgorithmicTask
 
 
 def load_workload(
-    settings: Settings, *, encoded_dir: str = "", progress: bool = True
+    settings: Settings,
+    *,
+    inherited: Inherited | None = None,
+    encoded_dir: str = "",
+    progress: bool = True,
 ) -> tuple[ModelOptions, Workload]:
     """Read a run's data, encoded once for all runs, and complete the model's options with it.
 
-    encoded_dir: instead of the settings' own.
+    inherited: the vocabulary that a text is read with, instead of its own. encoded_dir: instead of
+    the settings' own.
     """
     train = settings.train
     encoded_dir = encoded_dir or train.encoded_dir or None
     if settings.task:
         data = load_task(settings.dataset, settings.task, encoded_dir, progress)
         return settings.model(len(data.task.symbols)), AlgorithmicTask(data, train)
-    corpus = load_text(settings, encoded_dir=encoded_dir, progress=progress)
+    corpus = load_text(settings, inherited=inherited, encoded_dir=encoded_dir, progress=progress)
     model = settings.model(len(corpus.vocabulary), corpus.cutoffs)
     return model, LanguageModelling(corpus, train, in_train_protocol(model, train))
 
 
 def load_text(
-    settings: Settings, *, encoded_dir: str | None = None, progress: bool = True
+    settings: Settings,
+    *,
+    inherited: Inherited | None = None,
+    encoded_dir: str | None = None,
+    progress: bool = True,
 ) -> Corpus:
     """The text of a run."""
     return load_corpus(
         settings.dataset,
         settings.train.data or None,
         text_options(settings.train),
+        inherited=inherited,
         encoded_dir=encoded_dir or settings.train.encoded_dir or None,
         progress=progress,
     )

@@ -173,7 +173,7 @@ class TrainConfig:
     init_from: str = option(
         "",
         "begin with the weights of this run folder's best checkpoint instead of random ones, at "
-        "step 0, with a new optimizer and schedule; the data must have its vocabulary",
+        "step 0, with a new optimizer and schedule; text is read with its vocabulary",
     )
     recipe: str = option(
         "", "settings under one name, for flags not given (recipes.py)", ("", "fast")

@@ -42,6 +42,7 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.files import remedy
 
 MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
+CONVERTED_FROM = "converted_from"  # in the manifest of published weights, which no run has trained
 
 
 class DamagedCheckpoint(UsageError):

@@ -23,7 +23,7 @@ from rmt.options.option import default_of
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder, environment
-from rmt.runs.settings import Settings
+from rmt.runs.settings import Settings, text_options
 from rmt.runtime.errors import UsageError
 
 # In a folder that a checkpoint was saved to; Hugging Face's names.
@@ -135,9 +135,16 @@ def convert_checkpoint(place: Path, run: Path, options: Mapping) -> str:
     vocabulary = None
     if file := options.get("vocabulary"):
         vocabulary = read_vocabulary(Path(file), n_token)
+        try:
+            dataset.reading(text_options(settings.train)).tokenizer.adopted(vocabulary)
+        except UsageError as error:
+            raise UsageError(
+                f"{file} does not fit dataset {dataset.name}: {error}; name the --dataset that the "
+                "weights were trained on, or text, which is any"
+            ) from None
 
     sizes = {"n_all_param": model.n_parameters(), "n_nonemb_param": model.n_layer_parameters()}
-    about = {"converted_from": place.name}
+    about = {checkpoint.CONVERTED_FROM: place.name}
     record = settings.record(model_options) | about | sizes | environment()
     write_run(run, record, about, ours, vocabulary)
     ids_alone = "" if vocabulary else ", and no vocabulary: it takes ids alone"
@@ -204,7 +211,7 @@ def write_run(
         folder.write_json("config.json", dict(record))
         if vocabulary is not None:
             folder.write_vocabulary(vocabulary)
-        folder.log(f"| converted from {about['converted_from']}")
+        folder.log(f"| converted from {about[checkpoint.CONVERTED_FROM]}")
         folder.close()
         checkpoint.save(unfinished, 0, weights, {}, dict(about), best=True)
         os.replace(unfinished, run)

@@ -68,10 +68,13 @@ class Settings:
         if task:
             train = in_segments(train, dataset.make(task).length - 1)
         settings = cls(dataset, entry, own, train, task)
-        # All that can be said before the data is read, with a vocabulary that fits any cutoffs.
-        n_token = 1 + max([0, *own.get("cutoffs", ())])
-        check_gradient(entry.name, settings.model(n_token).carried, train)
+        check_gradient(entry.name, settings.model_before_data().carried, train)
         return settings
+
+    def model_before_data(self) -> ModelOptions:
+        """The model's options as far as they are known before the data is read."""
+        n_token = 1 + max([0, *self.given.get("cutoffs", ())])  # fits any cutoffs
+        return self.model(n_token)
 
     def model(self, n_token: int, cutoffs: Sequence[int] = ()) -> ModelOptions:
         """The model's options for a vocabulary.

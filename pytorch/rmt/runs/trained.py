@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rmt.data.text.codec import Codec
-from rmt.data.text.corpora import load_corpus
+from rmt.data.text.corpora import Inherited, load_corpus
 from rmt.data.text.reading import CHARACTERS
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
@@ -96,7 +96,7 @@ def find_vocabulary(
     """A run's: from its folder, or for an older run made anew from its task or its text.
 
     n_token: of the model. Raises NoVocabulary where there is neither, and UsageError for one that
-    is damaged or another model's.
+    is damaged or another model's, or of symbols that its dataset has not.
     """
     vocabulary = read_vocabulary(folder) or _made_anew(folder, settings, found)
     if len(vocabulary) != n_token:
@@ -104,13 +104,30 @@ def find_vocabulary(
             f"the vocabulary in {folder} has {len(vocabulary):,} symbols, the model {n_token:,}, "
             "so it is another run's: put its own there"
         )
+    if not settings.task:
+        try:
+            settings.dataset.reading(text_options(settings.train)).tokenizer.adopted(vocabulary)
+        except UsageError as error:
+            raise UsageError(
+                f"the vocabulary in {folder} does not fit its dataset {settings.dataset.name}: "
+                f"{error}"
+            ) from None
     return vocabulary
+
+
+def inherited(
+    folder: Path, options: ModelOptions, found: checkpoint.Checkpoint, vocabulary: Vocabulary
+) -> Inherited:
+    """A run's vocabulary, for other texts to be read with."""
+    cutoffs = getattr(options, "cutoffs", ())
+    return Inherited(vocabulary, str(folder), found.manifest.get("corpus"), cutoffs)
 
 
 def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -> Vocabulary:
     train = settings.train
     if settings.task:
         return Vocabulary(settings.dataset.make(settings.task).symbols)
+    check_ids_have_meaning(folder, found)
     missing = f"{folder} holds no {VOCABULARY}, and "
     try:
         encoded_dir = train.encoded_dir or None
@@ -123,6 +140,18 @@ def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -
         place = f" at {train.data}" if train.data else ""
         raise NoVocabulary(f"{missing}the text{place} is not the one that it was trained on")
     return corpus.vocabulary
+
+
+def check_ids_have_meaning(folder: Path, found: checkpoint.Checkpoint) -> None:
+    """Raise NoVocabulary for published weights that were converted without a vocabulary.
+
+    Of a run that was trained here the text may still tell.
+    """
+    if checkpoint.CONVERTED_FROM in found.manifest:
+        raise NoVocabulary(
+            f"{folder} holds no {VOCABULARY}, so that nobody knows what its ids mean: convert the "
+            "checkpoint again with its --vocabulary"
+        )
 
 
 def codec(settings: Settings, vocabulary: Vocabulary) -> Codec:

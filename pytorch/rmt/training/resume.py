@@ -4,12 +4,14 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from rmt.data.text.corpora import Inherited
 from rmt.models.options import ModelOptions
 from rmt.options.option import default_of, from_json
 from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import saved_checkpoints
 from rmt.runs.settings import Settings
+from rmt.runs.trained import read_vocabulary
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
@@ -71,14 +73,42 @@ def usual_work_dir(settings: Settings, model: ModelOptions) -> Path:
     return project_root() / "runs" / "-".join([*parts, f"seed{config.seed}"])
 
 
-def find_checkpoint(
-    model: ModelOptions, config: TrainConfig, fingerprint: str, work_dir: Path | None
-) -> checkpoint.Checkpoint | None:
-    """The checkpoint to continue from, if asked for; UsageError where it is another run's."""
+def find_checkpoint(config: TrainConfig, work_dir: Path | None) -> checkpoint.Checkpoint | None:
+    """The checkpoint to continue from, if asked for. Raises UsageError where there is none."""
     if not config.restart:
         return None
+    folder = Path(config.restart_dir or work_dir)
     warn = print if distributed.is_main() else lambda _: None
-    found = checkpoint.find(Path(config.restart_dir or work_dir), warn)
+    found = checkpoint.find(folder, warn)
+    if checkpoint.CONVERTED_FROM in found.manifest:
+        raise UsageError(
+            f"{folder} holds published weights, which were never trained here, so that there is "
+            f"nothing to restart: begin a run of its own with them, --init_from {folder}"
+        )
+    return found
+
+
+def inherited_vocabulary(
+    found: checkpoint.Checkpoint, config: TrainConfig, work_dir: Path
+) -> Inherited | None:
+    """What a run that began with another one reads its text with; None for any other run."""
+    if not found.manifest.get("train", {}).get("init_from"):
+        return None
+    folder = Path(config.restart_dir or work_dir)
+    vocabulary = read_vocabulary(folder)
+    if vocabulary is None:  # it is older than these, and its text has made the same one
+        return None
+    cutoffs = tuple(found.manifest["model"].get("cutoffs", ()))
+    return Inherited(vocabulary, str(folder), found.manifest["corpus"], cutoffs)
+
+
+def check_same_run(
+    found: checkpoint.Checkpoint, model: ModelOptions, config: TrainConfig, fingerprint: str
+) -> None:
+    """Raise UsageError where a checkpoint is another run's.
+
+    fingerprint: of the data.
+    """
     names = SAME_ON_RESTART + (SAME_FOR_DEV_PERF if config.scheduler == "dev_perf" else ())
     try:
         then = found.manifest
@@ -98,7 +128,6 @@ def find_checkpoint(
             raise UsageError(
                 f"{found.path} belongs to another run: {name} was {old} there and is {new} now"
             )
-    return found
 
 
 def beginning_of(found: checkpoint.Checkpoint, config: TrainConfig) -> TrainConfig:

@@ -27,8 +27,10 @@ from rmt.runtime.progress import Progress
 from rmt.training.resume import (
     beginning_of,
     changed_settings,
+    check_same_run,
     choose_work_dir,
     find_checkpoint,
+    inherited_vocabulary,
 )
 from rmt.training.trainer import Trainer
 from rmt.training.warm_start import begin_with, find_source, readable
@@ -48,17 +50,25 @@ def train(settings: Settings) -> int:
         device = distributed.start(config.cuda)
         check_processes(config)
         progress = distributed.is_main()
+        work_dir = None
+        if not config.debug:
+            work_dir = choose_work_dir(settings, settings.model_before_data())
+        found, source, inherited = find_checkpoint(config, work_dir), None, None
+        if found:
+            inherited = inherited_vocabulary(found, config, work_dir)
+        elif config.init_from:
+            source = first_rank_first(lambda: find_source(Path(config.init_from)))
+            inherited = source.inherited
         model_options, workload = first_rank_first(
-            lambda: load_workload(settings, progress=progress)
+            lambda: load_workload(settings, inherited=inherited, progress=progress)
         )
         workload.check_training()
-        work_dir = None if config.debug else choose_work_dir(settings, model_options)
-        found, source = find_checkpoint(model_options, config, workload.fingerprint, work_dir), None
         if found:
+            check_same_run(found, model_options, config, workload.fingerprint)
             config = beginning_of(found, config)
             settings = replace(settings, train=config)
-        elif config.init_from:
-            source = find_source(Path(config.init_from), workload.vocabulary, workload.fingerprint)
+        elif source:
+            source.check_vocabulary(workload.vocabulary)
         model = build(settings, model_options, device)
         began_with = begin_with(source, model) if source else None
         trainer = Trainer(model, config, workload, device)

@@ -1,6 +1,7 @@
 """Beginning with the weights of another run instead of random ones (--init_from).
 
-Everything else is new: step 0, the optimizer, the schedule, the streams. Several such runs, each of
+Its vocabulary is taken, too: a text is read with it, whatever symbols it has of its own. Everything
+else is new: step 0, the optimizer, the schedule, the streams. Several such runs, each of
 which begins with the one before, train as one run with a curriculum does (--curriculum_segments),
 but for what is new in each: the optimizer's state, the learning rate and the place in the text.
 """
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from rmt.data.text.corpora import Inherited
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import VOCABULARY
 from rmt.runs.settings import Settings
-from rmt.runs.trained import read_vocabulary
+from rmt.runs.trained import find_vocabulary, inherited
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
@@ -25,44 +26,44 @@ from rmt.runtime.files import project_root
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model to begin with: its run folder, its options and its best checkpoint."""
+    """A trained model to begin with: its run folder, its options, its best checkpoint, and what its
+    ids mean.
+    """
 
     folder: Path
     options: ModelOptions
     found: checkpoint.Checkpoint
+    vocabulary: Vocabulary
+
+    @property
+    def inherited(self) -> Inherited:
+        """The vocabulary that a text is read with."""
+        return inherited(self.folder, self.options, self.found, self.vocabulary)
+
+    def check_vocabulary(self, own: Vocabulary) -> None:
+        """Raise UsageError unless the data has the same symbols in the same order.
+
+        A text is read so that it has; a task has its own.
+        """
+        theirs = self.vocabulary
+        if theirs.symbols == own.symbols:
+            return
+        pairs = zip_longest(theirs.symbols, own.symbols)
+        number, pair = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        there, here = ("nothing" if symbol is None else repr(symbol) for symbol in pair)
+        raise UsageError(
+            f"the vocabulary of {self.folder} is not that of the data: of its {len(theirs):,} "
+            f"symbols and the data's {len(own):,}, number {number} is {there} there and {here} here"
+        )
 
 
-def find_source(folder: Path, vocabulary: Vocabulary, fingerprint: str) -> Source:
-    """The model in a run folder.
-
-    vocabulary, fingerprint: of the data that is to be trained on. Raises UsageError where there is
-    no trained model, or its vocabulary is another one.
-    """
-    _, options = Settings.read(folder)
+def find_source(folder: Path) -> Source:
+    """The model in a run folder. Raises UsageError where there is none, or its ids mean nothing."""
+    settings, options = Settings.read(folder)
     warn = print if distributed.is_main() else lambda _: None
     found = checkpoint.find_best(folder, warn)
-    theirs = read_vocabulary(folder)
-    if theirs is not None:
-        check_vocabulary(theirs, vocabulary, folder)
-    elif found.manifest.get("corpus") != fingerprint:
-        raise UsageError(
-            f"{folder} has no {VOCABULARY}, for it is older than these, and can only begin a run "
-            "on the data that it was trained on"
-        )
-    return Source(folder, options, found)
-
-
-def check_vocabulary(theirs: Vocabulary, own: Vocabulary, folder: Path) -> None:
-    """Raise UsageError unless both have the same symbols in the same order."""
-    if theirs.symbols == own.symbols:
-        return
-    pairs = zip_longest(theirs.symbols, own.symbols)
-    number, pair = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    there, here = ("nothing" if symbol is None else repr(symbol) for symbol in pair)
-    raise UsageError(
-        f"the vocabulary of {folder} is not that of the data: of its {len(theirs):,} symbols and "
-        f"the data's {len(own):,}, number {number} is {there} there and {here} here"
-    )
+    vocabulary = find_vocabulary(folder, settings, found, options.n_token)
+    return Source(folder, options, found, vocabulary)
 
 
 def begin_with(source: Source, model: SegmentModel) -> dict:

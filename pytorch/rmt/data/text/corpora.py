@@ -18,7 +18,7 @@ from tqdm import tqdm
 from rmt.data.metrics import Metric
 from rmt.data.store import default_encoded_dir, opened_or_made, write_encoded
 from rmt.data.text.dataset import SPLITS, Text, TextDataset, TextOptions
-from rmt.data.text.encoding import Part, Tokenizer
+from rmt.data.text.encoding import Part, Tokenizer, UnknownSymbol
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
 
@@ -45,38 +45,70 @@ class Corpus:
     cutoffs: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Inherited:
+    """The vocabulary of a trained model, with which another text is to be read.
+
+    owner: its run folder, for people. corpus: fingerprint of what it was trained on; None where
+    that is not known. cutoffs: of its adaptive softmax, if it has one.
+    """
+
+    vocabulary: Vocabulary
+    owner: str
+    corpus: str | None = None
+    cutoffs: tuple[int, ...] = ()
+
+
 def load_corpus(
     dataset: TextDataset,
     data: str | Path | None = None,
     options: TextOptions | None = None,
     *,
+    inherited: Inherited | None = None,
     encoded_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Corpus:
     """The corpus, encoded now if it never was.
 
     data: as the dataset's read says; None takes the place where getdata.sh puts it.
+    inherited: the vocabulary to encode it with; None makes one of the text.
     encoded_dir: where encoded corpora lie; None as default_encoded_dir.
     progress: show a bar on a terminal, one line elsewhere, while encoding.
 
     Raises UsageError for missing, unreadable or too short text, text that is not what the dataset
-    says, and options that do not belong to the dataset.
+    says or that the vocabulary does not fit, and options that do not belong to the dataset.
     """
     options = options or TextOptions()
     text = dataset.find(data, options)
     fingerprint = _fingerprint(dataset.name, text)
+    adopted = None
+    # Of this very text it is the one that the text makes anyway.
+    if inherited and inherited.corpus != fingerprint:
+        adopted = _adopted(inherited, dataset.name, text.reading.tokenizer)
+        fingerprint = _fingerprint_with(fingerprint, adopted)
     root = Path(encoded_dir) if encoded_dir is not None else default_encoded_dir()
     folder = root / f"{dataset.name}-{fingerprint[:16]}"
-    vocabulary, splits = opened_or_made(
-        folder, fingerprint, lambda: _encode(dataset.name, text, folder, fingerprint, progress)
-    )
+    try:
+        vocabulary, splits = opened_or_made(
+            folder,
+            fingerprint,
+            lambda: _encode(dataset.name, text, adopted, folder, fingerprint, progress),
+        )
+    except UnknownSymbol as error:
+        if adopted is None:
+            raise
+        raise UsageError(
+            f"{error.place} is not in the vocabulary of {inherited.owner}: take it out, or choose "
+            "another text"
+        ) from None
+    usual_cutoffs = dataset.usual_cutoffs(len(vocabulary))
     return Corpus(
         dataset=dataset.name,
         fingerprint=fingerprint,
         vocabulary=vocabulary,
         splits=splits,
         metric=text.reading.metric,
-        cutoffs=dataset.usual_cutoffs(len(vocabulary)),
+        cutoffs=inherited.cutoffs or usual_cutoffs if inherited else usual_cutoffs,
     )
 
 
@@ -91,9 +123,32 @@ def _fingerprint(dataset: str, text: Text) -> str:
     return digest.hexdigest()
 
 
-def _encode(dataset: str, text: Text, folder: Path, fingerprint: str, progress: bool) -> None:
+def _fingerprint_with(fingerprint: str, vocabulary: Vocabulary) -> str:
+    """Of a text with that fingerprint, when a vocabulary of another one shapes its ids."""
+    parts = [fingerprint, vocabulary.symbols, vocabulary.unknown]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _adopted(inherited: Inherited, dataset: str, tokenizer: Tokenizer) -> Vocabulary:
+    try:
+        return tokenizer.adopted(inherited.vocabulary)
+    except UsageError as error:
+        raise UsageError(
+            f"the vocabulary of {inherited.owner} does not fit dataset {dataset}: {error}"
+        ) from None
+
+
+def _encode(
+    dataset: str,
+    text: Text,
+    adopted: Vocabulary | None,
+    folder: Path,
+    fingerprint: str,
+    progress: bool,
+) -> None:
+    """With the adopted vocabulary, or with one of the text."""
     tokenizer = text.reading.tokenizer
-    to_read = [*SPLITS, *tokenizer.vocabulary_splits]
+    to_read = [*SPLITS, *(() if adopted else tokenizer.vocabulary_splits)]
     n_bytes = sum(len(text.parts[split]) for split in to_read)
     bar_shown = progress and sys.stderr.isatty()
     if progress and not bar_shown:
@@ -102,7 +157,7 @@ def _encode(dataset: str, text: Text, folder: Path, fingerprint: str, progress: 
         total=n_bytes, desc=f"encoding {dataset}", unit="B", unit_scale=True, disable=not bar_shown
     ) as bar:
         parts = {split: replace(part, on_read=bar.update) for split, part in text.parts.items()}
-        vocabulary = tokenizer.vocabulary(parts)
+        vocabulary = adopted or tokenizer.vocabulary(parts)
         write_encoded(
             folder,
             fingerprint,

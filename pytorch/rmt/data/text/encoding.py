@@ -81,17 +81,21 @@ class Part:
             yield block
             self.on_read(len(block))
 
+    def lines_before(self) -> int:
+        """Of the source, before this part."""
+        return sum(block.count(b"\n") for block in self.source.blocks(0, self.start))
+
 
 class UnknownSymbol(UsageError):
     """A word or character of a text that a vocabulary lacks.
 
-    found: where it is and what, for a sentence that ends in other advice.
+    line: counted from the start of the part. place: where it is and what, for a sentence of one's
+    own. found: the same and what is wrong, for a sentence that ends in other advice.
     """
 
     def __init__(self, part: Part, line: int, symbol: str, advice: str):
-        self.found = (
-            f"{part.source.name}, line {line}: {symbol} does not occur in the training text"
-        )
+        self.place = f"{part.source.name}, line {part.lines_before() + line}: {symbol}"
+        self.found = f"{self.place} does not occur in the training text"
         super().__init__(f"{self.found}; {advice}")
 
 
@@ -101,6 +105,13 @@ class Tokenizer(Protocol):
     vocabulary_splits: tuple[str, ...]  # the splits that the vocabulary is made from
 
     def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary: ...
+
+    def adopted(self, vocabulary: Vocabulary) -> Vocabulary:
+        """A vocabulary from elsewhere, with what is done here about symbols that it lacks.
+
+        Raises UsageError with the reason where it is one of other symbols.
+        """
+        ...
 
     def encode(
         self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
@@ -233,6 +244,20 @@ class CodeTokenizer:
         named = Counter({self.symbol(code): count for code, count in counts.items()})
         return Vocabulary.from_counts(named)
 
+    def adopted(self, vocabulary: Vocabulary) -> Vocabulary:
+        for symbol in vocabulary.symbols:
+            if not self._is_symbol(symbol):
+                kind = "bytes" if self.n_codes <= 256 else "characters"
+                raise UsageError(f"its {symbol!r} is none of the {kind} of such a text")
+        return Vocabulary(vocabulary.symbols, vocabulary.counts)
+
+    def _is_symbol(self, symbol: str) -> bool:
+        try:
+            code = self.code(symbol)
+            return 0 <= code < self.n_codes and self.symbol(code) == symbol
+        except (TypeError, ValueError):
+            return False
+
     def encode(
         self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
     ) -> Iterator[np.ndarray]:
@@ -303,6 +328,12 @@ class WordTokenizer:
         kept[UNKNOWN] = counts.total() - sum(kept[word] for word in kept if word != UNKNOWN)
         return Vocabulary.from_counts(kept, special=[EOS, UNKNOWN], unknown=UNKNOWN)
 
+    def adopted(self, vocabulary: Vocabulary) -> Vocabulary:
+        if EOS not in vocabulary:
+            raise UsageError(f"it has no {EOS}, which ends every line of such a text")
+        unknown = UNKNOWN if self.rare_to_unknown and UNKNOWN in vocabulary else None
+        return Vocabulary(vocabulary.symbols, vocabulary.counts, unknown)
+
     def encode(
         self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
     ) -> Iterator[np.ndarray]:
@@ -354,8 +385,8 @@ def _refuse_end_of_line(part: Part, text: str, lines_before: int) -> None:
     for number, line in enumerate(text.split("\n"), start=lines_before + 1):
         if EOS in line.split():
             raise UsageError(
-                f"{part.source.name}, line {number}: the text holds {EOS} already, which is put at "
-                "the end of every line here: take it out"
+                f"{part.source.name}, line {part.lines_before() + number}: the text holds {EOS} "
+                "already, which is put at the end of every line here: take it out"
             )
 
 
