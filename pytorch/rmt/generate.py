@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from rmt.data.text.codec import Codec, given_text
-from rmt.data.text.encoding import Part
 from rmt.data.text.given import advising_unknown, opened, with_unknown
+from rmt.data.text.sources import Part
 from rmt.evaluation.sampling import sample
 from rmt.evaluation.stream import StreamState, read
 from rmt.models import registry as models

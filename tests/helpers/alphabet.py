@@ -8,8 +8,9 @@ import string
 from pathlib import Path
 
 from rmt.data.text.dataset import Text, TextDataset, TextOptions
-from rmt.data.text.encoding import Source, split_characters
 from rmt.data.text.files import characters
+from rmt.data.text.sources import Source
+from rmt.data.text.splitting import split_characters
 
 
 def read(place: Path | None, options: TextOptions) -> Text:

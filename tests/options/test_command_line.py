@@ -40,7 +40,7 @@ def test_dashes_and_underscores_are_alike():
 def test_values_keep_their_dashes():
     assert train.parse(["--work-dir", "my-run", "--data=a-b_c"]) == {
         "work_dir": "my-run",
-        "data": "a-b_c",
+        "data": ["a-b_c"],
     }
     assert train.parse(["--clamp-len", "-1"]) == {"clamp_len": -1}
 
@@ -301,6 +301,7 @@ def test_options_with_another_effect_are_few():
         *("segments curriculum stop_at recipe".split()),  # test_task_training
         *("curriculum_segments curriculum_steps".split()),  # test_segment_curriculum
         "init_from",  # test_warm_start
+        *("valid_data test_data reset_at_documents".split()),  # test_documents
     }
     options = asdict(TrainConfig()).keys() | asdict(ModelConfig(1, mem_len=1)).keys()
     assert options - tested - elsewhere == {"n_token"}

@@ -9,9 +9,9 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,16 @@ FORMAT = 1  # goes up when the same source and options give different files
 DESCRIPTION = "corpus.json"
 ELSEWHERE = "name another place with --encoded_dir"
 
-Encoded = tuple[Vocabulary, dict[str, np.ndarray]]
+
+class Encoded(NamedTuple):
+    """What a folder holds: the ids of every split are read-only memory maps.
+
+    documents: of splits that have several, the places of their first tokens.
+    """
+
+    vocabulary: Vocabulary
+    splits: dict[str, np.ndarray]
+    documents: dict[str, list[int]]
 
 
 def default_encoded_dir() -> Path:
@@ -42,7 +51,7 @@ def default_encoded_dir() -> Path:
 
 
 def open_encoded(folder: Path, fingerprint: str) -> Encoded | None:
-    """The vocabulary and the read-only memory maps; None where the folder is absent or damaged.
+    """What a folder holds; None where it is absent or damaged.
 
     Every file must have its exact size and checksum (CRC-32, about a second per GB).
     """
@@ -57,9 +66,10 @@ def open_encoded(folder: Path, fingerprint: str) -> Encoded | None:
             if len(array) != facts["tokens"] or zlib.crc32(array) != facts["crc32"]:
                 return None
             arrays[split] = array
+        documents = dict(description.get("documents", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return vocabulary, arrays
+    return Encoded(vocabulary, arrays, documents)
 
 
 def opened_or_made(folder: Path, fingerprint: str, make: Callable[[], None]) -> Encoded:
@@ -84,8 +94,11 @@ def write_encoded(
     options: Mapping[str, Any],
     vocabulary: Vocabulary,
     splits: Mapping[str, Iterator[np.ndarray]],
+    documents: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Write the blocks of ids of every split, then give the folder its name in one step.
+
+    documents: of every split, where its documents start; looked at when the blocks are written.
 
     A process that wrote the same folder meanwhile wins. UsageError if the disk is full or the
     place cannot be written; neither that nor an interrupt leaves anything behind.
@@ -103,6 +116,9 @@ def write_encoded(
             },
             "vocabulary": vocabulary.to_json(),
         }
+        several = {split: starts for split, starts in (documents or {}).items() if len(starts) > 1}
+        if several:
+            description["documents"] = several
         with open(unfinished / DESCRIPTION, "w", encoding="utf-8") as file:
             json.dump(description, file, ensure_ascii=False)
             _to_disk(file)

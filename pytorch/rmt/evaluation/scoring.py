@@ -22,6 +22,7 @@ from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
+from rmt.options.training import LISTS_OF_PATHS
 from rmt.runs.checkpoint import Checkpoint
 from rmt.runs.settings import Settings
 from rmt.runs.trained import (
@@ -34,7 +35,7 @@ from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 
 # Options without a meaning to a task: its segments and cache are always those of training.
-TEXT_ONLY = ("protocol", "tgt_len", "data")
+TEXT_ONLY = ("protocol", "tgt_len", *LISTS_OF_PATHS)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _workload(
         train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
     else:
         protocol = choose_protocol(config, settings, options, lengths)
-        train = replace(train, data=config.data or train.data)
+        if config.data:
+            train = replace(train, **{name: getattr(config, name) for name in LISTS_OF_PATHS})
     settings = replace(settings, train=train)
     _, workload = load_workload(settings, inherited=own, encoded_dir=config.encoded_dir)
     if isinstance(workload, AlgorithmicTask):

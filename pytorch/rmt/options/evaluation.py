@@ -36,7 +36,11 @@ class EvalConfig:
         0, "parallel streams, or samples; 0: the protocol's, and with --text 1"
     )
     max_eval_steps: int = option(-1, "segments, or batches of samples, to score; -1: all")
-    data: str = option("", "file or folder of the text; empty: the run's own")
+    data: tuple[str, ...] = option(
+        (), "files or folders of the text, as in training; left out: the run's own"
+    )
+    valid_data: tuple[str, ...] = option((), "with data: as in training")
+    test_data: tuple[str, ...] = option((), "with data: as in training")
     text: tuple[str, ...] = option(
         (),
         "any texts to score instead, each as one stream, with the vocabulary of the run; - is "
@@ -61,6 +65,8 @@ class EvalConfig:
         check_at_least(self, -1, "seed")
         check_at_least(self, -2, "bptt_unrolls")
         check_limit(self, "max_eval_steps")
+        if (self.valid_data or self.test_data) and not (self.data or self.text):
+            raise UsageError("valid_data and test_data go with data: give that, too")
         self._check_text()
 
     @property
@@ -69,7 +75,8 @@ class EvalConfig:
         return tuple(name for name in (self.json, self.per_token, self.state_out) if name)
 
     def _check_text(self) -> None:
-        of_text, of_data = ("unk", "per_token", "state_in", "state_out"), ("split", "data")
+        of_text = ("unk", "per_token", "state_in", "state_out")
+        of_data = ("split", "data", "valid_data", "test_data")
         for name in of_data if self.text else of_text:
             if getattr(self, name) != default_of(EvalConfig, name):
                 where = "what the run was trained on" if self.text else "--text"

@@ -25,6 +25,12 @@ def from_json(value):
     return tuple(value) if isinstance(value, list) else value
 
 
+def as_tuple(value) -> tuple:
+    """Several values, or one where a record or a program gives it alone; "" is none."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(value for value in values if value != "")
+
+
 def check_choices(config) -> None:
     for name, spec in config.__dataclass_fields__.items():
         choices, value = spec.metadata.get("choices"), getattr(config, name)

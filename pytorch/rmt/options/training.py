@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
 from rmt.options.option import (
+    as_tuple,
     check_at_least,
     check_choices,
     check_limit,
@@ -23,6 +24,8 @@ from rmt.runtime.files import project_root
 NOT_SETTINGS = (
     "seed",
     "data",
+    "valid_data",
+    "test_data",
     "encoded_dir",
     "cuda",
     "multi_gpu",
@@ -39,10 +42,12 @@ NOT_SETTINGS = (
     "debug",
 )
 # Options that are paths, which records have relative to the project.
-PATHS = ("data", "encoded_dir", "init_from")
+PATHS = ("encoded_dir", "init_from")
+# Of several paths; records have one of them as it is, and none as "".
+LISTS_OF_PATHS = ("data", "valid_data", "test_data")
 # Options that mean something to text alone, and to the samples of tasks alone.
 OF_TEXT = (
-    "data",
+    *LISTS_OF_PATHS,
     "keep_newlines",
     "tokenizer",
     "adaptive",
@@ -80,11 +85,25 @@ class TrainConfig:
     }
 
     # Data
-    data: str = option("", "file or folder of the text; empty: where getdata.sh puts the dataset")
+    data: tuple[str, ...] = option(
+        (),
+        "file or folder of the text; of dataset text also several, each file a document, and of a "
+        "folder every file whose name ends in .txt; left out: where getdata.sh puts the dataset",
+    )
+    valid_data: tuple[str, ...] = option(
+        (), "dataset text, with test_data: what to validate on; data is then all for training"
+    )
+    test_data: tuple[str, ...] = option((), "dataset text, with valid_data: what to test on")
     dataset: str = option("wt103", "what to train on")
     encoded_dir: str = option("", "where encoded text is kept; empty: data/encoded")
     keep_newlines: bool = option(False, "enwik8: keep the newline bytes that the paper drops")
-    tokenizer: str = option("char", "dataset text: what a token is", ("char", "word"))
+    tokenizer: str = option(
+        "char",
+        "dataset text: what a token is. char: a character; any text can be said, and scores are "
+        "bits per character. word: what stands between white space, with <unk> for words that "
+        "occur once; for texts of 10 MB and more, and scores are perplexities",
+        ("char", "word"),
+    )
     adaptive: bool = option(False, "adaptive softmax with the dataset's cutoffs that fit")
 
     # Segments and gradient between them
@@ -274,6 +293,9 @@ class TrainConfig:
             del options[name]
         for name in PATHS:
             options[name] = options[name] and os.path.relpath(options[name], project_root())
+        for name in LISTS_OF_PATHS:
+            places = [os.path.relpath(place, project_root()) for place in options[name]]
+            options[name] = places if len(places) > 1 else "".join(places)
         return options
 
     @classmethod
@@ -283,6 +305,9 @@ class TrainConfig:
         for name in PATHS:
             if options.get(name):
                 options[name] = os.path.relpath(project_root() / options[name])
+        for name in LISTS_OF_PATHS:
+            places = as_tuple(options.get(name, ()))
+            options[name] = tuple(os.path.relpath(project_root() / place) for place in places)
         return cls(**options)
 
     @property

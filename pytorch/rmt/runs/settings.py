@@ -16,9 +16,15 @@ from rmt.models import registry as models
 from rmt.models.options import Carried, ModelOptions
 from rmt.models.registry import ModelEntry
 from rmt.options.command_line import Parser, pick, value_of
-from rmt.options.option import default_of
+from rmt.options.option import as_tuple, default_of
 from rmt.options.recipes import recipe_for
-from rmt.options.training import NOT_SETTINGS, OF_TASKS, OF_TEXT, TrainConfig
+from rmt.options.training import (
+    LISTS_OF_PATHS,
+    NOT_SETTINGS,
+    OF_TASKS,
+    OF_TEXT,
+    TrainConfig,
+)
 from rmt.runtime.errors import UsageError
 
 
@@ -43,6 +49,8 @@ class Settings:
         Raises UsageError for what is unknown, impossible, or makes no sense together.
         """
         options = dict(options)
+        for name in LISTS_OF_PATHS:
+            options[name] = as_tuple(options.get(name, ()))
         dataset = data.find(options.get("dataset", default_of(TrainConfig, "dataset")))
         entry = models.find(options.setdefault("model", models.DEFAULT))
         if options.get("curriculum_segments"):
@@ -132,7 +140,7 @@ def as_published(options: Mapping[str, object], dataset: Dataset) -> dict[str, o
 
 def text_options(train: TrainConfig) -> TextOptions:
     """Those that shape the ids of a text."""
-    return TextOptions(train.keep_newlines, train.tokenizer)
+    return TextOptions(train.keep_newlines, train.tokenizer, train.valid_data, train.test_data)
 
 
 def owner_of(dataset: Dataset, entry: ModelEntry) -> dict[str, type]:

@@ -137,7 +137,7 @@ def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -
     except UsageError as error:
         raise NoVocabulary(f"{missing}its text can't be read ({error})") from None
     if corpus.fingerprint != found.manifest.get("corpus"):
-        place = f" at {train.data}" if train.data else ""
+        place = f" at {' '.join(train.data)}" if train.data else ""
         raise NoVocabulary(f"{missing}the text{place} is not the one that it was trained on")
     return corpus.vocabulary
 

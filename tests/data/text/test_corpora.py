@@ -20,7 +20,7 @@ from helpers.programs import ROOT, SAMPLES
 from rmt.data import store
 from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY
 from rmt.data.registry import datasets
-from rmt.data.text import corpora, encoding, mini
+from rmt.data.text import corpora, encoding, mini, sources, splitting
 from rmt.data.text import dataset as text_dataset
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
@@ -40,7 +40,7 @@ def load(tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Every boundary between blocks is met, inside characters and words too."""
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 7)
 
 
 def write_splits(folder, train, valid, test, name="{}.txt"):
@@ -95,7 +95,7 @@ def in_order_of_frequency(text):
 
 
 def test_articles_of_wikitext(load, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 1009)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1009)
     folder = SAMPLES / "wikitext-103"
     corpus = load("wt103", folder)
     texts = {split: (folder / f"{split}.txt").read_text() for split in SPLITS}
@@ -150,11 +150,11 @@ def test_cutoffs_that_fit(load, tmp_path, n_words, cutoffs):
 def test_words_match_plain_python_across_blocks(tmp_path_factory, text):
     text += "\nx"
     folder = write_splits(tmp_path_factory.mktemp("w"), text, "x x\n", "x x\n")
-    block_bytes, encoding.BLOCK_BYTES = encoding.BLOCK_BYTES, 5
+    block_bytes, sources.BLOCK_BYTES = sources.BLOCK_BYTES, 5
     try:
         corpus = load_corpus("wt103", folder, encoded_dir=folder / "encoded", progress=False)
     finally:
-        encoding.BLOCK_BYTES = block_bytes
+        sources.BLOCK_BYTES = block_bytes
     assert symbols(corpus, "train") == words_with_eos(text)
 
 
@@ -171,7 +171,7 @@ def enwik8_in_memory(content, keep_newlines):
 
 @pytest.mark.parametrize("keep_newlines", [False, True])
 def test_enwik8_bytes(load, tmp_path, keep_newlines, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", 1009)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1009)
     content = (SAMPLES / "enwik8-head").read_bytes()
     (tmp_path / "enwik8").write_bytes(content)
     corpus = load("enwik8", tmp_path, keep_newlines=keep_newlines)  # the folder that holds it
@@ -194,8 +194,8 @@ def test_enwik8_sizes_with_and_without_newlines(load):
 
 
 def test_split_sizes_of_the_full_file():
-    source = encoding.Source("nothing is read", open)
-    parts = encoding.split_bytes(source, 100_000_000)
+    source = sources.Source("nothing is read", open)
+    parts = splitting.split_bytes(source, 100_000_000)
     assert [len(parts[split]) for split in SPLITS] == [90_000_000, 5_000_000, 5_000_000]
 
 
@@ -222,8 +222,8 @@ def test_text8_with_another_character_names_its_offset(load, tmp_path, small_blo
 
 def test_a_cut_that_is_between_words_already_stays():
     """120 characters; the cuts at 108 and 114 are just after a space."""
-    source = encoding.Source("words", lambda: io.BytesIO(b"ab " * 40))
-    parts = encoding.split_characters(source.text(), between_words=True)
+    source = sources.Source("words", lambda: io.BytesIO(b"ab " * 40))
+    parts = splitting.split_characters(source.text(), between_words=True)
     assert [len(parts[split]) for split in SPLITS] == [108, 6, 6]
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from helpers.programs import SAMPLES
 from rmt.data import registry
-from rmt.data.text import encoding
+from rmt.data.text import sources
 from rmt.data.text.dataset import TextOptions
-from rmt.data.text.encoding import CodeTokenizer, Source
+from rmt.data.text.encoding import CodeTokenizer
 from rmt.data.text.given import encode_text, opened, with_unknown
 from rmt.data.text.reading import CHARACTERS, WORDS
+from rmt.data.text.sources import Source
 from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
 from rmt.runtime.errors import UsageError
 
@@ -30,7 +31,7 @@ def source_of(text: str | bytes) -> Source:
 
 @pytest.fixture(params=[7, 1 << 22], ids=["small blocks", "one block"])
 def blocks(request, monkeypatch):
-    monkeypatch.setattr(encoding, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", request.param)
 
 
 @pytest.mark.usefixtures("blocks")
@@ -64,7 +65,7 @@ def test_an_unknown_character_is_named_with_its_line(text, sentence):
 @given(before=st.text("\nab中", max_size=20), after=st.text("\na?", max_size=9))
 def test_the_line_is_that_of_the_first_unknown_character(before, after):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "BLOCK_BYTES", 4)
+        patch.setattr(sources, "BLOCK_BYTES", 4)
         with pytest.raises(UsageError, match=f"line {before.count(chr(10)) + 1}: the character"):
             encode_text(source_of(before + "¿" + after), CHARACTERS, LETTERS)
 

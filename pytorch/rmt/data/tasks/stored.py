@@ -35,7 +35,7 @@ def load_task(
     everything = json.dumps([FORMAT, task.symbols, facts], sort_keys=True)
     fingerprint = hashlib.sha256(everything.encode()).hexdigest()
     folder = Path(encoded_dir or default_encoded_dir()) / f"{dataset.name}-{fingerprint[:16]}"
-    _, arrays = opened_or_made(
+    _, arrays, _ = opened_or_made(
         folder, fingerprint, lambda: _make_samples(task, facts, folder, fingerprint, progress)
     )
     splits = {split: array.reshape(-1, task.length) for split, array in arrays.items()}

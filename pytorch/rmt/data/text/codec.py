@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmt.data.text.encoding import Part, Source
 from rmt.data.text.reading import Reading
+from rmt.data.text.sources import Part, Source
 from rmt.data.vocabulary import Vocabulary
 
 

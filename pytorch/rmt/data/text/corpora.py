@@ -8,8 +8,8 @@ perplexities and bits per character depend on it.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from rmt.data.metrics import Metric
 from rmt.data.store import default_encoded_dir, opened_or_made, write_encoded
-from rmt.data.text.dataset import SPLITS, Text, TextDataset, TextOptions
-from rmt.data.text.encoding import Part, Tokenizer, UnknownSymbol
+from rmt.data.text.dataset import SPLITS, Places, Text, TextDataset, TextOptions
+from rmt.data.text.encoding import Tokenizer, UnknownSymbol
+from rmt.data.text.sources import Part, named
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
 
@@ -35,6 +36,9 @@ class Corpus:
         uint16 and int32 that holds every id.
     metric: what models of it are scored by.
     cutoffs: the usual adaptive-softmax cutoffs of this dataset that its vocabulary reaches.
+    documents: of every split, the places of its documents' first tokens, beginning with 0; absent
+        for a split that is one document.
+    how_split: for people; "" where the dataset leaves no choice.
     """
 
     dataset: str
@@ -43,6 +47,12 @@ class Corpus:
     splits: dict[str, np.ndarray]
     metric: Metric
     cutoffs: tuple[int, ...]
+    documents: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    how_split: str = ""
+
+    def documents_of(self, split: str) -> Sequence[int]:
+        """The places of the first tokens of a split's documents."""
+        return self.documents.get(split, (0,))
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Inherited:
 
 def load_corpus(
     dataset: TextDataset,
-    data: str | Path | None = None,
+    data: Places = None,
     options: TextOptions | None = None,
     *,
     inherited: Inherited | None = None,
@@ -89,7 +99,7 @@ def load_corpus(
     root = Path(encoded_dir) if encoded_dir is not None else default_encoded_dir()
     folder = root / f"{dataset.name}-{fingerprint[:16]}"
     try:
-        vocabulary, splits = opened_or_made(
+        vocabulary, splits, documents = opened_or_made(
             folder,
             fingerprint,
             lambda: _encode(dataset.name, text, adopted, folder, fingerprint, progress),
@@ -109,6 +119,8 @@ def load_corpus(
         splits=splits,
         metric=text.reading.metric,
         cutoffs=inherited.cutoffs or usual_cutoffs if inherited else usual_cutoffs,
+        documents=documents,
+        how_split=text.how_split,
     )
 
 
@@ -116,10 +128,10 @@ def _fingerprint(dataset: str, text: Text) -> str:
     options = json.dumps([dataset, text.reading.options], sort_keys=True)
     digest = hashlib.sha256(options.encode())
     for split in SPLITS:
-        part = text.parts[split]
-        digest.update(f"\n{split} {len(part)}\n".encode())
-        for block in part.blocks():
-            digest.update(block)
+        for part in text.documents[split]:
+            digest.update(f"\n{split} {len(part)}\n".encode())
+            for block in part.blocks():
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -149,36 +161,49 @@ def _encode(
     """With the adopted vocabulary, or with one of the text."""
     tokenizer = text.reading.tokenizer
     to_read = [*SPLITS, *(() if adopted else tokenizer.vocabulary_splits)]
-    n_bytes = sum(len(text.parts[split]) for split in to_read)
+    n_bytes = sum(len(part) for split in to_read for part in text.documents[split])
     bar_shown = progress and sys.stderr.isatty()
     if progress and not bar_shown:
         print(f"encoding {dataset} ({n_bytes / 1e6:.1f} MB to read) into {folder}", file=sys.stderr)
     with tqdm(
         total=n_bytes, desc=f"encoding {dataset}", unit="B", unit_scale=True, disable=not bar_shown
     ) as bar:
-        parts = {split: replace(part, on_read=bar.update) for split, part in text.parts.items()}
-        vocabulary = adopted or tokenizer.vocabulary(parts)
+        documents = {
+            split: [replace(part, on_read=bar.update) for part in parts]
+            for split, parts in text.documents.items()
+        }
+        vocabulary = adopted or tokenizer.vocabulary(documents)
+        starts: dict[str, list[int]] = {}
         write_encoded(
             folder,
             fingerprint,
             {"dataset": dataset, **text.reading.options},
             vocabulary,
-            _encoded_parts(parts, tokenizer, vocabulary),
+            _encoded(documents, tokenizer, vocabulary, starts),
+            starts,
         )
 
 
-def _encoded_parts(
-    parts: Mapping[str, Part], tokenizer: Tokenizer, vocabulary: Vocabulary
+def _encoded(
+    documents: Mapping[str, Sequence[Part]],
+    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
+    starts: dict[str, list[int]],
 ) -> dict[str, Iterator[np.ndarray]]:
+    """Ids of every split, block by block; where its documents start is put into starts by then."""
+
     def blocks(split: str) -> Iterator[np.ndarray]:
-        n_tokens = 0
-        for ids in tokenizer.encode(parts[split], vocabulary):
-            n_tokens += len(ids)
-            yield ids
+        n_tokens, starts[split] = 0, []
+        for part in documents[split]:
+            starts[split].append(n_tokens)
+            for ids in tokenizer.encode(part, vocabulary):
+                n_tokens += len(ids)
+                yield ids
         if n_tokens < MIN_TOKENS:
+            every = documents[split] or [part for parts in documents.values() for part in parts]
             raise UsageError(
-                f"{parts[split].source.name} is too short: its {split} part holds {n_tokens} "
-                f"of at least {MIN_TOKENS} tokens"
+                f"{named(every)} is too short: its {split} part holds {n_tokens} of at least "
+                f"{MIN_TOKENS} tokens"
             )
 
     return {split: blocks(split) for split in SPLITS}

@@ -1,89 +1,20 @@
 """Text to ids, block by block: a corpus is never held in memory as Python strings."""
 
 import codecs
-import re
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from rmt.data.text.sources import Part, last_character, last_space, utf8_blocks
 from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
 from rmt.runtime.errors import UsageError
 
-BLOCK_BYTES = 1 << 22
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
 NEWLINE, SPACE = 10, 32
 N_CODE_POINTS = 0x110000  # Unicode
-
-
-@dataclass(frozen=True)
-class Source:
-    """Bytes to read again and again: a file, or text held in memory. `name` is for messages."""
-
-    name: str
-    open: Callable[[], BinaryIO]
-
-    @classmethod
-    def from_file(cls, path: Path) -> "Source":
-        return cls(str(path), lambda: open(path, "rb"))
-
-    def size(self) -> int:
-        """In bytes."""
-        with self._opened() as stream:
-            return stream.seek(0, 2)
-
-    def text(self) -> "Part":
-        """All of it but for a byte order mark at the start, which is no part of UTF-8 text."""
-        size = self.size()
-        first = b"".join(self.blocks(0, min(size, len(BYTE_ORDER_MARK))))
-        return Part(self, len(first) if first == BYTE_ORDER_MARK else 0, size)
-
-    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes start .. stop-1 in blocks of at most BLOCK_BYTES."""
-        with self._opened() as stream:
-            stream.seek(start)
-            while start < stop:
-                try:
-                    block = stream.read(min(BLOCK_BYTES, stop - start))
-                except OSError as error:
-                    raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
-                if not block:
-                    raise UsageError(f"{self.name} became shorter while it was read")
-                start += len(block)
-                yield block
-
-    def _opened(self) -> BinaryIO:
-        try:
-            return self.open()
-        except OSError as error:
-            raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
-
-
-@dataclass(frozen=True)
-class Part:
-    """The bytes start .. stop-1 of a source; on_read is told how many bytes were read just now."""
-
-    source: Source
-    start: int
-    stop: int
-    on_read: Callable[[int], object] = lambda n_bytes: None
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def blocks(self) -> Iterator[bytes]:
-        for block in self.source.blocks(self.start, self.stop):
-            yield block
-            self.on_read(len(block))
-
-    def lines_before(self) -> int:
-        """Of the source, before this part."""
-        return sum(block.count(b"\n") for block in self.source.blocks(0, self.start))
 
 
 class UnknownSymbol(UsageError):
@@ -104,7 +35,7 @@ class Tokenizer(Protocol):
 
     vocabulary_splits: tuple[str, ...]  # the splits that the vocabulary is made from
 
-    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary: ...
+    def vocabulary(self, documents: Mapping[str, Sequence[Part]]) -> Vocabulary: ...
 
     def adopted(self, vocabulary: Vocabulary) -> Vocabulary:
         """A vocabulary from elsewhere, with what is done here about symbols that it lacks.
@@ -122,67 +53,6 @@ class Tokenizer(Protocol):
     def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
         """The text of each symbol, as soon as it comes; after is the symbol before the first."""
         ...
-
-
-# --- where to split ------------------------------------------------------------------------------
-
-
-def split_bytes(source: Source, size: int) -> dict[str, Part]:
-    """The first `size` bytes of a source: 90 % train, 5 % valid, 5 % test, in order."""
-    held_out = size // 20
-    return _cut(Part(source, 0, size), size - 2 * held_out, size - held_out)
-
-
-def split_characters(text: Part, between_words: bool = False) -> dict[str, Part]:
-    """90 % of the characters of UTF-8 text for train, 5 % for valid, 5 % for test, in order.
-
-    between_words: a cut that would fall inside a word moves to just after the next space or
-    newline.
-    """
-    source = text.source
-    offsets, firsts = [], []  # of each block: its byte offset, the number of its first character
-    offset, n_characters = text.start, 0
-    for block in text.blocks():
-        offsets.append(offset)
-        firsts.append(n_characters)
-        offset += len(block)
-        n_characters += int(_starts_character(block).sum())
-
-    def byte_offset(character: int) -> int:
-        i = bisect_right(firsts, character) - 1
-        block = next(source.blocks(offsets[i], text.stop))
-        return offsets[i] + int(np.flatnonzero(_starts_character(block))[character - firsts[i]])
-
-    held_out = n_characters // 20
-    if held_out == 0:
-        raise UsageError(f"{source.name} is too short to split: it holds {n_characters} characters")
-    cuts = [byte_offset(n_characters - n * held_out) for n in (2, 1)]
-    if between_words:
-        cuts = [_next_word(source, cut, text.stop) for cut in cuts]
-    return _cut(text, *cuts)
-
-
-def _starts_character(block: bytes) -> np.ndarray:
-    """True for every byte that is not a UTF-8 continuation byte (0b10xxxxxx)."""
-    return (np.frombuffer(block, np.uint8) & 0xC0) != 0x80
-
-
-def _next_word(source: Source, cut: int, size: int) -> int:
-    position = cut - 1  # if the byte before the cut is a space, the cut is between words already
-    for block in source.blocks(position, size):
-        space = re.search(rb"[ \n]", block)
-        if space:
-            return position + space.end()
-        position += len(block)
-    return size
-
-
-def _cut(whole: Part, valid: int, test: int) -> dict[str, Part]:
-    return {
-        "train": replace(whole, stop=valid),
-        "valid": replace(whole, start=valid, stop=test),
-        "test": replace(whole, start=test),
-    }
 
 
 # --- characters and bytes ------------------------------------------------------------------------
@@ -214,7 +84,7 @@ def read_text8(part: Part) -> Iterator[np.ndarray]:
 
 def read_characters(part: Part) -> Iterator[np.ndarray]:
     """Unicode code points of UTF-8 text; UsageError with the byte offset where it is not UTF-8."""
-    for text in _utf8_blocks(part, _last_character):
+    for text in utf8_blocks(part, last_character):
         yield np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
@@ -228,10 +98,10 @@ class CodeTokenizer:
     n_codes: int = 256
     vocabulary_splits: tuple[str, ...] = ("train", "valid", "test")
 
-    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+    def vocabulary(self, documents: Mapping[str, Sequence[Part]]) -> Vocabulary:
         counts: Counter[int] = Counter()  # in order of first appearance
-        for split in self.vocabulary_splits:
-            for codes in self.read(parts[split]):
+        for part in (part for split in self.vocabulary_splits for part in documents[split]):
+            for codes in self.read(part):
                 in_block = np.bincount(codes, minlength=self.n_codes)
                 present = np.flatnonzero(in_block)
                 if any(code not in counts for code in present.tolist()):
@@ -317,10 +187,11 @@ class WordTokenizer:
     rare_to_unknown: bool = False
     vocabulary_splits: tuple[str, ...] = ("train",)
 
-    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+    def vocabulary(self, documents: Mapping[str, Sequence[Part]]) -> Vocabulary:
         counts: Counter[str] = Counter()
-        for text in _lines(parts["train"]):
-            counts.update(_words(text))
+        for part in documents["train"]:
+            for text in _lines(part):
+                counts.update(_words(text))
         if not self.rare_to_unknown:
             return Vocabulary.from_counts(counts, special=[EOS])
         kept = Counter({word: count for word, count in counts.items() if count > 1})
@@ -401,49 +272,12 @@ def _lines(part: Part, goes_on: bool = False) -> Iterator[str]:
     As in Python's text files, \\r\\n and \\r end a line too.
     """
     ended = True
-    for block in _utf8_blocks(part, _last_space):
+    for block in utf8_blocks(part, last_space):
         text = block.replace("\r\n", "\n").replace("\r", "\n")
         ended = text.endswith("\n")
         yield text
     if not ended and not goes_on:
         yield "\n"
-
-
-# --- UTF-8 ---------------------------------------------------------------------------------------
-
-
-def _utf8_blocks(part: Part, last_break: Callable[[bytes], int]) -> Iterator[str]:
-    """The text of a part in blocks that end at last_break(bytes); the rest goes to the next."""
-    offset, rest = part.start, b""
-    for block in part.blocks():
-        rest += block
-        stop = last_break(rest)
-        if stop:
-            yield _decode(rest[:stop], offset, part)
-            offset, rest = offset + stop, rest[stop:]
-    if rest:
-        yield _decode(rest, offset, part)
-
-
-def _last_character(data: bytes) -> int:
-    """Where the last character starts: it may go on in the next block."""
-    starts = np.flatnonzero(_starts_character(data[-4:]))
-    return len(data) - len(data[-4:]) + int(starts[-1]) if len(starts) else len(data)
-
-
-def _last_space(data: bytes) -> int:
-    """Just after the last space or newline: never inside a word, or between \\r and \\n."""
-    return max(data.rfind(b" "), data.rfind(b"\n")) + 1
-
-
-def _decode(data: bytes, offset: int, part: Part) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{part.source.name} is not UTF-8 text: byte {data[error.start]:#04x} at byte offset "
-            f"{offset + error.start}"
-        ) from error
 
 
 # --- common --------------------------------------------------------------------------------------

@@ -4,17 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from rmt.data.metrics import BITS_PER_CHARACTER
-from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions
-from rmt.data.text.encoding import (
-    NEWLINE,
-    CodeTokenizer,
-    Part,
-    Source,
-    read_bytes,
-    split_bytes,
-)
+from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions, one_document_each
+from rmt.data.text.encoding import NEWLINE, CodeTokenizer, read_bytes
 from rmt.data.text.files import file_source
 from rmt.data.text.reading import Reading
+from rmt.data.text.sources import Part, Source
+from rmt.data.text.splitting import split_bytes
 
 NAME, MINI_FOLDER = "enwik8", "enwik8-head"
 N_MINI_BYTES = 4_000_000
@@ -25,7 +20,7 @@ WITHOUT_NEWLINES = CodeTokenizer(partial(read_bytes, without=NEWLINE), symbol=st
 def read(place: Path, options: TextOptions) -> Text:
     """A raw file, or a folder that holds enwik8; split 90/5/5 % in order."""
     source = file_source(place / NAME if place.is_dir() else place, download=NAME)
-    return Text(split_bytes(source, source.size()), reading(options))
+    return Text(one_document_each(split_bytes(source, source.size())), reading(options))
 
 
 def reading(options: TextOptions) -> Reading:

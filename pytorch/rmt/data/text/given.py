@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.data.text.encoding import Source, UnknownSymbol, id_type
+from rmt.data.text.encoding import UnknownSymbol, id_type
 from rmt.data.text.files import file_source
 from rmt.data.text.reading import Reading
+from rmt.data.text.sources import Source
 from rmt.data.vocabulary import UNKNOWN, Vocabulary
 from rmt.runtime.errors import UsageError
 from rmt.runtime.progress import Progress

@@ -4,8 +4,9 @@ import io
 from pathlib import Path
 
 from rmt.data.text.dataset import Text, TextDataset, TextOptions
-from rmt.data.text.encoding import Source, split_characters
 from rmt.data.text.files import characters
+from rmt.data.text.sources import Source
+from rmt.data.text.splitting import split_characters
 from rmt.runtime.errors import UsageError
 
 

@@ -7,12 +7,11 @@ from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY, Metric
 from rmt.data.text.encoding import (
     N_CODE_POINTS,
     CodeTokenizer,
-    Part,
-    Source,
     Tokenizer,
     WordTokenizer,
     read_characters,
 )
+from rmt.data.text.sources import Part, Source
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rmt.data.metrics import BITS_PER_CHARACTER
-from rmt.data.text.dataset import Text, TextDataset, TextOptions
-from rmt.data.text.encoding import CodeTokenizer, Part, Source, read_text8, split_bytes
+from rmt.data.text.dataset import Text, TextDataset, TextOptions, one_document_each
+from rmt.data.text.encoding import CodeTokenizer, read_text8
 from rmt.data.text.files import file_source
 from rmt.data.text.reading import Reading
+from rmt.data.text.sources import Part, Source
+from rmt.data.text.splitting import split_bytes
 
 NAME = "text8"
 
@@ -17,7 +19,7 @@ def read(place: Path, options: TextOptions) -> Text:
     source = file_source(place / NAME if place.is_dir() else place, download=NAME)
     whole = without_last_newline(source)
     parts = {split: _stripped(part) for split, part in split_bytes(source, len(whole)).items()}
-    return Text(parts, READING)
+    return Text(one_document_each(parts), READING)
 
 
 def without_last_newline(source: Source) -> Part:

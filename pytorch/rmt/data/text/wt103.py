@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from rmt.data.metrics import PERPLEXITY
-from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions
+from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions, one_document_each
 from rmt.data.text.encoding import WordTokenizer
 from rmt.data.text.files import folder_parts
 from rmt.data.text.reading import Reading
@@ -19,7 +19,7 @@ TITLE = re.compile(r"^(?= = [^=]+ = \n \n)", re.MULTILINE)
 
 def read(place: Path, options: TextOptions) -> Text:
     """A folder with train.txt, valid.txt, test.txt (or wiki.train.tokens, …)."""
-    return Text(folder_parts(place, download=NAME), READING)
+    return Text(one_document_each(folder_parts(place, download=NAME)), READING)
 
 
 def make_mini(folder: Path) -> dict[str, bytes]:
