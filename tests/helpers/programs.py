@@ -30,6 +30,9 @@ TINY = (
 ).split()
 RMT = "--model rmt --mem_len 2".split()
 TRXL = "--model trxl --mem_len 8".split()
+# Three documents of words, whose lengths no segment divides.
+DOCUMENTS = "--dataset text --tokenizer word --reset_at_documents --data".split()
+DOCUMENTS += [str(SAMPLES / "words" / f"{name}.txt") for name in ("train", "valid", "test")]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch.distributed.run import config_from_args
 
 from helpers.models import tiny_model, tiny_segments
 from helpers.programs import (
+    DOCUMENTS,
     RMT,
     ROOT,
     TRXL,
@@ -66,6 +67,9 @@ SAME_AS_ONE = {
     "mt": ["--model", "mt", "--mem_len", "2", *SHORT],
     "checkpoint_segments": [*REPLAY, "--checkpoint_segments", *SHORT],
     "varlen": [*REPLAY, "--varlen", *SHORT],
+    "documents": [*REPLAY, *DOCUMENTS, *SHORT],
+    "documents, window, chunks": [*REPLAY, *DOCUMENTS, "--bptt_mode", "window", *CHUNKS, *SHORT],
+    "documents, trxl": [*TRXL, *DOCUMENTS, *SHORT],
     "one stream to score": [*RMT, "--eval_batch_size", "1", *SHORT],
     "compiled layers": [*REPLAY, "--compile", *SHORT],
     "a loss that is not a number": [*REPLAY, *SHORT],

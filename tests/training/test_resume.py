@@ -18,6 +18,7 @@ import torch
 
 import rmt
 from helpers.programs import (
+    DOCUMENTS,
     RMT,
     TRXL,
     Stopped,
@@ -108,6 +109,9 @@ VARIANTS = {
     "over an epoch's end, window": [*REPLAY, "--bptt_mode", "window", *SHORT_EPOCHS],
     "over an epoch's end, varlen": [*REPLAY, "--varlen", *SHORT_EPOCHS],
     "varlen, trxl": [*TRXL, "--varlen"],
+    "documents": [*REPLAY, *DOCUMENTS, *SHORT_EPOCHS],
+    "documents, window": [*REPLAY, *DOCUMENTS, "--bptt_mode", "window", *SHORT_EPOCHS],
+    "documents, trxl, chunks": [*TRXL, *DOCUMENTS, "--batch_chunk", "2"],
     "chunks": [*REPLAY, "--batch_chunk", "2"],
     "chunks, trxl": [*TRXL, "--batch_chunk", "4"],
     "dev_perf": [*TRXL, *"--scheduler dev_perf --lr 1 --decay_rate 0.9 --eval_interval 2".split()],

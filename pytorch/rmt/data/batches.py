@@ -1,6 +1,6 @@
 """From one long array of token ids to batches of consecutive segments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +22,18 @@ class Update(NamedTuple):
     """What one optimizer step trains on, in the host's memory."""
 
     segments: list[tuple[Tensor, Tensor | None]]  # tokens and targets (None: not predicted)
-    n_scored: int  # targets that count, in all streams of this process
+    n_scored: float  # targets that count, in all streams of a process, on average over them
     starts_streams: bool  # whether the first segment starts new streams
     lesson: int = 0  # which of a curriculum's it is
+    # Of each segment, which streams begin anew with it, bool [B]; None: as starts_streams says.
+    begins: list[Tensor] | None = None
+
+    @property
+    def n_read(self) -> float:
+        """Tokens, in all streams of a process."""
+        if self.begins is not None:  # the others fill segments up
+            return self.n_scored
+        return sum(tokens.numel() for tokens, _ in self.segments)
 
 
 class SegmentBatches:
@@ -121,6 +130,10 @@ class EpochReader:
         taken = self._bounds[self.position : self.position + n_segments]
         starts_epoch = self.position == 0
         self.position += len(taken)
+        return self.update(taken, starts_epoch)
+
+    def update(self, taken: Sequence[tuple], starts_epoch: bool) -> Update:
+        """Of the segments with these bounds."""
         segments = [self.batches.segment(*bound) for bound in taken]
         n_scored = sum(targets.numel() for _, targets in segments)
         return Update(segments, n_scored, starts_epoch)

@@ -1,15 +1,17 @@
 """Scores of a model on text: its mean loss in nats per token."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rmt.data.batches import SegmentBatches
+from rmt.data.batches import IGNORED, SegmentBatches
+from rmt.data.documents import DocumentBatches
 from rmt.models.contract import SegmentModel, State
+from rmt.models.mixed import predicted
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
@@ -56,6 +58,7 @@ def evaluate(
     keep: Callable[[int, Tensor, State], None] = lambda segment, nll_BT, state: None,
     state: State | None = None,
     n_read: int = 0,
+    documents: Sequence[int] | None = None,
 ) -> tuple[float, int]:
     """Mean loss in nats per token over a corpus, and the number of tokens scored.
 
@@ -64,34 +67,36 @@ def evaluate(
     check is called before every segment and may raise, in all processes alike. keep is called
     after every segment with its number, the nats of its tokens [B, T] and the state after it.
     state, n_read: the streams go on from there, and of the first segment so many predictions were
-    scored before. The model comes back in the mode (training or evaluation) it was in.
+    scored before. documents: the places where the state starts anew, in batches of documents
+    (DocumentBatches); None: it never does. The model comes back in the mode (training or
+    evaluation) it was in.
     """
-    segments = SegmentBatches(
-        ids,
-        protocol.batch_size,
-        protocol.tgt_len,
-        streams=distributed.own_streams(protocol.batch_size),
-        device=device,
-    )
+    sizes = (protocol.batch_size, protocol.tgt_len)
+    share = {"streams": distributed.own_streams(protocol.batch_size), "device": device}
+    if documents is None:
+        segments = SegmentBatches(ids, *sizes, **share)
+    else:
+        segments = DocumentBatches(ids, documents, *sizes, **share)
     n_segments = len(segments) if protocol.max_segments < 0 else protocol.max_segments
     view = model.with_lengths(**protocol.lengths)
     was_training = model.training
     total = torch.zeros((), dtype=torch.float64, device=device)
-    n_tokens = 0
+    n_tokens = torch.zeros((), dtype=torch.int64, device=device)
     view.eval()
     try:
         with Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar:
-            for i, (tokens, targets) in enumerate(itertools.islice(segments, n_segments)):
+            for i, (tokens, targets, *begins) in enumerate(itertools.islice(segments, n_segments)):
                 check()
                 if len(tokens):  # more processes than streams leave some without any
                     with autocast(torch.device(device), precision):
-                        nll, state = view(tokens, targets, state)
-                    nll = nll if i else nll[:, n_read:]
+                        nll, state = predicted(view, tokens, targets, state, *begins)
+                    first = 0 if i else n_read
+                    nll = nll[:, first:]
                     total += nll.double().sum()
-                    n_tokens += nll.numel()
+                    n_tokens += (targets[:, first:] != IGNORED).sum()
                     keep(i, nll, state)
                 bar.update()
     finally:
         model.train(was_training)
-    total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens])
+    total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens.item()])
     return total / n_tokens, int(n_tokens)

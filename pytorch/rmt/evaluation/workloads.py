@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from rmt.data.batches import EpochReader, SegmentBatches
+from rmt.data.documents import DocumentBatches, DocumentReader
 from rmt.data.metrics import Metric
 from rmt.data.tasks.curriculum import Curriculum
 from rmt.data.tasks.samples import SampleReader
@@ -60,7 +61,7 @@ class LanguageModelling:
 
     def check_training(self) -> None:
         """Raise UsageError if a split is too short for its batches."""
-        SegmentBatches(self.corpus.splits["train"], self.config.batch_size, self.config.tgt_len)
+        self._batches("train", self.config.batch_size, self.config.tgt_len)
         self.check_scoring(("valid", "test"), "eval_")
 
     def check_scoring(self, splits: Sequence[str], prefix: str = "") -> None:
@@ -69,21 +70,30 @@ class LanguageModelling:
         prefix: what the program calls evaluation's batch_size and tgt_len by.
         """
         for split in splits:
-            ids = self.corpus.splits[split]
             try:
-                SegmentBatches(ids, self.protocol.batch_size, self.protocol.tgt_len)
+                self._batches(split, self.protocol.batch_size, self.protocol.tgt_len)
             except UsageError as error:
                 raise UsageError(f"in the {split} split, {prefix}{error}") from None
 
     def reader(self) -> EpochReader:
         """This process's share of the training text."""
-        batches = SegmentBatches(
-            self.corpus.splits["train"],
-            self.config.batch_size,
-            self.config.tgt_len,
-            streams=distributed.own_streams(self.config.batch_size),
-        )
+        own = distributed.own_streams(self.config.batch_size)
+        batches = self._batches("train", self.config.batch_size, self.config.tgt_len, own)
+        if self.config.reset_at_documents:
+            return DocumentReader(batches)
         return EpochReader(batches, self.config.seed if self.config.varlen else None)
+
+    def _batches(
+        self, split: str, batch_size: int, tgt_len: int, streams: slice = slice(None)
+    ) -> SegmentBatches | DocumentBatches:
+        ids, documents = self.corpus.splits[split], self.documents_of(split)
+        if documents is None:
+            return SegmentBatches(ids, batch_size, tgt_len, streams=streams)
+        return DocumentBatches(ids, documents, batch_size, tgt_len, streams=streams)
+
+    def documents_of(self, split: str) -> Sequence[int] | None:
+        """Where the state starts anew; None where it never does."""
+        return self.corpus.documents_of(split) if self.config.reset_at_documents else None
 
     @property
     def schedule(self) -> tuple[int, str, str]:
@@ -100,6 +110,7 @@ class LanguageModelling:
             precision=how.precision,
             check=how.check,
             what=split,
+            documents=self.documents_of(split),
         )
         return {"loss": loss, "tokens_scored": n_tokens}
 

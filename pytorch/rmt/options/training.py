@@ -50,6 +50,7 @@ OF_TEXT = (
     *LISTS_OF_PATHS,
     "keep_newlines",
     "tokenizer",
+    "reset_at_documents",
     "adaptive",
     "varlen",
     "eval_tgt_len",
@@ -62,6 +63,7 @@ GRAPHS = ("auto", "on", "off")
 # Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
 NOT_CAPTURED = {
     "varlen": (True,),
+    "reset_at_documents": (True,),
     "checkpoint_segments": (True,),
     "precision": ("fp16",),
     "optim": ("adagrad", "apex_adam"),
@@ -103,6 +105,11 @@ class TrainConfig:
         "bits per character. word: what stands between white space, with <unk> for words that "
         "occur once; for texts of 10 MB and more, and scores are perplexities",
         ("char", "word"),
+    )
+    reset_at_documents: bool = option(
+        False,
+        "dataset text: every file begins with a new state, in training and in evaluation; without, "
+        "they are one stream",
     )
     adaptive: bool = option(False, "adaptive softmax with the dataset's cutoffs that fit")
 
@@ -231,6 +238,8 @@ class TrainConfig:
         self._check_curriculum()
         if self.replay_from == "newest" and self.bptt_mode == "window":
             raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
+        if self.reset_at_documents:
+            self._check_documents()
         if self.compile and self.varlen:
             raise UsageError("--compile needs segments of one length: leave --varlen out")
         if self.precision == "fp16" and not self.cuda:
@@ -241,6 +250,14 @@ class TrainConfig:
             raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
         if self.restart_dir and not self.restart:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
+
+    def _check_documents(self) -> None:
+        for name, wrong in (("varlen", True), ("compile", True), ("replay_from", "newest")):
+            if getattr(self, name) == wrong:
+                raise UsageError(
+                    f"{name}{'' if wrong is True else f' {wrong}'} is not possible where documents "
+                    "begin by themselves: leave it out, or reset_at_documents"
+                )
 
     def _check_curriculum(self) -> None:
         segments, steps = self.curriculum_segments, self.curriculum_steps

@@ -160,6 +160,10 @@ def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
             raise UsageError(f"{name} is for {others}: leave it out with dataset {dataset.name}")
     if not dataset.is_task:
         dataset.check(text_options(train))
+        if train.reset_at_documents and not dataset.read_several:
+            raise UsageError(
+                f"the text of {dataset.name} is one document: leave out reset_at_documents"
+            )
     if dataset.is_task and train.curriculum and not dataset.has_lessons:
         raise UsageError(f"samples of {dataset.name} can't be shortened: leave out the curriculum")
 

@@ -115,6 +115,15 @@ def any_rank_of(flags: Tensor) -> Tensor:
     return counts > 0
 
 
+def gather_list(own: list) -> list:
+    """Join every rank's list, of tensors on the CPU and plain values."""
+    if not dist.is_initialized():
+        return own
+    shares: list[list] = [[] for _ in range(world_size())]
+    dist.all_gather_object(shares, own)
+    return [each for share in shares for each in share]
+
+
 def gather_streams(tensor: Tensor) -> Tensor:
     """Join every rank's equal share of a tensor, along the first axis, on the CPU."""
     tensor = tensor.detach().cpu().contiguous()

@@ -22,6 +22,7 @@ SAME_ON_RESTART = (
     "dataset",
     "tokenizer",
     "keep_newlines",
+    "reset_at_documents",
     "tgt_len",
     "varlen",
     "batch_size",

@@ -8,8 +8,9 @@ A step is left out if its loss or its gradient's norm is not finite, in any proc
     - weights and the optimizer's state stay as they are. That is decided where they are;
     - where the host looks at once (on a CPU) new streams start with the next step;
     - where it looks LATE steps later (on a GPU) these steps go on from the state before the step
-      that was left out. Only where streams had just started is there none: these steps then begin
-      with what that step left, and may be left out as well. After them new streams start.
+      that was left out. Only where streams had just started is there none, and where they begin by
+      themselves (reset_at_documents) none is kept: these steps then begin with what that step left,
+      and may be left out as well. After them new streams start.
 
 With fp16 a gradient that overflows is how the loss scale is found. Such a step leaves the weights
 alone, too, but it counts as left out only if the scale is below 1.
@@ -88,11 +89,11 @@ class Step:
     def __call__(self, update: Update) -> Tensor:
         """Make a step; return its mean loss in nats and whether it was left out: [2] float64.
 
-        The loss is of this process's streams.
+        The loss is of this process's streams: its mean over all processes is that of all tokens.
         """
         if update.starts_streams:
             self.restart_streams()
-        return self.run(self.sent(update), update.n_scored, self.rooms(update))
+        return self.run(self.sent(update), update.n_scored, self.rooms(update), update.begins)
 
     def uncompiled(self) -> AbstractContextManager:
         """Inside, what is not a step runs."""
@@ -121,29 +122,42 @@ class Step:
         return tuple(max(part) for part in zip(*of_each, strict=True))
 
     def run(
-        self, segments: Sequence[Segment], n_scored: int, rooms: tuple[int, ...] | None
+        self,
+        segments: Sequence[Segment],
+        n_scored: float,
+        rooms: tuple[int, ...] | None,
+        begins: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """As __call__, on segments that are on the device, of streams that go on.
 
         It is this that a CUDA graph captures.
         """
-        before = None if self.looks_at_once else [stream.tensors() for stream in self.chunks]
-        loss = self.accumulate_gradients(segments, n_scored, rooms)
+        keeps = not self.looks_at_once and begins is None
+        before = [stream.tensors() for stream in self.chunks] if keeps else None
+        loss = self.accumulate_gradients(segments, n_scored, rooms, begins)
         left_out = self.update(loss)
         if before is not None:
             self._keep(before, left_out)
         return torch.stack([loss.double(), left_out.double()])
 
     def accumulate_gradients(
-        self, segments: Sequence[Segment], n_scored: int, rooms: tuple[int, ...] | None = None
+        self,
+        segments: Sequence[Segment],
+        n_scored: float,
+        rooms: tuple[int, ...] | None = None,
+        begins: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Backpropagate the mean loss of this process's streams, chunk by chunk; return it."""
+        """Backpropagate the mean loss of this process's streams, chunk by chunk; return it.
+
+        begins: of each segment, which streams begin anew with it (Update).
+        """
         self.unrolled.train()
         self.model.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         n_segments, per_step = len(segments), self.segments_per_step
         for i, stream in enumerate(self.chunks):
             own = [self._chunk(segment, i) for segment in segments]
+            own_begins = None if begins is None else self._chunk(begins, i)
             for start in range(0, n_segments, per_step):
                 is_last = i == len(self.chunks) - 1 and start + per_step >= n_segments
                 with (
@@ -152,15 +166,18 @@ class Step:
                     self.model.given_rooms(rooms),
                 ):
                     with autocast(self.device, self.config.precision):
-                        losses = stream.step(self.unrolled, own[start : start + per_step])
+                        part = slice(start, start + per_step)
+                        losses = stream.step(
+                            self.unrolled, own[part], own_begins and own_begins[part]
+                        )
                     if losses is not None:
                         loss = losses.sum() / n_scored
                         self.scaler.scale(loss).backward()
                         total += loss.detach()
         return total
 
-    def _chunk(self, segment: Segment, i: int) -> Segment:
-        """The i-th chunk's streams of a segment."""
+    def _chunk(self, segment: Sequence[Tensor | None], i: int) -> tuple[Tensor | None, ...]:
+        """The i-th chunk's streams of what belongs to all."""
         return tuple(ids if ids is None else ids.chunk(len(self.chunks))[i] for ids in segment)
 
     def _gradients_stay_here(self, here: bool):
@@ -210,6 +227,27 @@ class Step:
         """The next step begins new ones."""
         for stream in self.chunks:
             stream.reset()
+
+    def gathered(self) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """The streams of all processes for a checkpoint, on the CPU; restore_own is the way back.
+
+        Where they begin by themselves it is a list of them, for their states differ in shape.
+        """
+        if self.config.reset_at_documents:
+            own = [each for stream in self.chunks for each in stream.each()]
+            return distributed.gather_list(own)
+        return {name: distributed.gather_streams(each) for name, each in self.tensors().items()}
+
+    def restore_own(self, streams: dict[str, Tensor] | list[dict[str, Tensor]], own: slice) -> None:
+        """own: which of all processes' streams are this one's."""
+        if isinstance(streams, dict):
+            self.restore({name: tensor[own] for name, tensor in streams.items()})
+            return
+        streams = streams[own]
+        size = len(streams) // len(self.chunks)
+        for i, stream in enumerate(self.chunks):
+            part = streams[i * size : (i + 1) * size]
+            stream.restore_each(part, self.model.State, self.device)
 
     def tensors(self) -> dict[str, Tensor]:
         """The chunks' streams, joined in the order of the batch; restore is the way back."""

@@ -131,14 +131,14 @@ class Trainer:
         lr = self.learning_rate.set_for(place.step)
         found = self.step(update)
         place.step += 1
-        n_scored = update.n_scored * distributed.world_size()
+        n_scored = round(update.n_scored * distributed.world_size())
         outcome = Outcome(place.step, n_scored, update.lesson, Copied(found))
         self.uncounted.append(outcome)
         self.unheard.append(outcome)
         while len(self.unheard) > self.step.late:  # once, but after a restart on another device
             outcome = self.unheard.popleft()
             self._hear(outcome)
-        n_read = sum(tokens.numel() for tokens, _ in update.segments) * distributed.world_size()
+        n_read = round(update.n_read * distributed.world_size())
         place.tokens += n_read
         place.interval_read += n_read
         place.interval_steps += 1
@@ -262,9 +262,7 @@ class Trainer:
         self._count()
         self.place.interval_loss = distributed.mean_over_ranks(self.place.interval_loss)
         unheard = [self._in_checkpoint(outcome) for outcome in self.unheard]
-        streams = {
-            name: distributed.gather_streams(tensor) for name, tensor in self.step.tensors().items()
-        }
+        streams = self.step.gathered()
         if folder.path and distributed.is_main():
             training = {
                 "place": asdict(self.place),
@@ -304,7 +302,7 @@ class Trainer:
         if training["scaler"]:  # empty where the precision was not fp16
             self.step.scaler.load_state_dict(training["scaler"])
         own = distributed.own_streams(self.config.batch_size)
-        self.step.restore({name: tensor[own] for name, tensor in training["streams"].items()})
+        self.step.restore_own(training["streams"], own)
         self._restore_random(training["random"])
 
     def _restore_random(self, random: dict[str, Tensor]) -> None:

@@ -1,0 +1,138 @@
+"""Streams of a batch that begin at different times, as the documents in them do.
+
+A model starts all streams of a batch together (state None). Streams of which only some begin are
+read in groups that stand alike: those at a beginning, and those whose states have one shape, for a
+cache grows in the first segments. So every model does it exactly, whatever its state is, and where
+all streams stand alike nothing is done twice.
+
+Axes: B streams of the batch, T tokens of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rmt.models.contract import State
+from rmt.runtime.device import sent_to
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The states of a batch's streams.
+
+    groups: the numbers of streams that stand alike, and their state, None at a beginning.
+    """
+
+    groups: tuple[tuple[tuple[int, ...], State | None], ...]
+
+    @classmethod
+    def of(cls, each: Sequence[State | None]) -> Mixed:
+        """Of every stream's own state."""
+        alike: dict[tuple, list[int]] = {}
+        for stream, state in enumerate(each):
+            shapes = ((name, tensor.shape) for name, tensor in tensors_of(state).items())
+            alike.setdefault(tuple(shapes), []).append(stream)
+        return cls(
+            tuple(
+                (tuple(streams), _joined([each[i] for i in streams])) for streams in alike.values()
+            )
+        )
+
+    def each(self) -> list[State | None]:
+        """Every stream's own state; of is the way back."""
+        found = {}
+        for streams, state in self.groups:
+            for i, stream in enumerate(streams):
+                found[stream] = None if state is None else state[i : i + 1]
+        return [found[stream] for stream in sorted(found)]
+
+    def begun(self, begins: Sequence[bool]) -> Mixed:
+        """The same, but for the streams that begin."""
+        if not any(begins):
+            return self
+        pairs = zip(self.each(), begins, strict=True)
+        return self.of([None if is_new else state for state, is_new in pairs])
+
+    def detach(self) -> Mixed:
+        return Mixed(
+            tuple((streams, None if own is None else own.detach()) for streams, own in self.groups)
+        )
+
+
+def predicted(
+    model: Callable[[Tensor, Tensor, State | None], tuple[Tensor, State]],
+    tokens_BT: Tensor,
+    targets_BT: Tensor,
+    state: State | Mixed | None,
+    begins_B: Tensor | None = None,
+) -> tuple[Tensor, State | Mixed]:
+    """What a model's call gives, its losses [B, T] and the next state.
+
+    begins_B: which streams begin with this segment, on the host, bool [B]; states are then Mixed.
+    None: all go on together, or with state None begin together.
+    """
+    if begins_B is None:
+        return model(tokens_BT, targets_BT, state)
+    mixed = _standing(state, begins_B)
+    losses, after = [], []
+    for streams, own in mixed.groups:
+        rows = _rows(streams, len(begins_B), tokens_BT.device)
+        nll, own = model(tokens_BT[rows], targets_BT[rows], own)
+        losses.append(nll)
+        after.append((streams, own))
+    if len(losses) == 1:
+        return losses[0], Mixed(tuple(after))
+    order = torch.tensor([stream for streams, _ in after for stream in streams]).argsort()
+    nll_BT = torch.cat(losses)[sent_to(tokens_BT.device, order)]
+    return nll_BT, Mixed.of(Mixed(tuple(after)).each())
+
+
+def advanced(
+    advance: Callable[[Tensor, State | None], State],
+    tokens_BT: Tensor,
+    state: State | Mixed | None,
+    begins_B: Tensor | None = None,
+) -> State | Mixed:
+    """The same next state, by a model's advance."""
+    if begins_B is None:
+        return advance(tokens_BT, state)
+    mixed, n_streams = _standing(state, begins_B), len(begins_B)
+    after = tuple(
+        (streams, advance(tokens_BT[_rows(streams, n_streams, tokens_BT.device)], own))
+        for streams, own in mixed.groups
+    )
+    return Mixed(after) if len(after) == 1 else Mixed.of(Mixed(after).each())
+
+
+def _standing(state: Mixed | None, begins_B: Tensor) -> Mixed:
+    if state is None:
+        return Mixed(((tuple(range(len(begins_B))), None),))
+    return state.begun(begins_B.tolist())
+
+
+def _rows(streams: Sequence[int], n_streams: int, device: torch.device) -> Tensor | slice:
+    """What picks some streams of a batch."""
+    if len(streams) == n_streams:
+        return slice(None)
+    return sent_to(device, torch.tensor(streams))
+
+
+def tensors_of(state: State | None) -> dict[str, Tensor]:
+    """By name; none at a beginning."""
+    return {} if state is None else state.tensors()
+
+
+def _joined(states: Sequence[State | None]) -> State | None:
+    """States of one shape as one; one that holds nothing is as good as none."""
+    first = tensors_of(states[0])
+    if not first:
+        return None
+    if len(states) == 1:
+        return states[0]
+    named = [state.tensors() for state in states]
+    joined = {name: torch.cat([own[name] for own in named]) for name in first}
+    return type(states[0]).from_tensors(joined)
