@@ -96,6 +96,7 @@ fetch_data() {
     shift
     has --data "$@" && return
     case "$dataset" in
+        text) return 0 ;; # your own: rmt.train says what is missing
         wt103) [[ -e "$ROOT/data/wikitext-103/train.txt" ]] && return ;;
         *) [[ -e "$ROOT/data/$dataset/$dataset" ]] && return ;;
     esac
@@ -140,7 +141,7 @@ language_model() {
     if ! has --help "$@" && ! has -h "$@"; then
         fetch_data "$dataset" "$@"
     fi
-    paper_batch_size "${BATCH_SIZES[@]}" -- "${HYPERPARAMETERS[@]}" "$@"
+    paper_batch_size ${BATCH_SIZES[@]+"${BATCH_SIZES[@]}"} -- "${HYPERPARAMETERS[@]}" "$@"
     if ((gpus == 0)) && ((${#BATCH[@]})) && ! has --batch_chunk "$@" && ! has --multi_gpu "$@"; then
         # The paper's batches were made for GPUs with 80 GB; in parts they fit a desktop computer.
         # The gradient is the same.

@@ -497,7 +497,7 @@ def test_how_samples_are_cut_must_be_said(refused, tiny_task, dataset):
     [
         ("--segments 3", "segments is for the algorithmic tasks: leave it out with dataset wt103"),
         ("--curriculum 2", "curriculum is for the algorithmic tasks"),
-        ("--recipe fast", "recipe is for the algorithmic tasks"),
+        ("--recipe fast", "recipe fast is not for wt103: leave it out, or take fit"),
         ("--curriculum -1", "curriculum is for the algorithmic tasks"),
         ("--stop_at 0.5", "stop_at is for the algorithmic tasks"),
         ("--n 24", "n means nothing to dataset wt103: leave it out"),

@@ -95,6 +95,29 @@ class LanguageModelling:
         """Where the state starts anew; None where it never does."""
         return self.corpus.documents_of(split) if self.config.reset_at_documents else None
 
+    def n_segments(self, split: str) -> int:
+        """Of a split in evaluation."""
+        return len(self._batches(split, self.protocol.batch_size, self.protocol.tgt_len))
+
+    def about_data(self) -> list[str]:
+        """Lines for the log: what a token is, how many there are, and how they were split."""
+        corpus = self.corpus
+        sizes = []
+        for split, ids in corpus.splits.items():
+            n_documents = len(corpus.documents_of(split))
+            several = f" in {n_documents:,} documents" if n_documents > 1 else ""
+            sizes.append(f"{split} {len(ids):,}{several}")
+        lines = [f"| tokens: {', '.join(sizes)}, of {len(self.vocabulary):,} different ones"]
+        if corpus.how_split:
+            lines.append(f"| split: {corpus.how_split}")
+            unit, other, otherwise = (
+                ("a word", "char", "a character")
+                if self.config.tokenizer == "word"
+                else ("a character", "word", "a word")
+            )
+            lines.append(f"| a token is {unit}; with --tokenizer {other} it is {otherwise}")
+        return lines
+
     @property
     def schedule(self) -> tuple[int, str, str]:
         """bptt_unrolls, bptt_mode and replay_from."""
@@ -172,6 +195,10 @@ class AlgorithmicTask:
 
     def check_scoring(self, splits: Sequence[str], prefix: str = "") -> None:
         """Samples can be scored in batches of any size."""
+
+    def about_data(self) -> list[str]:
+        """Lines for the log: there are none, for the options say all."""
+        return []
 
     def reader(self) -> SampleReader:
         """This process's share of the training samples."""

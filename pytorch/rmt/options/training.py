@@ -36,6 +36,7 @@ NOT_SETTINGS = (
     "log_interval",
     "save_interval",
     "recipe",
+    "tell_time",
     "segments",
     "n_token",
     "cutoffs",
@@ -56,8 +57,9 @@ OF_TEXT = (
     "eval_tgt_len",
     "curriculum_segments",
     "curriculum_steps",
+    "tell_time",
 )
-OF_TASKS = ("segments", "curriculum", "stop_at", "recipe")
+OF_TASKS = ("segments", "curriculum", "stop_at")
 EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
 # Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
@@ -202,7 +204,15 @@ class TrainConfig:
         "step 0, with a new optimizer and schedule; text is read with its vocabulary",
     )
     recipe: str = option(
-        "", "settings under one name, for flags not given (recipes.py)", ("", "fast")
+        "",
+        "settings under one name, for flags not given (recipes.py). fit, for text: a model that "
+        "fits the text and the machine; fast, for tasks: minutes on two CPU cores",
+        ("", "fast", "fit"),
+    )
+    tell_time: bool = option(
+        False,
+        "text: say before it starts how long the run will take, by some steps that are timed and "
+        "thrown away",
     )
     work_dir: str = option("", "run folder; empty: runs/ and a name made of the settings")
     restart: bool = option(False, "continue from the run folder's last checkpoint, exactly")

@@ -17,7 +17,7 @@ from rmt.models.options import Carried, ModelOptions
 from rmt.models.registry import ModelEntry
 from rmt.options.command_line import Parser, pick, value_of
 from rmt.options.option import as_tuple, default_of
-from rmt.options.recipes import recipe_for
+from rmt.options.recipes import fitting, recipe_for
 from rmt.options.training import (
     LISTS_OF_PATHS,
     NOT_SETTINGS,
@@ -65,6 +65,10 @@ class Settings:
             options.setdefault("bptt_unrolls", -1)
             known = owner_of(dataset, entry)
             options |= {k: v for k, v in recipe_for(options, dataset.fast).items() if k in known}
+        elif options.get("recipe") == "fit":
+            sizes = fitting(options, *_split_sizes(dataset, options))
+            known = owner_of(dataset, entry)
+            options |= {k: v for k, v in sizes.items() if k in known}
         if options.get("as_published"):
             options = as_published(options, dataset)
         for name in options.keys() - owner_of(dataset, entry).keys():
@@ -138,6 +142,15 @@ def as_published(options: Mapping[str, object], dataset: Dataset) -> dict[str, o
     return {**also, **options}
 
 
+def _split_sizes(dataset: Dataset, options: Mapping[str, object]) -> tuple[int, int]:
+    """Bytes of the training split of a text, and of the shorter of the two others."""
+    own = {spec.name for spec in fields(TextOptions)}
+    text = TextOptions(**{name: value for name, value in options.items() if name in own})
+    documents = dataset.find(options["data"], text).documents
+    sizes = {split: sum(map(len, parts)) for split, parts in documents.items()}
+    return sizes["train"], min(sizes["valid"], sizes["test"])
+
+
 def text_options(train: TrainConfig) -> TextOptions:
     """Those that shape the ids of a text."""
     return TextOptions(train.keep_newlines, train.tokenizer, train.valid_data, train.test_data)
@@ -154,6 +167,11 @@ def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
     if train.bptt_unrolls < 0 and not dataset.is_task:
         raise UsageError(f"bptt_unrolls must be 0 or more, but it is {train.bptt_unrolls}")
 
+    recipe = "fast" if dataset.is_task else "fit"
+    if train.recipe not in ("", recipe):
+        raise UsageError(
+            f"recipe {train.recipe} is not for {dataset.name}: leave it out, or take {recipe}"
+        )
     names, others = (OF_TEXT, "text") if dataset.is_task else (OF_TASKS, "the algorithmic tasks")
     for name in names:
         if getattr(train, name) != default_of(TrainConfig, name):

@@ -24,6 +24,7 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.interruption import Interrupted, Interruption
 from rmt.runtime.precision import has_bf16
 from rmt.runtime.progress import Progress
+from rmt.training.expected_time import expected_time
 from rmt.training.resume import (
     beginning_of,
     changed_settings,
@@ -143,6 +144,8 @@ def train_in_folder(
     is_main, config = distributed.is_main(), settings.train
     folder = RunFolder(work_dir if is_main else None, printing=is_main)
     start_files(folder, trainer, settings)
+    if config.tell_time:
+        folder.log(expected_time(trainer))
     if found and config.restart_dir:
         if folder.path:
             checkpoint.adopt(found, folder.path)
@@ -195,6 +198,8 @@ def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None
             f"| --adaptive changes nothing: of {trainer.model.config.n_token:,} different tokens "
             "none is beyond the first cutoff"
         )
+    for line in trainer.workload.about_data():
+        folder.log(line)
     for line in readable(about.get(BEGAN_WITH)) if BEGAN_WITH in about else ():
         folder.log(line)
     if trainer.place.step:

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# RMT on your own text: 10 memory tokens, gradient through one earlier segment.
+#   bash run_scripts/run_text_rmt.sh train --data FILE_OR_FOLDER... [flags of rmt.train]
+#   bash run_scripts/run_text_rmt.sh eval  [flags of rmt.eval]
+# Sizes fit the text and the machine (--recipe fit, pytorch/rmt/options/recipes.py): on CPU cores 4 layers
+# and at most 5,000 steps. The log says before it starts how long it will take, by some steps that are timed.
+# A token is a character; with --tokenizer word it is a word, better for texts of 10 MB and more. The text is
+# split 90/5/5 % unless --valid_data and --test_data name others.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+HYPERPARAMETERS=(
+    --recipe fit --mem_len 10 --bptt_unrolls 1
+)
+BATCH_SIZES=() # the recipe's
+language_model text rmt "$@"
