@@ -1,42 +1,155 @@
 """What the pages show to be typed does what they say."""
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
-from helpers.programs import ROOT, run
-from rmt import train
+from helpers.data import load_corpus
+from helpers.models import tiny_model
+from helpers.pages import Reader, Shown, python_blocks, shown
+from helpers.programs import ROOT
+from rmt.models.transformer_xl.published_names import published_state_dict
+from rmt.runtime import files
+
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+PAGES += ("results/README.md", "data/README.md")
+ADDING_A_MODEL = "docs/adding_a_model.md"
+
+# What a program gets besides, by how its command begins.
+Added = dict[str, str]
+
+SMALL = (
+    "--n_layer 1 --n_head 1 --d_head 4 --d_model 8 --d_inner 8 --batch_size 4 --batch_chunk 1 "
+    "--eval_batch_size 2 --max_eval_steps 1 --warmup_step 1 --max_step 3 --no_cuda --no_multi_gpu"
+)
+TRAIN: Added = {
+    "rmt.train": SMALL,
+    "rmt.train .*--dataset (copy|reverse|retrieval|quadratic)": (
+        "--train_samples 64 --valid_samples 8 --test_samples 8"
+    ),
+}
+BENCH = "--models rmt --bptt 1 --precisions fp32 --steps 1 --n_layer 1 --d_model 8 --batch_size 2"
+
+# Every command, by the first pattern that it begins with: what is added, so that it is quick, or
+# why it isn't run.
+RULES: tuple[tuple[str, Added | str], ...] = (
+    ("source .venv/bin/activate", {}),
+    ("bash getdata.sh", "downloads: tests/test_getdata.py runs it against a server of its own"),
+    ("bash run_scripts/bench.sh", "takes hours: tests/benchmark runs the programs that it starts"),
+    ("bash run_scripts/test.sh", "runs these tests"),
+    ("python -m .*parity", "is of a task that the reader has added"),
+    ("bash run_scripts/gpu_check.sh", {"rmt.gpu_check": "--help"}),
+    ("bash run_scripts/make_mini_data.sh", {"rmt.data.text.mini": "--help"}),
+    (r".*run_scripts/(slurm_)?reproduce\.", {"rmt.reproduce": "--dry_run --results new"}),
+    (r"sbatch run_scripts/slurm_wt103_rmt\.", {"rmt.train": f"{SMALL} --work_dir runs/slurm"}),
+    (".*--curriculum_segments", {"rmt.train": f"{SMALL} --curriculum_steps 1 1"}),
+    ("bash run_scripts/.*|NPROC=2 bash run_scripts/.*|python -m rmt.train", TRAIN),
+    ("python my_train.py", {"my_train.py": "--max_step 2 --max_eval_steps 1"}),
+    ("python -m rmt.bench", {"rmt.bench": BENCH}),
+    ("python -m rmt.tables paper", {"rmt.tables": "--results few"}),
+    ("python -m rmt.figures paper", {"rmt.figures": "--results few"}),
+    ("python -m rmt.figures context", {"rmt.figures": "--history 2 --segments 4"}),
+    ("python -m rmt.figures attention .*--text", {"rmt.figures": "--segments 4"}),
+    (r"python -m rmt\.(tables|figures|generate|eval|interop|expected|data\.tasks) ", {}),
+)
 
 
-def python_blocks(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+def rule_of(command: Shown) -> Added | str:
+    for pattern, rule in RULES:
+        if re.match(pattern, command.text):
+            return rule
+    raise AssertionError(f"there is no rule for {command}")
+
+
+# What the pages take for granted
+
+
+def prepare_adding_a_model(root: Path) -> None:
+    """The page's model and its program, as files of the reader's own."""
+    shutil.copy(ROOT / "tests" / "helpers" / "gru.py", root / "my_gru.py")
+    (program,) = (block for block in python_blocks(ADDING_A_MODEL) if "import my_gru" in block)
+    (root / "my_train.py").write_text(program)
+
+
+def prepare_published_checkpoints(root: Path) -> None:
+    """Small random weights with the names and the files of those that were published."""
+    words = load_corpus("wt103", None, encoded_dir=root / "data" / "encoded").vocabulary.symbols
+    (root / "words.txt").write_text("".join(f"{word}\n" for word in words))
+    folder = root / "transfo-xl-wt103"
+    folder.mkdir()
+    config = {"n_token": len(words), "mem_len": 9, "cutoffs": (20, 40)}
+    weights = published_state_dict(tiny_model("trxl", **config))
+    torch.save(
+        {k if k.startswith("crit.") else f"transformer.{k}": v for k, v in weights.items()},
+        folder / "pytorch_model.bin",
+    )
+    config |= {"vocab_size": len(words), "div_val": 1, "same_length": False, "clamp_len": -1}
+    (folder / "config.json").write_text(json.dumps(config))
+    clusters = {"n_token": 200_001, "cutoffs": (20_000, 40_000, 200_000)}
+    torch.save(published_state_dict(tiny_model("trxl", **clusters)), root / "txl.pt")
+    torch.save(published_state_dict(tiny_model("rmt", as_published=True)), root / "lm-rmt.pt")
+    args = {"mem_len": 0, "num_mem_tokens": 3, "mem_at_end": True}
+    (root / "args.json").write_text(json.dumps(args))
+
+
+PREPARE = {
+    ADDING_A_MODEL: prepare_adding_a_model,
+    "docs/published_checkpoints.md": prepare_published_checkpoints,
+}
 
 
 @pytest.fixture
-def quickstarted(tmp_path, encoded_dir, monkeypatch):
-    """A folder with a run where the quickstart leaves one, trained for a moment."""
-    flags = "--dataset pydoc --model rmt --mem_len 2 --n_layer 1 --n_head 1 --d_head 4 --d_model 8 "
-    flags += "--d_inner 8 --tgt_len 16 --batch_size 4 --max_step 2 --max_eval_steps 2"
-    work_dir = tmp_path / "results" / "quickstart" / "rmt"
-    options = [*flags.split(), "--encoded_dir", encoded_dir, "--work_dir", work_dir]
-    assert run(train.main, *options).status == 0
-    monkeypatch.chdir(tmp_path)
+def reader(tmp_path, monkeypatch):
+    reader = Reader(tmp_path / "project")
+    monkeypatch.setattr(files, "SOURCE", reader.root / "pytorch")
+    monkeypatch.chdir(reader.root)
+    return reader
 
 
-@pytest.mark.usefixtures("quickstarted")
-def test_the_readmes_lines_of_python(capsys):
-    (block,) = python_blocks("README.md")
-    assert sum(map(bool, block.splitlines())) == 5
-    exec(compile(block, "README.md", "exec"), {})
-    assert re.fullmatch(r"\['.', '.', '.'\]\n", capsys.readouterr().out)
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_can_be_typed(page, reader):
+    """From top to bottom: what a command leaves, those after it find."""
+    PREPARE.get(page, lambda root: None)(reader.root)
+    names: dict = {}
+    for each in shown(page):
+        if not each.is_python:
+            rule = rule_of(each)
+            if isinstance(rule, dict):
+                done = reader.type(each.text, rule)
+                assert done.returncode == 0, f"{each}\n{done.stdout}{done.stderr}"
+        elif page != ADDING_A_MODEL:
+            exec(compile(each.text, str(each), "exec"), names)
+
+
+def test_every_rule_is_for_some_command():
+    commands = [each for page in PAGES for each in shown(page) if not each.is_python]
+    used = {id(rule_of(each)) for each in commands}
+    assert [pattern for pattern, rule in RULES if id(rule) not in used] == []
+
+
+def test_a_command_without_a_rule_and_one_that_fails_are_noticed(reader):
+    with pytest.raises(AssertionError, match=r"no rule for somepage\.md, line 3: make coffee"):
+        rule_of(Shown("somepage.md", 3, False, "make coffee"))
+    command = "python -m rmt.train --dataset pydoc --model rmt --mem_len none"
+    done = reader.type(command, TRAIN)
+    assert done.returncode == 2
+    assert "mem_len" in done.stderr
+
+
+def test_the_readmes_lines_of_python_are_five():
+    assert sum(map(bool, python_blocks("README.md")[0].splitlines())) == 5
 
 
 def test_the_page_on_adding_a_model_shows_the_files_that_the_tests_add():
     """So that what it says of them is true: the blocks are the files, part by part."""
-    shown = python_blocks("docs/adding_a_model.md")
-    assert shown
+    blocks = [block for block in python_blocks(ADDING_A_MODEL) if "import my_gru" not in block]
+    assert blocks
     helpers = "\n".join((ROOT / "tests" / "helpers" / f"{name}.py").read_text() for name in FILES)
-    for block in shown:
+    for block in blocks:
         for part in filter(None, map(str.strip, re.split(r"^# \.\.\.$", block, flags=re.M))):
             assert part in helpers, part
 
