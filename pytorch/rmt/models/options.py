@@ -96,7 +96,7 @@ class ModelOptions:
         for name, value in changes.items():
             if name in self.lengths(self.model):
                 continue
-            if not hasattr(self, name):
+            if name not in {spec.name for spec in fields(self)}:
                 raise UsageError(f"{self.model} has no {name}: leave {name} out")
             if value != getattr(self, name):
                 if name in self.refuses(self.model):

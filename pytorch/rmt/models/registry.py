@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rmt.models.contract import SegmentModel
 
 # A module each, whose ENTRIES are in the order in which tables and figures show them.
-FAMILIES = ("rmt.models.transformer_xl.registered",)
+FAMILIES = ("rmt.models.transformer_xl.registered", "rmt.models.associative.registered")
 DEFAULT = "rmt"
 
 

@@ -31,8 +31,7 @@ class KeyValueDecoder(Decoder):
 
     def _open(self) -> None:
         """Nothing is kept of a segment that has just begun."""
-        cache = self.state.cache if self.state else None
-        self.n_cached = cache[0].shape[1] if cache else 0
+        self.n_cached = self.model.regions(0, self.state)["cache"]
         self.n_computed = 0  # of the open tokens
         self.kept: list[tuple[Tensor, Tensor] | None] = [None] * self.model.config.n_layer
 
@@ -51,9 +50,13 @@ class KeyValueDecoder(Decoder):
         distance_RD, masked_QK = model.positions_and_mask(self.n_cached, n_open, 0, x)
         masked_QK = masked_QK[-x.shape[1] :]
         for i, layer in enumerate(model.layers):
-            keys_values = self._keys_values(i, x)
-            x = layer.with_keys_values(x, keys_values, distance_RD, model.biases(layer), masked_QK)
+            x = self._run(i, x, distance_RD, model.biases(layer), masked_QK)
         return model.softmax.log_probs(x[:, -1], *model.word_weights())
+
+    def _run(self, i: int, x_BtD: Tensor, *attention_inputs) -> Tensor:
+        """The new rows after a layer."""
+        keys_values = self._keys_values(i, x_BtD)
+        return self.model.layers[i].with_keys_values(x_BtD, keys_values, *attention_inputs)
 
     def _keys_values(self, i: int, x_BtD: Tensor) -> tuple[Tensor, Tensor]:
         """Add a layer's input rows to what it keeps; return all of that."""

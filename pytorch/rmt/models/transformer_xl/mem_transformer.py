@@ -111,6 +111,7 @@ class MemTransformerLM(SegmentModel):
     """The five language models of the paper, chosen by config.model."""
 
     State = MemoryAndCache
+    layer_type: ClassVar[type[Layer]] = Layer
     # The innermost part that an operation is in counts: a dropout's, not the feed-forward's.
     parts: ClassVar = {
         "attention": (RelativeAttention, KeyValueProjection),
@@ -138,7 +139,7 @@ class MemTransformerLM(SegmentModel):
         if config.projects_embeddings:
             width = sum(d for _, d in sizes) if config.shrinks_embeddings else d_embed
             self.embedding_projection = nn.Parameter(torch.zeros(d_model, width))
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
+        self.layers = nn.ModuleList(self.layer_type(config) for _ in range(config.n_layer))
         if not config.untie_r:
             self.content_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
             self.position_bias = nn.Parameter(torch.zeros(config.n_head, config.d_head))
@@ -224,13 +225,7 @@ class MemTransformerLM(SegmentModel):
         self, tokens_1T: Tensor, state: MemoryAndCache | None, predict: bool
     ) -> tuple[SegmentAttention, MemoryAndCache]:
         """What every layer attends to in a segment of one stream, and the next state."""
-        config, cache = self.config, state.cache if state else None
-        regions = {
-            "cache": cache[0].shape[1] if cache else 0,
-            "read": config.n_memory,
-            "tokens": tokens_1T.shape[1],
-            "write": config.n_write,
-        }
+        config, regions = self.config, self.regions(tokens_1T.shape[1], state)
         weights: list[Tensor] = []
         _, state = self._segment(tokens_1T, state, predict=predict, record=weights)
         layers = [each[:, 0].float().cpu().numpy() for each in weights]
@@ -238,6 +233,16 @@ class MemTransformerLM(SegmentModel):
         nothing = np.zeros((config.n_head, 0, sum(regions.values())))
         layers = (*layers, *[nothing] * (config.n_layer - len(layers)))
         return SegmentAttention(layers, regions), state
+
+    def regions(self, n_tokens: int, state: MemoryAndCache | None) -> dict[str, int]:
+        """How many keys of a segment are cache, read memory, tokens and write memory."""
+        cache = state.cache if state else None
+        return {
+            "cache": cache[0].shape[1] if cache else 0,
+            "read": self.config.n_memory,
+            "tokens": n_tokens,
+            "write": self.config.n_write,
+        }
 
     # Inside one segment
 
@@ -377,7 +382,7 @@ class MemTransformerLM(SegmentModel):
         """
         weights = dict(others)
         theirs = weights.pop("memory", None)
-        if not self.config.n_memory:
+        if not hasattr(self, "memory"):
             gone = {} if theirs is None else {"memory": f"left out, {self.config.model} has none"}
             return weights, gone
         own = self.memory.detach()
