@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers import gru
-from helpers.models import LENGTHS, V, tiny_model
+from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.analysis.context import ContextLosses, context_losses, numbers_before
 from rmt.models import registry
 from rmt.runtime.errors import UsageError
@@ -15,7 +15,7 @@ IDS = torch.randint(V, (T * 12 + 3,), generator=torch.Generator().manual_seed(3)
 
 
 def model_of(name: str):
-    if name in LENGTHS:
+    if name in ON_BACKBONE:
         return tiny_model(name)
     torch.manual_seed(0)
     return registry.build(gru.GRUOptions(n_token=V, d_model=5)).double().eval()
@@ -30,7 +30,7 @@ def nats_by_hand(model, segment: int, n_before: int) -> list[float]:
     return [-log_probs[0, t, IDS[segment * T + t + 1]].item() for t in range(T)]
 
 
-@pytest.mark.parametrize("name", [*LENGTHS, "gru"])
+@pytest.mark.parametrize("name", [*ON_BACKBONE, "gru"])
 def test_losses_are_those_counted_by_hand(name):
     model = model_of(name)
     found = context_losses(model, IDS, T, (0, 1, 2, 4), 100, batch_size=3)

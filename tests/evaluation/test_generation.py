@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.models import LENGTHS, V, tiny_model
+from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.evaluation.generation import generate
 from rmt.models.contract import Decoder
 
@@ -38,10 +38,10 @@ def decoded(model, stream, tgt_len, at_a_time=1):
 
 
 VARIANTS = [
-    *((name, {}) for name in LENGTHS),
-    *((name, {"pre_lnorm": True}) for name in LENGTHS),
-    *((name, {"untie_r": True}) for name in LENGTHS),
-    *((name, {"div_val": 2, "cutoffs": (5, 12)}) for name in LENGTHS),
+    *((name, {}) for name in ON_BACKBONE),
+    *((name, {"pre_lnorm": True}) for name in ON_BACKBONE),
+    *((name, {"untie_r": True}) for name in ON_BACKBONE),
+    *((name, {"div_val": 2, "cutoffs": (5, 12)}) for name in ON_BACKBONE),
     ("trxl", {"same_length": True}),
     ("trxl_rmt", {"same_length": True}),
     ("trxl_rmt", {"read_mem_from_cache": True}),
@@ -64,7 +64,7 @@ def test_free_running_is_the_slow_reference(name, changes):
 
 @settings(max_examples=30)
 @given(
-    name=st.sampled_from(sorted(LENGTHS)),
+    name=st.sampled_from(sorted(ON_BACKBONE)),
     n_prompt=st.integers(1, 12),
     n_tokens=st.integers(1, 9),
     tgt_len=st.integers(1, 25),
@@ -76,7 +76,7 @@ def test_wherever_the_segments_are_cut(name, n_prompt, n_tokens, tgt_len):
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 5, 7])
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_however_many_tokens_are_fed_at_a_time(name, at_a_time):
     model, stream = tiny_model(name), random_tokens(15)
     """Also over the end of a segment, and over several."""
@@ -86,7 +86,7 @@ def test_however_many_tokens_are_fed_at_a_time(name, at_a_time):
     torch.testing.assert_close(several, each[:, last_fed], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_a_models_own_decoder_says_what_the_plain_one_does(name):
     """From a state in the middle of a stream."""
     model, stream = tiny_model(name), random_tokens(11)
@@ -96,7 +96,7 @@ def test_a_models_own_decoder_says_what_the_plain_one_does(name):
         torch.testing.assert_close(own.feed(part), plain.feed(part), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_the_state_is_computed_once_per_segment(name, monkeypatch):
     model, prompt = tiny_model(name), random_tokens(12)
     advanced = []
@@ -111,7 +111,7 @@ def test_the_state_is_computed_once_per_segment(name, monkeypatch):
     assert advanced == [5, 5, 5, 5][: (12 + 9 - 1 - 1) // 5]
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_the_rows_computed_grow_linearly_with_the_answer(name, monkeypatch):
     """In one segment: every fed token is one row of every layer, however long the answer is."""
     model, prompt = tiny_model(name), random_tokens(4)

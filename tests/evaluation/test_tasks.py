@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.models import LENGTHS, V, tiny_model
+from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.data.tasks.task import Task
 from rmt.evaluation.tasks import RATES, evaluate_task
 
@@ -73,7 +73,7 @@ def written_out(model, samples: np.ndarray, tgt_len: int) -> dict[str, float]:
 
 # All in one segment; prompt and answer in one of several; a segment per token.
 @pytest.mark.parametrize(
-    ("name", "tgt_len"), [*((name, n) for name in LENGTHS for n in (20, 4)), ("trxl_rmt", 1)]
+    ("name", "tgt_len"), [*((name, n) for name in ON_BACKBONE for n in (20, 4)), ("trxl_rmt", 1)]
 )
 def test_scores_are_those_written_out(name, tgt_len):
     model = tiny_model(name)
@@ -93,7 +93,7 @@ def test_these_samples_tell_the_rates_apart():
     assert 0 < min(rates.values()) < max(rates.values()) < 1
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_the_batch_size_does_not_matter(name):
     model = tiny_model(name)
     samples = samples_for(model, 4)

@@ -12,6 +12,7 @@ import torch
 
 from helpers import gpu
 from helpers.programs import (
+    ARMT,
     RMT,
     TRXL,
     command,
@@ -40,6 +41,8 @@ VARIANTS = {
     "rmt, replay": [*REPLAY, "--clip", "0.05"],
     "rmt, window": [*REPLAY, "--bptt_mode", "window"],
     "trxl_rmt": "--model trxl_rmt --mem_len 2 --cache_len 5 --bptt_unrolls 2".split(),
+    "armt": [*ARMT, "--bptt_unrolls", "2"],
+    "armt, delta rule": [*ARMT, *"--bptt_unrolls 2 --memory_update delta".split()],
     "chunks": [*REPLAY, "--batch_chunk", "2"],
     "adaptive softmax": [*REPLAY, "--cutoffs", "10", "30"],
     "momentum": [*REPLAY, *"--optim sgd --mom 0.9".split()],

@@ -1,13 +1,13 @@
-"""Small random models of every kind: those of the paper, and one by the contract's defaults."""
+"""Small random models of every kind: our own, and one by the contract's defaults."""
 
 import torch
 
 from helpers import gru
-from helpers.models import LENGTHS, V, tiny_model
+from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.models import registry
 from rmt.models.contract import SegmentModel
 
-MODELS = [*LENGTHS, "gru"]
+MODELS = [*ON_BACKBONE, "gru"]
 
 
 def any_model(name: str, seed: int = 0, **changes) -> SegmentModel:

@@ -2,12 +2,14 @@
 
 import torch
 
+from rmt.models import registry
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.options import ModelConfig
 
 V = 23
 
-# Every model with lengths that make its cache grow over several segments of 5 to 7 tokens.
+# Every model of the paper with lengths that make its cache grow over several segments of 5 to 7
+# tokens.
 LENGTHS = {
     "baseline": {},
     "mt": {"mem_len": 2},
@@ -15,17 +17,20 @@ LENGTHS = {
     "rmt": {"mem_len": 3},
     "trxl_rmt": {"mem_len": 2, "cache_len": 9},
 }
+# And the others that are made of Transformer-XL's layers.
+ON_BACKBONE = {**LENGTHS, "armt": {"mem_len": 3, "d_mem": 4}}
 
 
 def tiny_config(model: str, **changes) -> ModelConfig:
     sizes = {"n_token": V, "n_layer": 3, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 12}
-    return ModelConfig(model=model, **(sizes | LENGTHS[model] | changes))
+    options = registry.find(model).options
+    return options(model=model, **(sizes | ON_BACKBONE[model] | changes))
 
 
 def tiny_model(model: str, seed: int = 0, **changes) -> MemTransformerLM:
     """A float64 model in evaluation mode with weights large enough for every term to matter."""
     torch.manual_seed(seed)
-    result = MemTransformerLM(tiny_config(model, **changes)).double().eval()
+    result = registry.build(tiny_config(model, **changes)).double().eval()
     with torch.no_grad():
         for parameter in result.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -33,6 +33,7 @@ TRXL = "--model trxl --mem_len 8".split()
 # Three documents of words, whose lengths no segment divides.
 DOCUMENTS = "--dataset text --tokenizer word --reset_at_documents --data".split()
 DOCUMENTS += [str(SAMPLES / "words" / f"{name}.txt") for name in ("train", "valid", "test")]
+ARMT = "--model armt --mem_len 2 --d_mem 4".split()
 
 
 @dataclass(frozen=True)

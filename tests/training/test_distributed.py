@@ -22,6 +22,7 @@ from torch.distributed.run import config_from_args
 
 from helpers.models import tiny_model, tiny_segments
 from helpers.programs import (
+    ARMT,
     DOCUMENTS,
     RMT,
     ROOT,
@@ -65,6 +66,8 @@ SAME_AS_ONE = {
     "trxl, chunks": [*TRXL, *CHUNKS, *SHORT],
     "trxl_rmt": [*REPLAY, "--model", "trxl_rmt", "--cache_len", "4", *SHORT],
     "mt": ["--model", "mt", "--mem_len", "2", *SHORT],
+    "armt": [*ARMT, "--bptt_unrolls", "2", *SHORT],
+    "armt without unrolls": [*ARMT, *SHORT],
     "checkpoint_segments": [*REPLAY, "--checkpoint_segments", *SHORT],
     "varlen": [*REPLAY, "--varlen", *SHORT],
     "documents": [*REPLAY, *DOCUMENTS, *SHORT],

@@ -18,6 +18,7 @@ import torch
 
 import rmt
 from helpers.programs import (
+    ARMT,
     DOCUMENTS,
     RMT,
     TRXL,
@@ -105,6 +106,7 @@ VARIANTS = {
         "--bptt_unrolls",
         "2",
     ],
+    "armt": [*ARMT, "--bptt_unrolls", "2"],
     "over an epoch's end": [*REPLAY, *SHORT_EPOCHS],
     "over an epoch's end, window": [*REPLAY, "--bptt_mode", "window", *SHORT_EPOCHS],
     "over an epoch's end, varlen": [*REPLAY, "--varlen", *SHORT_EPOCHS],

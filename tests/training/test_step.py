@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from helpers.captured import CalledAgain, captured_step_for
 from helpers.gpu import late_step_for
 from helpers.programs import (
+    ARMT,
     RMT,
     TRXL,
     Stopped,
@@ -53,6 +54,8 @@ VARIANTS = {
     "rmt, window": [*REPLAY, "--bptt_mode", "window"],
     "rmt, from the newest memory": [*REPLAY, "--replay_from", "newest"],
     "trxl_rmt, replay": "--model trxl_rmt --mem_len 2 --cache_len 5 --bptt_unrolls 2".split(),
+    "armt, replay": [*ARMT, "--bptt_unrolls", "2"],
+    "armt, delta rule": [*ARMT, *"--bptt_unrolls 1 --memory_update delta".split()],
     "chunks": [*REPLAY, "--batch_chunk", "2"],
     "adaptive softmax": [*REPLAY, "--cutoffs", "10", "30"],
     "adaptive softmax, window": [*REPLAY, *"--bptt_mode window --cutoffs 10 30".split()],
@@ -115,7 +118,9 @@ def test_late_and_captured_steps_are_those_of_a_cpu(trained, variant):
     assert graphs.n_records < graphs.n_replays / 5
 
 
-@pytest.mark.parametrize("variant", ["rmt, replay", "trxl", "momentum", "task, lessons"])
+@pytest.mark.parametrize(
+    "variant", ["rmt, replay", "trxl", "armt, replay", "momentum", "task, lessons"]
+)
 def test_a_captured_run_goes_on_after_a_restart(trained, variant):
     """Killed between two saves, and while some steps' results were not heard of yet."""
     flags = [*SHORT_EPOCHS, *VARIANTS[variant]]
@@ -301,9 +306,9 @@ class NoLooking(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def step_of(optim: str, looks_at_once: bool) -> tuple[Step, list]:
+def step_of(optim: str, looks_at_once: bool, **model) -> tuple[Step, list]:
     sizes = {"n_layer": 2, "n_head": 2, "d_head": 4, "d_model": 8, "d_inner": 16, "mem_len": 2}
-    options = {"model": "rmt", "dropout": 0.1, "bptt_unrolls": 1, "optim": optim, **sizes}
+    options = {"model": "rmt", **model, "dropout": 0.1, "bptt_unrolls": 1, "optim": optim, **sizes}
     settings = Settings.of({**options, "batch_size": 4, "tgt_len": 5})
     model = build(settings.model(20))
     cpu = torch.device("cpu")
@@ -312,9 +317,17 @@ def step_of(optim: str, looks_at_once: bool) -> tuple[Step, list]:
     return step, [[(tokens, targets)] for tokens, targets in ids]
 
 
-@pytest.mark.parametrize("optim", ["adam", "sgd"])
-def test_a_step_whose_results_come_late_asks_the_device_nothing(optim):
-    step, updates = step_of(optim, looks_at_once=False)
+@pytest.mark.parametrize(
+    ("optim", "model"),
+    [
+        ("adam", {}),
+        ("sgd", {}),
+        ("adam", {"model": "armt", "d_mem": 4}),
+        ("adam", {"model": "armt", "d_mem": 4, "memory_update": "delta"}),
+    ],
+)
+def test_a_step_whose_results_come_late_asks_the_device_nothing(optim, model):
+    step, updates = step_of(optim, looks_at_once=False, **model)
     with NoLooking():
         for segments in updates:
             step.run(segments, 20, ())

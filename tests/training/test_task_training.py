@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from helpers.data import load_task, make_task
 from helpers.programs import (
+    ARMT,
     RMT,
     TINY,
     TRXL,
@@ -42,6 +43,7 @@ MODELS = {
     "trxl": TRXL,
     "rmt": RMT,
     "trxl_rmt": [*RMT, "--model", "trxl_rmt", "--cache_len", "5"],
+    "armt": ARMT,
 }
 
 

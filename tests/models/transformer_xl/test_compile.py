@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.models import LENGTHS, tiny_model, tiny_segments
+from helpers.models import ON_BACKBONE, tiny_model, tiny_segments
 from helpers.programs import assert_one_sentence, run
 from rmt import train
 from rmt.evaluation.generation import generate
@@ -19,7 +19,7 @@ def compiled(model: MemTransformerLM) -> MemTransformerLM:
 
 
 @pytest.mark.parametrize("changes", [{}, {"untie_r": True, "div_val": 2, "cutoffs": (5, 9)}])
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_losses_and_gradients_are_the_same(name, changes):
     segments, found = tiny_segments([6, 6, 6]), []
     models = [tiny_model(name, **changes) for _ in range(2)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers.models import LENGTHS, V, tiny_config, tiny_model, tiny_segments
+from helpers.models import ON_BACKBONE, V, tiny_config, tiny_model, tiny_segments
 from rmt.models.options import ModelOptions
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
@@ -88,7 +88,7 @@ def test_a_padded_product_is_that_of_the_linear_layer(heads_in, n_in, heads_out,
     assert torch.equal(layer(x).unflatten(-1, (heads_out, -1)), found)
 
 
-@pytest.mark.parametrize(("name", "changes"), list(product(LENGTHS, VARIANTS)))
+@pytest.mark.parametrize(("name", "changes"), list(product(ON_BACKBONE, VARIANTS)))
 def test_losses_states_and_gradients_are_those_of_the_true_sizes(name, changes):
     found = []
     for model in pair(name, **changes):
@@ -108,14 +108,14 @@ def test_losses_states_and_gradients_are_those_of_the_true_sizes(name, changes):
             assert_same(own, expected)
 
 
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_parameters_have_the_true_sizes(name):
     plain, padding = (model.state_dict() for model in pair(name, cutoffs=(5, 9), d_embed=6))
     assert list(padding) == list(plain)
     assert all(torch.equal(padding[key], plain[key]) for key in plain)
 
 
-@pytest.mark.parametrize(("name", "changes"), list(product(LENGTHS, VARIANTS[:5])))
+@pytest.mark.parametrize(("name", "changes"), list(product(ON_BACKBONE, VARIANTS[:5])))
 @torch.no_grad()
 def test_predictions_and_decoding_are_the_same(name, changes):
     (tokens, _), (more, _) = tiny_segments([6, 9])
@@ -207,7 +207,7 @@ def test_auto_pads_on_cuda_alone():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("name", ON_BACKBONE)
 def test_on_cuda_it_is_the_model_of_the_cpu(name):
     tokens, targets = tiny_segments([6])[0]
     model = tiny_model(name, pad_sizes="auto", cutoffs=(5, 9), **ODD)
