@@ -4,6 +4,7 @@ To add one, write its file and put its object into this page; a script of your o
 register() instead. Nothing here imports PyTorch.
 """
 
+from rmt.data.tasks.associative import REMEMBER, REWRITE
 from rmt.data.tasks.memorization import COPY, REVERSE
 from rmt.data.tasks.quadratic import QUADRATIC
 from rmt.data.tasks.retrieval import RETRIEVAL
@@ -21,7 +22,10 @@ Dataset = TextDataset | TaskDataset
 # In the order in which help texts and tables show them.
 _datasets: dict[str, Dataset] = {
     dataset.name: dataset
-    for dataset in (WT103, ENWIK8, TEXT8, TEXT, PYDOC, COPY, REVERSE, RETRIEVAL, QUADRATIC)
+    for dataset in (
+        *(WT103, ENWIK8, TEXT8, TEXT, PYDOC),
+        *(COPY, REVERSE, RETRIEVAL, QUADRATIC, REMEMBER, REWRITE),
+    )
 }
 
 

@@ -56,6 +56,9 @@ class Settings:
         if options.get("curriculum_segments"):
             options.setdefault("bptt_unrolls", options["curriculum_segments"][-1] - 1)
         if dataset.is_task:
+            if dataset.segment_len and not options.get("segments"):
+                samples = dataset.options(**pick(dataset.options, options))
+                options.setdefault("tgt_len", dataset.segment_len(samples))
             if bool(options.get("segments")) == ("tgt_len" in options):
                 raise UsageError(
                     "say how the samples are cut, with either --segments (their number) or "

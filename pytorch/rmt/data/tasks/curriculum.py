@@ -1,6 +1,7 @@
 """Lessons: samples that begin small, and when to go on to larger ones."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,18 @@ def pair_lessons(n: int, n_inputs: int, n_first: int, tgt_len: int) -> tuple[Les
     in_one_segment = [Lesson(some, n_inputs) for some in _up_to(n, 1 if n_first < 0 else n_first)]
     in_all = Lesson(n, min(tgt_len, n_inputs))
     return tuple(dict.fromkeys([*in_one_segment, in_all]))
+
+
+def growing_lessons(
+    n: int, growth: Sequence[int], n_first: int, tgt_len: int
+) -> tuple[Lesson, ...]:
+    """From samples of n_first pairs (-1: one) by the numbers of growth to whole ones of n.
+
+    Segments are of tgt_len in all of them, so that there are ever more.
+    """
+    n_first = 1 if n_first < 0 else n_first
+    numbers = [n_first, *(some for some in growth if n_first < some < n), n]
+    return tuple(Lesson(some, tgt_len) for some in dict.fromkeys(numbers))
 
 
 def _up_to(n: int, step: int) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ def load_task(
     task = dataset.make(options)
     sizes, seed = dataset.sizes(options), options.data_seed
     facts = {"task": dataset.name, "length": task.length, "samples": sizes, "seed": seed}
+    facts |= task.facts
     everything = json.dumps([FORMAT, task.symbols, facts], sort_keys=True)
     fingerprint = hashlib.sha256(everything.encode()).hexdigest()
     folder = Path(encoded_dir or default_encoded_dir()) / f"{dataset.name}-{fingerprint[:16]}"

@@ -69,6 +69,7 @@ class Task:
     final_size: how many of those must all be right for the sample to be solved.
     kinds, assemble: how samples are drawn, and how rows of ids are made of what was drawn.
     headline: the rate that the paper reports, in the names of rmt.evaluation.tasks.RATES.
+    facts: what samples depend on beside the name, the symbols and the length.
     padding: the id that fills samples up, which readable leaves out; None without any.
 
     Of samples that can be made shorter, for a curriculum (without it n is 0):
@@ -85,6 +86,7 @@ class Task:
     kinds: tuple[Kind, ...] = field(repr=False, compare=False)
     assemble: Callable[[Content], np.ndarray] = field(repr=False, compare=False)
     headline: str = "accuracy"
+    facts: Mapping[str, object] = field(default_factory=dict)
     padding: int | None = None
     n: int = 0
     resized: "Callable[[int], Task] | None" = field(default=None, repr=False, compare=False)
@@ -187,6 +189,7 @@ class TaskDataset:
     fast: what --recipe fast sets beside what it sets for every task (rmt.training.recipes).
     chance: the accuracy of guessing; None where that means nothing.
     has_lessons: whether samples can be made shorter, for a curriculum.
+    segment_len: tokens of a segment, where samples are made of such; None where any will do.
     """
 
     is_task: ClassVar[bool] = True
@@ -201,6 +204,7 @@ class TaskDataset:
     fast: Mapping[str, object] = field(default_factory=dict)
     chance: float | None = None
     has_lessons: bool = False
+    segment_len: Callable[[SampleOptions], int] | None = None
 
     def sizes(self, options: SampleOptions) -> dict[str, int]:
         """Samples of each split."""
