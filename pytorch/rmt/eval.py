@@ -7,6 +7,11 @@ evaluation scripts use for the dataset; --tgt_len and the lengths of the model c
     python -m rmt.eval --work_dir RUN --text FILE ...
 
 scores any text instead, each file from a new state on to its end, every token but the first once.
+
+    python -m rmt.eval --work_dir RUN --pairs 50 --test_samples 1000
+
+scores a run on a task on samples of another size: options of the samples (--n, --pairs and so on)
+choose among runs where no run is named, else they say what the samples shall be.
 """
 
 import json
@@ -21,11 +26,13 @@ from rmt.options.command_line import Parser, pick
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.runs.trained import newest_run
-from rmt.runtime.errors import run_program
+from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import check_can_write, new_file
 
 # Options of EvalConfig by which a run is chosen.
 CHOOSING = ("dataset", "model", "bptt_unrolls", "segments", "seed")
+# Options of samples that are no reason to choose a run.
+HOW_MANY = ("valid_samples", "test_samples")
 RULE = "=" * 100
 
 
@@ -35,16 +42,22 @@ def main(argv: list[str]) -> None:
     for name in config.written:
         check_can_write(Path(name))  # before there is a score to be lost
     lengths = {name: options[name] for name in length_flags() if name in options}
+    samples = {name: options[name] for name in sample_flags() if name in options}
     if config.work_dir:
         work_dir = Path(config.work_dir)
     else:
-        wanted = {name: options[name] for name in sample_flags() if name in options}
+        wanted = {name: samples.pop(name) for name in samples.keys() - set(HOW_MANY)}
         for name in CHOOSING:
             value = getattr(config, name)
             wanted |= {name: value} if value != default_of(EvalConfig, name) else {}
         work_dir = newest_run(wanted, lengths)
 
-    evaluation = (prepare_text if config.text else prepare)(config, work_dir, lengths)
+    if config.text:
+        if samples:
+            raise UsageError(f"{min(samples)} is for runs on tasks: leave it out with --text")
+        evaluation = prepare_text(config, work_dir, lengths)
+    else:
+        evaluation = prepare(config, work_dir, lengths, samples)
     with new_file(Path(config.json)) if config.json else nullcontext() as file:
         record = report(evaluation)
         if file:
@@ -66,6 +79,8 @@ def report(evaluation: Evaluation | TextEvaluation) -> dict:
     print("| " + " | ".join(readable))
     print(RULE)
     about = {"checkpoint": str(checkpoint.path), "step": checkpoint.step, "protocol": protocol}
+    if isinstance(evaluation, Evaluation) and evaluation.samples:
+        about["samples"] = evaluation.samples
     return {**about, "scores": recorded}
 
 
@@ -77,7 +92,8 @@ def parse(argv: list[str]) -> dict:
     for entry in models.entries().values():
         parser.add_options(entry.options, only=length_flags(), with_defaults=False)
     for dataset in data.tasks().values():
-        parser.add_options(dataset.options, only=dataset.options.own(), with_defaults=False)
+        own = (*dataset.options.own(), *HOW_MANY)
+        parser.add_options(dataset.options, only=own, with_defaults=False)
     return parser.parse(argv)
 
 
@@ -87,8 +103,9 @@ def length_flags() -> list[str]:
 
 
 def sample_flags() -> list[str]:
-    """Options of tasks' samples to choose a run by."""
-    return [name for dataset in data.tasks().values() for name in dataset.options.own()]
+    """Options of tasks' samples: to choose a run by, or of samples of another size."""
+    own = [name for dataset in data.tasks().values() for name in dataset.options.own()]
+    return [*dict.fromkeys(own), *HOW_MANY]
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ TEXT_ONLY = ("protocol", "tgt_len", *LISTS_OF_PATHS)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run's model with the data that it is scored on."""
+    """A run's model with the data that it is scored on; samples: the options of a task's."""
 
     model: SegmentModel
     checkpoint: Checkpoint
     workload: Workload
     how: Scoring
     config: EvalConfig
+    samples: Mapping[str, object]
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -75,13 +76,23 @@ class Evaluation:
         return self.workload.record(scores)
 
 
-def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -> Evaluation:
-    """Read a run and its data. lengths: of the model, those that were given.
+def prepare(
+    config: EvalConfig,
+    work_dir: Path,
+    lengths: Mapping[str, object],
+    samples: Mapping[str, object] | None = None,
+) -> Evaluation:
+    """Read a run and its data.
+
+    lengths: of the model, those that were given. samples: of a task's samples, the options in which
+    they shall differ from those of training.
 
     Raises UsageError for what can't be scored, or not in this way.
     """
     device = distributed.start(config.cuda)
     settings, options = Settings.read(work_dir)
+    if samples:
+        settings = other_samples(settings, samples)
     how = arithmetic(config, settings, device)
     model, found = best_model(work_dir, options, config.checkpoint)
     vocabulary = read_vocabulary(work_dir)
@@ -90,9 +101,25 @@ def prepare(config: EvalConfig, work_dir: Path, lengths: Mapping[str, object]) -
     own = inherited(work_dir, options, found, vocabulary) if vocabulary else None
     workload = _workload(config, settings, options, lengths, own)
     _check_data(vocabulary, found, workload)
-    evaluation = Evaluation(model.to(device), found, workload, how, config)
+    shown = settings.task.recorded() if settings.task else {}
+    evaluation = Evaluation(model.to(device), found, workload, how, config, shown)
     workload.check_scoring(evaluation.splits)
     return evaluation
+
+
+def other_samples(settings: Settings, samples: Mapping[str, object]) -> Settings:
+    """The settings with samples of another size, in segments as long as in training.
+
+    Raises UsageError for a run on text, and for options that its task has not.
+    """
+    dataset = settings.dataset
+    for name in samples:
+        if not settings.task or not hasattr(settings.task, name):
+            raise UsageError(f"{name} means nothing to dataset {dataset.name}: leave it out")
+    task = replace(settings.task, **samples)
+    if any(name in task.own() for name in samples):
+        task = replace(task, train_samples=1)  # nobody trains on them
+    return replace(settings, task=task)
 
 
 def arithmetic(config: EvalConfig, settings: Settings, device: torch.device) -> Scoring:
