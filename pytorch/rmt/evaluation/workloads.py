@@ -215,7 +215,7 @@ class AlgorithmicTask:
     def _curriculum(self) -> Curriculum:
         """Lessons of which the last, whole samples, begins after half of the training at most."""
         lessons = self.data.task.lessons(self.config.curriculum, self.config.tgt_len)
-        return Curriculum(lessons, self.config.max_step // 2)
+        return Curriculum(lessons, self.config.max_step // 2, self.data.task.learned_at)
 
     @property
     def schedule(self) -> tuple[int, str, str]:

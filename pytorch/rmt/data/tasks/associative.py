@@ -32,6 +32,8 @@ SYMBOLS = (*"0123456789abcdef", ":", ">", ".")
 SEPARATOR_ID, START_ID, END_ID = range(N_DIGITS, len(SYMBOLS))
 # Pairs of the lessons, as published; there the last of them were repeated with longer keys.
 GROWTH = (1, 2, 3, 5, 10, 20, 40, 50, 100, 200)
+# Nats of a whole answer: less than it takes to guess which of two pairs is asked for, ln 2.
+LEARNED_AT = 0.6
 MOST_DIGITS = 8  # of a key or a value: more than anyone can ask for
 
 
@@ -178,6 +180,7 @@ def _make(name: str, draw: Draw, n_possible: Callable, options: PairOptions) -> 
         resized=resized,
         shorten=partial(shortened, options=options),
         lessons=partial(growing_lessons, options.pairs, GROWTH),
+        learned_at=LEARNED_AT / (options.value_len + 1),
     )
 
 

@@ -76,6 +76,7 @@ class Task:
     n: symbols to remember, or pairs.
     resized: the task with another n. shorten: what n symbols or pairs of samples were drawn as.
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
+    learned_at: the loss, in nats per token, below which a lesson is learned.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Task:
     lessons: Callable[[int, int], tuple[Lesson, ...]] | None = field(
         default=None, repr=False, compare=False
     )
+    learned_at: float = 0.5
 
     def generate(self, random: np.random.Generator, n_samples: int) -> np.ndarray:
         """Independent samples: uint8 [n_samples, length]. UsageError above MAX_TOKENS."""
