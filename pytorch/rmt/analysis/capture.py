@@ -62,7 +62,8 @@ def maps_of_sample(run: TrainedRun, index: int) -> list[SegmentMaps]:
     if not 0 <= index < len(samples):
         raise UsageError(f"there is no test sample {index}: choose one of 0 to {len(samples) - 1}")
     tgt_len = run.settings.train.tgt_len
-    return attention_maps(run.model, run.data.task, samples[index], tgt_len)
+    task = run.data.task
+    return attention_maps(run.model, task, task.rows(samples[index : index + 1])[0], tgt_len)
 
 
 @torch.no_grad()

@@ -57,7 +57,7 @@ def evaluate_task(
             for start in starts:
                 check()
                 batch = samples[start : start + batch_size]
-                batch = batch[distributed.own_streams(len(batch))]
+                batch = task.rows(batch[distributed.own_streams(len(batch))])
                 if len(batch):  # more processes than samples leave some without any
                     prompt = on_device(batch[:, :n_prompt], device)
                     answer = on_device(batch[:, n_prompt:], device)

@@ -72,6 +72,15 @@ def growing_lessons(
     return tuple(Lesson(some, tgt_len) for some in dict.fromkeys(numbers))
 
 
+def segment_lessons(n: int, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
+    """From samples of n_first segments (-1: one) to whole ones of n tokens, twice as many each."""
+    numbers, n_segments = [], max(1, n_first)
+    while n_segments * tgt_len < n:
+        numbers.append(n_segments * tgt_len)
+        n_segments *= 2
+    return tuple(Lesson(some, tgt_len) for some in (*numbers, n))
+
+
 def _up_to(n: int, step: int) -> tuple[int, ...]:
     return (*range(step, n, step), n)
 

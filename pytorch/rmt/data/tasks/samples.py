@@ -79,6 +79,8 @@ class SampleReader:
             lesson = self.curriculum.lessons[number]
             samples, scored = self.task.shortened(samples, lesson.n, lesson.padded)
             tgt_len = lesson.tgt_len
+        else:
+            samples = self.task.rows(samples)
         segments = cut(samples, scored, tgt_len, torch.device("cpu"))
         return Update(segments, len(samples) * int(scored.sum()), True, number)
 

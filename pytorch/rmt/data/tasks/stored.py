@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rmt.data.store import default_encoded_dir, opened_or_made, write_encoded
-from rmt.data.tasks.task import Content, SampleOptions, Task, TaskData, TaskDataset
+from rmt.data.tasks.task import Content, SampleOptions, Task, TaskData, TaskDataset, numbers
 from rmt.data.vocabulary import Vocabulary
 
 FORMAT = 1  # goes up when the same options give other samples
@@ -35,6 +35,9 @@ def load_task(
     facts |= task.facts
     everything = json.dumps([FORMAT, task.symbols, facts], sort_keys=True)
     fingerprint = hashlib.sha256(everything.encode()).hexdigest()
+    if task.numbered:  # there is nothing to keep
+        splits = {name: numbers(i, n) for i, (name, n) in enumerate(sizes.items())}
+        return TaskData(task, fingerprint, splits)
     folder = Path(encoded_dir or default_encoded_dir()) / f"{dataset.name}-{fingerprint[:16]}"
     _, arrays, _ = opened_or_made(
         folder, fingerprint, lambda: _make_samples(task, facts, folder, fingerprint, progress)

@@ -77,6 +77,9 @@ class Task:
     resized: the task with another n. shorten: what n symbols or pairs of samples were drawn as.
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
     learned_at: the loss, in nats per token, below which a lesson is learned.
+
+    numbered: whether a split holds the numbers of its samples, [N, 2], of which assemble makes them
+    when they are read; there are no kinds then. rows does that.
     """
 
     name: str
@@ -98,9 +101,16 @@ class Task:
         default=None, repr=False, compare=False
     )
     learned_at: float = 0.5
+    numbered: bool = False
+
+    def rows(self, samples: np.ndarray) -> np.ndarray:
+        """Samples as a split has them, [N, ...], as ids: [N, length]."""
+        return self.assemble(np.asarray(samples)) if self.numbered else samples
 
     def generate(self, random: np.random.Generator, n_samples: int) -> np.ndarray:
         """Independent samples: uint8 [n_samples, length]. UsageError above MAX_TOKENS."""
+        if self.numbered:
+            return self.assemble(numbers(0, n_samples))
         return self.assemble(self.draw(random, n_samples, unique=False))
 
     @property
@@ -153,6 +163,11 @@ class Task:
         # One kind comes after the other, and among unique samples the rare ones come late: mix
         # them, so that no split differs from another.
         return random.permutation(np.concatenate(drawn))
+
+
+def numbers(split: int, n_samples: int) -> np.ndarray:
+    """The numbers of a split's first samples: its own and theirs, [N, 2]."""
+    return np.stack([np.full(n_samples, split), np.arange(n_samples)], axis=1)
 
 
 def _draw_unique(kind: Kind, random: np.random.Generator, n: int) -> Content:
@@ -228,7 +243,7 @@ class TaskData:
 
     fingerprint: hexadecimal hash of everything that the samples depend on.
     splits: train, valid and test, each a read-only memory map, uint8 [samples, length]. No sample
-        occurs twice, neither in a split nor in two of them.
+        occurs twice, neither in a split nor in two of them. Of a numbered task they are numbers.
     """
 
     task: Task

@@ -10,15 +10,20 @@ from rmt.data.text.splitting import split_characters
 from rmt.runtime.errors import UsageError
 
 
-def read(place: Path | None, options: TextOptions) -> Text:
-    """By characters, split 90/5/5 %."""
+def reference() -> bytes:
+    """All of it, in UTF-8. Raises UsageError where Python came without."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise UsageError(
             "this Python was installed without pydoc_data: choose another dataset"
         ) from error
-    content = "".join(topics[topic] for topic in sorted(topics)).encode("utf-8")
+    return "".join(topics[topic] for topic in sorted(topics)).encode("utf-8")
+
+
+def read(place: Path | None, options: TextOptions) -> Text:
+    """By characters, split 90/5/5 %."""
+    content = reference()
     return characters(
         split_characters(Source("pydoc_data.topics", lambda: io.BytesIO(content)).text())
     )

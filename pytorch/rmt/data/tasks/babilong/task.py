@@ -1,0 +1,230 @@
+"""babilong: the task, its options and its vocabulary (Kuratov et al. 2024).
+
+A sample has sample_len inputs: a body in which the facts are spread over a text, then the question,
+the start token and the answer; an end token is predicted after it. Question, start and answer have
+QUESTION_LEN places, as published, the first of them padding where the question is short:
+
+    input   anna walks into the garden . <text> _ _ ... which room is anna in ? > garden
+    target                                                                  ... garden <end>
+
+Sample i of a split is made of (data_seed, split, i) alone, whenever it is read, so that none is
+kept on disk; and it is the same story in a text of any length.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from rmt.data.tasks.babilong import babi, stories
+from rmt.data.tasks.babilong.background import Background, frequent_words, read_sentences
+from rmt.data.tasks.babilong.samples import alone, spread
+from rmt.data.tasks.babilong.stories import Story, Words
+from rmt.data.tasks.curriculum import segment_lessons
+from rmt.data.tasks.task import SampleOptions, Task, TaskDataset
+from rmt.options.option import check_at_least, check_choices, option
+from rmt.runtime.errors import UsageError
+
+NAME = "babilong"
+QUESTION_LEN = 20
+PADDING, START, END, UNKNOWN = SPECIAL = ("_", ">", "<end>", "<unk>")
+PADDING_ID, START_ID, END_ID, UNKNOWN_ID = range(len(SPECIAL))
+ALL = "all"
+TRAIN = 0  # the split's number; then come valid and test
+VALID_SHARE = 10  # one in so many stories of bAbI's train file is kept to validate on
+
+
+@dataclass(frozen=True)
+class BabilongOptions(SampleOptions):
+    """The samples of babilong."""
+
+    sample_len: int = option(256, "babilong: tokens of a sample, all facts and the question in it")
+    questions: str = option(
+        "one", "babilong: kind of the stories (data/tasks/babilong)", (*stories.KINDS, ALL)
+    )
+    babi: str = option("", "babilong: folder of bAbI's files; empty: stories in our own words")
+    background: str = option("", "babilong: text file between the facts; empty: Python's reference")
+    background_words: int = option(500, "babilong: most frequent words of it that are known")
+    noise: bool = option(True, "babilong: a text between the facts; --no_noise: padding before")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choices(self)
+        check_at_least(self, QUESTION_LEN + 1, "sample_len")
+        check_at_least(self, 0, "background_words")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(stories.KINDS) if self.questions == ALL else (self.questions,)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What samples are made of: bAbI's files, if any, and the background."""
+
+    folder: str
+    background: str
+
+    @cached_property
+    def told(self) -> dict[str, tuple[list[Story], ...]]:
+        """Of bAbI: the stories of every kind that there is, for each split."""
+        if not self.folder:
+            return {}
+        folder, found = Path(self.folder), {}
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}: name that of bAbI's files")
+        for kind, number in babi.NUMBERS.items():
+            if any(folder.glob(f"qa{number}_*.txt")):
+                train = babi.read_kind(folder, kind, "train")
+                valid = train[::VALID_SHARE]
+                rest = [story for i, story in enumerate(train) if i % VALID_SHARE]
+                found[kind] = (rest or valid, valid, babi.read_kind(folder, kind, "test"))
+        return found
+
+    @cached_property
+    def sentences(self) -> list[Words]:
+        return read_sentences(self.background)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that was read."""
+        told = [
+            (k, [(s.facts, s.question, s.answer) for s in split])
+            for k, v in self.told.items()
+            for split in v
+        ]
+        return hashlib.sha256(repr([told, self.sentences]).encode()).hexdigest()
+
+    def words(self) -> list[str]:
+        """All that stories can say, in the order of the alphabet."""
+        if not self.folder:
+            return list(stories.WORDS)
+        every = (s for splits in self.told.values() for split in splits for s in split)
+        return sorted(
+            {w for s in every for said in (*s.facts, s.question, (s.answer,)) for w in said}
+        )
+
+
+@lru_cache(maxsize=4)
+def sources(folder: str, background: str) -> Sources:
+    """Read once, for a task is made often."""
+    return Sources(folder, background)
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes samples of one size."""
+
+    options: BabilongOptions
+    sources: Sources
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        own = self.sources.words()
+        frequent = frequent_words(self.sources.sentences, self.options.background_words)
+        return (*SPECIAL, *own, *(word for word in frequent if word not in {*own, *SPECIAL}))
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.symbols)}
+
+    @cached_property
+    def background(self) -> Background:
+        return Background.of(self.sources.sentences, self.ids, UNKNOWN_ID)
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """The samples of numbers [N, 2], split and index: uint16 [N, sample_len + 1]."""
+        rows = [self.row(int(split), int(i)) for split, i in numbers]
+        return np.stack(rows) if rows else np.zeros((0, self.options.sample_len + 1), np.uint16)
+
+    def row(self, split: int, i: int) -> np.ndarray:
+        random = np.random.default_rng([self.options.data_seed, split, i])
+        story = self.story(split, random)
+        facts = [self.encoded(fact) for fact in story.facts]
+        n_body = self.options.sample_len - QUESTION_LEN
+        if self.options.noise:
+            body = spread(facts, self.background, n_body, random)
+        else:
+            body = alone(facts, n_body, PADDING_ID)
+        question = np.full(QUESTION_LEN + 1, PADDING_ID, dtype=np.uint16)
+        question[-3:] = START_ID, self.ids[story.answer], END_ID
+        question[-3 - len(story.question) : -3] = self.encoded(story.question)
+        return np.concatenate([*body, question])
+
+    def story(self, split: int, random: np.random.Generator) -> Story:
+        """One that fits, of any of the kinds. UsageError where none does."""
+        kind = self.options.kinds[random.integers(len(self.options.kinds))]
+        if not self.sources.folder:
+            make = stories.KINDS[kind]
+            story = make(random)
+            for _ in range(1000):
+                if self.fits(story):
+                    return story
+                story = make(random)
+        elif kind not in self.sources.told:
+            raise UsageError(f"{self.sources.folder} has no stories of kind {kind}")
+        else:
+            fitting = self.fitting[kind][split]
+            if fitting:
+                return fitting[random.integers(len(fitting))]
+        raise UsageError(
+            f"no story of kind {kind} fits into sample_len {self.options.sample_len}: choose more"
+        )
+
+    @cached_property
+    def fitting(self) -> dict[str, tuple[list[Story], ...]]:
+        return {
+            kind: tuple([story for story in split if self.fits(story)] for split in splits)
+            for kind, splits in self.sources.told.items()
+        }
+
+    def fits(self, story: Story) -> bool:
+        n_facts = sum(map(len, story.facts))
+        is_short = len(story.question) + 2 <= QUESTION_LEN
+        return is_short and n_facts <= self.options.sample_len - QUESTION_LEN
+
+    def encoded(self, words: Words) -> np.ndarray:
+        return np.array([self.ids[word] for word in words], dtype=np.uint16)
+
+
+def make(options: BabilongOptions) -> Task:
+    """The task with samples of sample_len."""
+    maker = Maker(options, sources(options.babi, options.background))
+    shown = {name: getattr(options, name) for name in ("questions", "noise", "background_words")}
+    return Task(
+        NAME,
+        symbols=maker.symbols,
+        length=options.sample_len + 1,
+        answer_size=2,
+        final_size=2,
+        kinds=(),
+        assemble=maker.rows,
+        headline="sequence_accuracy",
+        facts={**shown, "sources": maker.sources.fingerprint},
+        padding=PADDING_ID,
+        numbered=True,
+        n=options.sample_len,
+        resized=lambda n: make(replace(options, sample_len=n)),
+        shorten=lambda numbers, n: numbers,
+        lessons=partial(segment_lessons, options.sample_len),
+        learned_at=0.1,
+    )
+
+
+def _label(options: Mapping) -> str:
+    return f"{NAME} {options['questions']}, {options['sample_len']} tokens"
+
+
+BABILONG = TaskDataset(
+    NAME,
+    make=make,
+    options=BabilongOptions,
+    held_out=(500, 1000),
+    label=_label,
+    size=itemgetter("sample_len"),
+    has_lessons=True,
+)
