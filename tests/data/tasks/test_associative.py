@@ -203,3 +203,11 @@ def test_more_pairs_than_keys_can_be_rewritten():
     assert make_task("rewrite", pairs=40).n == 40
     assert registry.find("rewrite").options().key_len == 1
     assert associative.REMEMBER.chance == 1 / 16
+
+
+def test_the_recipe_has_sizes_that_flags_override():
+    given = {"dataset": "remember", "model": "rmt", "mem_len": 2, "recipe": "fast"}
+    settings = Settings.of(given)
+    assert (settings.given["n_layer"], settings.given["d_embed"]) == (2, 32)
+    assert (settings.train.curriculum, settings.train.tgt_len) == (-1, 5)
+    assert Settings.of(given | {"n_layer": 4}).given["n_layer"] == 4

@@ -208,7 +208,22 @@ def _dataset(
     )
 
 
-FAST: dict[str, object] = {}
+# Embeddings and memory tokens must begin small beside what attention adds to them: else all keys
+# are nearly the same key, and which pair is asked for is not found in thousands of steps. With
+# d_embed they do, for they are projected by weights of --proj_init_std.
+FAST = {
+    "pre_lnorm": True,
+    "n_layer": 2,
+    "d_model": 64,
+    "d_embed": 32,
+    "d_head": 16,
+    "d_inner": 128,
+    "d_mem": 16,
+    "max_step": 6000,
+    "eval_interval": 250,
+    "stop_at": 0.98,
+    "precision": "fp32",
+}
 
 REMEMBER = _dataset("remember", draw_remember, n_remember, RememberOptions)
 REWRITE = _dataset("rewrite", draw_rewrite, n_rewrite, RewriteOptions)
