@@ -3,6 +3,8 @@
 curves     losses of runs on text against the tokens trained on
 segments   scores of runs on text against the length of their segments
 accuracy   accuracy of runs on algorithmic tasks against training time
+size       accuracy of runs on tasks against the size of their samples: pairs or symbols
+babilong   accuracy of one model by kind of question and length, from files of rmt.eval --json
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
 attention  what the heads of one run attend to, and the memory operations among it
@@ -14,15 +16,21 @@ from pathlib import Path
 
 from rmt.options.command_line import Parser
 from rmt.paper.panels import PAPER_FIGURES
+from rmt.reproduction.babilong import draw_babilong
 from rmt.reproduction.paper_results import write_figures
-from rmt.reproduction.task_figures import draw_accuracy, draw_paper_figure
+from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
 from rmt.reproduction.text_figures import draw_by_segment, draw_curves
 from rmt.runs.logged_runs import finished_runs, read_runs
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import project_root
 
 # Figures of any runs.
-DRAWN = {"curves": draw_curves, "segments": draw_by_segment, "accuracy": draw_accuracy}
+DRAWN = {
+    "curves": draw_curves,
+    "segments": draw_by_segment,
+    "accuracy": draw_accuracy,
+    "size": draw_by_size,
+}
 
 
 def main(argv: list[str]) -> None:
@@ -36,6 +44,9 @@ def main(argv: list[str]) -> None:
         written = draw_context(
             options["work_dir"], options["text"], options["history"], options["segments"], out
         )
+    elif figure == "babilong":
+        draw_babilong(options["files"], out)
+        written = [out]
     elif figure == "paper":
         written = write_figures(finished_runs(options["results"] / "runs"), options["results"])
     else:
@@ -71,6 +82,9 @@ def parse(argv: list[str]) -> dict:
         n_folders = "*" if name in PAPER_FIGURES else "+"
         one.add_argument("folders", nargs=n_folders, type=Path, metavar="FOLDER")
         one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    babilong = figures.add_parser("babilong")
+    babilong.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    babilong.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     paper = figures.add_parser("paper")
     paper.add_argument("--results", type=Path, default=project_root() / "results")
     attention = figures.add_parser("attention")

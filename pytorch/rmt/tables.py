@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rmt.options.command_line import Parser
 from rmt.paper.published import published_cells
+from rmt.reproduction.babilong import babilong_table
 from rmt.reproduction.pages import refresh
 from rmt.reproduction.paper_results import write_tables
 from rmt.reproduction.run_tables import runs_table, tasks_table
@@ -31,6 +32,8 @@ def main(argv: list[str]) -> None:
         one.add_argument(
             "--without_speed", action="store_true", help="for runs that shared their machine"
         )
+    babilong = tables.add_parser("babilong", help="a model on BABILong, by length")
+    babilong.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="of rmt.eval")
     paper = tables.add_parser("paper", help="write the paper's tables to results/tables")
     paper.add_argument("--results", type=Path, default=project_root() / "results")
     tables.add_parser("pages", help="put the tables into README.md and results/README.md")
@@ -41,6 +44,9 @@ def main(argv: list[str]) -> None:
     if options["table"] == "paper":
         results = options["results"]
         print(*write_tables(finished_runs(results / "runs"), results), sep="\n")
+        return
+    if options["table"] == "babilong":
+        print(babilong_table(options["files"]), end="")
         return
     runs, with_speed = read_runs(options["folders"]), not options["without_speed"]
     if options["table"] == "runs":

@@ -18,6 +18,7 @@ from rmt.reproduction.run_tables import place_of
 from rmt.runs.drawing import legend_name, look, plt, save_figure
 from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_text
 from rmt.runs.reports import over_seeds
+from rmt.runtime.errors import UsageError
 
 CHANCE_LINE = {"color": "black", "linewidth": 0.6, "zorder": 0}
 MORE_MARKERS = "Xv*hp<>"  # of a model's second, third ... line
@@ -121,6 +122,50 @@ def _paper_legend(figure, looks: dict[str, dict]) -> None:
         Line2D([], [], label="chance", **CHANCE_LINE),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+
+
+# --- by size ------------------------------------------------------------------------------------
+
+
+def draw_by_size(runs: Sequence[LoggedRun], out: Path) -> None:
+    """Test accuracy against the pairs or symbols of a sample, a line per model and memory.
+
+    Raises UsageError for runs on text, on several tasks, or that differ by more.
+    """
+    refuse_text(runs, "draw its scores with `rmt.figures segments`")
+    if len(names := {run.dataset for run in runs}) > 1:
+        raise UsageError(
+            f"these runs are on {' and '.join(sorted(names))}: draw one task at a time"
+        )
+    lines: dict[str, list[list[LoggedRun]]] = {}
+    for same, added in by_configuration(runs, lambda run: (run.label, run.size)):
+        if added:
+            raise UsageError(f"{same[0].path} differs from others of its size{added}")
+        lines.setdefault(same[0].label, []).append(same)
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    styles = {model: _curve_styles(model) for model in models.entries()}
+    for label, groups in lines.items():
+        groups.sort(key=lambda same: same[0].size)
+        means, spreads = zip(*map(over_seeds, groups), strict=True)
+        axis.errorbar(
+            [same[0].size for same in groups],
+            means,
+            [spread or 0 for spread in spreads],
+            label=label,
+            capsize=3,
+            **next(styles[groups[0][0].model.model]),
+        )
+    sizes = sorted({run.size for run in runs})
+    axis.set_xscale("log")
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()
+    if chance := runs[0].task_dataset.chance:
+        axis.axhline(chance, **CHANCE_LINE)
+    axis.set(xlabel="pairs or symbols of a sample", ylabel="test accuracy", ylim=(0, 1.05))
+    axis.set_title(runs[0].dataset)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(figure, out)
 
 
 # --- learning curves -----------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""Accuracy on BABILong by kind of question and length, as the benchmark shows it.
+
+From files that rmt.eval --json wrote, one for each kind and length of one trained model:
+
+    python -m rmt.eval --work_dir RUN --questions two --sample_len 4096 --split test --json FILE
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rmt.runs.reports import markdown
+from rmt.runtime.errors import UsageError
+
+# By kind of question and tokens of a sample.
+Scores = dict[tuple[str, int], float]
+
+
+def read_scores(files: Sequence[Path]) -> Scores:
+    """The test accuracy of whole answers in every file.
+
+    Raises UsageError for a file that holds none, and for two of one kind and length.
+    """
+    found: Scores = {}
+    for path in files:
+        try:
+            record = json.loads(path.read_text())
+            place = record["samples"]["questions"], record["samples"]["sample_len"]
+            (score,) = (s["sequence_accuracy"] for s in record["scores"] if s["of"] == "test")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} holds no test scores on babilong ({error})") from None
+        if place in found:
+            raise UsageError(f"{path} is of {place[0]} with {place[1]} tokens, as another file is")
+        found[place] = score
+    return found
+
+
+def as_matrix(scores: Scores) -> tuple[list[str], list[int], np.ndarray]:
+    """Kinds, lengths and the accuracies, [kinds, lengths]; not a number where there is none."""
+    kinds = list(dict.fromkeys(kind for kind, _ in scores))
+    lengths = sorted({length for _, length in scores})
+    rows = [[scores.get((kind, length), np.nan) for length in lengths] for kind in kinds]
+    return kinds, lengths, np.array(rows)
+
+
+def babilong_table(files: Sequence[Path]) -> str:
+    """In Markdown, with the mean over kinds in the last row."""
+    kinds, lengths, matrix = as_matrix(read_scores(files))
+    rows = [[kind, *map(_percent, row)] for kind, row in zip(kinds, matrix, strict=True)]
+    rows.append(["mean", *map(_percent, matrix.mean(axis=0))])
+    return markdown(["questions", *(f"{length:,}" for length in lengths)], rows)
+
+
+def _percent(accuracy: float) -> str:
+    return "" if np.isnan(accuracy) else f"{100 * accuracy:.0f}"
+
+
+def draw_babilong(files: Sequence[Path], out: Path) -> None:
+    """A map of colours from red, 0 %, to green, 100 %, with the numbers in it."""
+    from rmt.runs.drawing import plt, save_figure  # late: the table needs no matplotlib
+
+    kinds, lengths, matrix = as_matrix(read_scores(files))
+    size = (1.6 + 0.8 * len(lengths), 1.4 + 0.5 * len(kinds))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(matrix, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(matrix):
+        for j, accuracy in enumerate(row):
+            axis.text(j, i, _percent(accuracy), ha="center", va="center")
+    axis.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
+    axis.set_yticks(range(len(kinds)), kinds)
+    axis.set(xlabel="tokens of a sample", title="right answers, %")
+    save_figure(figure, out)
