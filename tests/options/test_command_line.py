@@ -302,6 +302,7 @@ def test_options_with_another_effect_are_few():
         *("curriculum_segments curriculum_steps".split()),  # test_segment_curriculum
         "init_from",  # test_warm_start
         *("valid_data test_data reset_at_documents".split()),  # test_documents
+        "tell_time",  # test_run_text
     }
     options = asdict(TrainConfig()).keys() | asdict(ModelConfig(1, mem_len=1)).keys()
     assert options - tested - elsewhere == {"n_token"}
