@@ -211,6 +211,23 @@ def test_symbols_that_look_like_formulas_are_symbols(runs, tmp_path):
     assert (folder / "attention-text.png").exists()
 
 
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("dataset", ["enwik8", "text"])
+def test_bytes_and_rare_characters_can_be_read(tmp_path, encoded_dir, drawn, dataset):
+    """Bytes as characters, and what the font has not as its code."""
+    text = tmp_path / "rare 字.txt"
+    text.write_text("the 字 cat\x01 sät\n" * 60)
+    folder, out = tmp_path / "run", tmp_path / "maps.png"
+    flags = ["--dataset", dataset, "--data", text, *TINY, *RMT, "--encoded_dir", encoded_dir]
+    outcome = run(train.main, *flags, "--work_dir", folder)
+    assert outcome.status == 0, outcome.err
+    attention("--work_dir", folder, "--text", text, "--out", out)
+    texts = [each.get_text() for each in drawn[0].texts]
+    assert any("rare <5b57>.txt" in each for each in texts)
+    first = "the <e5><ad><97> " if dataset == "enwik8" else "the <5b57> ca"
+    assert f"segment 1 of 3:  {first}" in texts
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "part"),
     [

@@ -1,6 +1,6 @@
 """The attention of a trained model on one test sample of an algorithmic task, and on a text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from rmt.data.batches import on_device
 from rmt.data.tasks.samples import cut
 from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import Task, TaskData
-from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.runs.settings import Settings
 from rmt.runs.trained import best_model
@@ -80,21 +79,18 @@ def attention_maps(
     return segments
 
 
-# Characters that would break a line, or not be seen.
-SEEN = str.maketrans({"\n": "↵", "\t": "→"})
-
-
 @torch.no_grad()
 def text_maps(
-    model: SegmentModel, ids: np.ndarray, vocabulary: Vocabulary, tgt_len: int
+    model: SegmentModel, ids: np.ndarray, shown: Callable[[int], str], tgt_len: int
 ) -> Iterator[SegmentMaps]:
-    """The attention of a model in evaluation mode in one segment after the other of a text."""
-    is_of_characters = all(len(symbol) == 1 for symbol in vocabulary.symbols)
+    """The attention of a model in evaluation mode in one segment after the other of a text.
+
+    shown: what people see of an id.
+    """
     state, n_inputs = None, len(ids) - 1
     for start in range(0, n_inputs, tgt_len):
         own = ids[start : min(start + tgt_len, n_inputs)]
         tokens = on_device(own[None], torch.device("cpu"))
         attention, state = model.attention(tokens, state, predict=True)
-        seen = (symbol.translate(SEEN) for symbol in vocabulary.decode(own))
-        symbols = tuple(seen if is_of_characters else (f"{symbol} " for symbol in seen))
+        symbols = tuple(shown(i) for i in own.tolist())
         yield SegmentMaps(attention.layers, attention.regions, symbols, len(own))

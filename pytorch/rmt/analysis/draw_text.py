@@ -12,7 +12,7 @@ from rmt.analysis.shares import measure_shares
 from rmt.analysis.shares_picture import draw_shares, record, shares_table
 from rmt.evaluation.given_text import read_text_run
 from rmt.evaluation.text import in_train_protocol
-from rmt.runs.drawing import check_name
+from rmt.runs.drawing import check_name, with_glyphs
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_text
 from rmt.runtime.progress import Progress
@@ -40,7 +40,7 @@ def draw_text_attention(work_dir: Path, text: str, n_segments: int, out: Path | 
     def each() -> Iterator[SegmentMaps]:
         """The segments one by one, the first of them kept."""
         n_here = min(n_segments, -(-(len(ids) - 1) // protocol.tgt_len))
-        every = text_maps(model, ids, run.vocabulary, protocol.tgt_len)
+        every = text_maps(model, ids, lambda i: with_glyphs(run.codec.shown(i)), protocol.tgt_len)
         with Progress(n_here, f"attention on {name}") as bar:
             for maps in itertools.islice(every, n_here):
                 if len(drawn) < N_DRAWN:
@@ -49,7 +49,7 @@ def draw_text_attention(work_dir: Path, text: str, n_segments: int, out: Path | 
                 bar.update()
 
     shares = measure_shares(each(), name)
-    title = f"{run.settings.dataset.name}: {model.config.label} ({name})"
+    title = with_glyphs(f"{run.settings.dataset.name}: {model.config.label} ({name})")
     written = draw_segments(drawn, title, out)
     print(shares_table(shares), end="")
     if shares.before:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from rmt.data.batches import on_device
+from rmt.data.text.codec import Codec
 from rmt.data.text.given import encode_text, opened, with_unknown
 from rmt.data.text.reading import Reading
 from rmt.data.vocabulary import Vocabulary
@@ -44,6 +45,10 @@ class TextRun:
     @property
     def reading(self) -> Reading:
         return self.settings.dataset.reading(text_options(self.settings.train))
+
+    @property
+    def codec(self) -> Codec:
+        return Codec(self.reading, self.vocabulary)
 
     def read(self, file: str, before: Sequence[int] = ()) -> tuple[str, np.ndarray]:
         """The name and the ids [tokens] of any text; - is standard input.

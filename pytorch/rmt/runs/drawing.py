@@ -14,6 +14,7 @@ matplotlib.use("Agg")  # files only, so that no display is needed
 import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FixedLocator
 
 from rmt.models import registry as models
@@ -59,6 +60,12 @@ def save_figure(figure, out: Path) -> None:
         raise UsageError(f"{out} can't be written ({error.strerror})") from None
     finally:
         plt.close(figure)
+
+
+def with_glyphs(text: str) -> str:
+    """The text with the code of every character that the font has not, as <4e2d>."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if font.get_char_index(ord(c)) else f"<{ord(c):02x}>" for c in text)
 
 
 def check_name(out: Path) -> None:

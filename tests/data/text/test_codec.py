@@ -64,6 +64,18 @@ def test_words_are_joined_as_in_lines(words, cut):
     assert codec.decode(first) + "".join(codec.pieces(rest, after)) == text
 
 
+def test_what_people_see():
+    """One sign at least for every id, and none that breaks a line."""
+    codec = codec_of("enwik8", BYTES, keep_newlines=True)
+    ids = codec.encode("a ü\n\t").tolist()
+    assert [codec.shown(i) for i in ids] == ["a", " ", "<c3>", "<bc>", "↵", "→"]
+    codec = codec_of("pydoc", Vocabulary(list(CHARACTERS)))
+    assert "".join(map(codec.shown, range(len(CHARACTERS)))) == CHARACTERS.replace("\n", "↵")
+    codec = codec_of("text8", Vocabulary([*string.ascii_lowercase, "_"]))
+    assert [codec.shown(i) for i in (0, 26)] == ["a", " "]
+    assert codec_of("text", WORDS, tokenizer="word").shown(3) == "cat "
+
+
 def test_a_whole_text_of_words_ends_its_last_line():
     codec = codec_of("text", WORDS, tokenizer="word")
     part = codec.reading.whole(given_text("the cat"))

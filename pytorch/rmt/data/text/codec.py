@@ -39,6 +39,10 @@ class Codec:
         before = None if after is None else symbols[after]
         return self.reading.tokenizer.write((symbols[i] for i in ids), before)
 
+    def shown(self, i: int) -> str:
+        """The symbol of an id for people to see, in a row with others."""
+        return self.reading.tokenizer.shown(self.vocabulary.symbols[i])
+
 
 def given_text(text: str) -> Source:
     """Text from a command line, or of a program, as a source."""

@@ -14,6 +14,7 @@ from rmt.data.vocabulary import EOS, UNKNOWN, Vocabulary
 from rmt.runtime.errors import UsageError
 
 NEWLINE, SPACE = 10, 32
+SIGNS = {"\n": "↵", "\t": "→"}  # for characters that would break a line, or not be seen
 N_CODE_POINTS = 0x110000  # Unicode
 
 
@@ -52,6 +53,10 @@ class Tokenizer(Protocol):
 
     def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
         """The text of each symbol, as soon as it comes; after is the symbol before the first."""
+        ...
+
+    def shown(self, symbol: str) -> str:
+        """A symbol for people to see, in a row with others."""
         ...
 
 
@@ -150,6 +155,13 @@ class CodeTokenizer:
         yield from (decoder.decode(bytes([self.code(symbol)])) for symbol in symbols)
         yield decoder.decode(b"", final=True)
 
+    def shown(self, symbol: str) -> str:
+        """A byte that is only a part of a character is shown as its hexadecimal value."""
+        code = self.code(symbol)
+        if self.n_codes <= 256 and code >= 128:
+            return f"<{code:02x}>"
+        return SIGNS.get(chr(code), chr(code))
+
     def _unknown(self, part: Part, code: int) -> UnknownSymbol:
         """The error for the first code that a vocabulary lacks."""
         is_byte = self.n_codes <= 256
@@ -230,6 +242,9 @@ class WordTokenizer:
             else:
                 yield symbol if after in (None, EOS) else f" {symbol}"
             after = symbol
+
+    def shown(self, symbol: str) -> str:
+        return f"{symbol} "
 
 
 def _unknown_word(
