@@ -1,10 +1,13 @@
 """Free-running prediction against a slow reference that knows nothing of kept keys and values."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.any_model import MODELS, any_model
 from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.evaluation.generation import generate
 from rmt.models.contract import Decoder
@@ -94,6 +97,37 @@ def test_a_models_own_decoder_says_what_the_plain_one_does(name):
     own, plain = model.decoder(state, 4, N_STREAMS), Decoder(model, state, 4, N_STREAMS)
     for part in stream.split([1, 2, 6, 1, 1], dim=1):
         torch.testing.assert_close(own.feed(part), plain.feed(part), rtol=0, atol=1e-12)
+
+
+def n_bytes(thing) -> int:
+    """Of all the storage that a decoder keeps alive beside its model."""
+    found, left = {}, [value for name, value in vars(thing).items() if name != "model"]
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, list | tuple):
+            left += value
+        elif dataclasses.is_dataclass(value):
+            left += vars(value).values()
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_a_decoder_holds_as_much_after_many_tokens_as_after_few(name):
+    """100,000 tokens in segments of 50, both counted at the same place of a segment."""
+    model, held = any_model(name), {}
+    decoder = model.decoder(None, 50, 1)
+    assert n_bytes(decoder) < 100
+    tokens = random_tokens(100_000)[:1]
+    for n_read in range(0, 100_000, 500):
+        decoder.read(tokens[:, n_read : n_read + 499])
+        log_probs = decoder.feed(tokens[:, n_read + 499 : n_read + 500])
+        assert log_probs.isfinite().all()
+        held[n_read + 500] = n_bytes(decoder)
+    assert held[1_000] == held[100_000] > 0
 
 
 @pytest.mark.parametrize("name", ON_BACKBONE)
