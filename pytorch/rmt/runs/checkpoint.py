@@ -65,8 +65,15 @@ class Checkpoint:
         set_weights(model, self.weights(), self.path)
 
     def weights(self) -> dict[str, Tensor]:
-        """By name."""
-        return read_weights(self.path / MODEL_FILE)
+        """By name. Raises UsageError for a file that isn't tensors."""
+        file = self.path / MODEL_FILE
+        try:
+            return read_weights(file)
+        except safetensors.SafetensorError as error:
+            raise UsageError(
+                f"{file} holds no tensors as safetensors writes them ({error}): bring published "
+                "weights in with python -m rmt.interop"
+            ) from None
 
     def load_training(self) -> dict:
         """What save got as training. Raises UsageError for a file that isn't plain tensors."""
@@ -75,7 +82,8 @@ class Checkpoint:
         except pickle.UnpicklingError:
             raise UsageError(
                 f"{self.path / TRAINING_FILE} holds more than tensors and numbers and is not "
-                "loaded: it could run any program"
+                "loaded, for it could run any program: begin a new run with these weights, "
+                "--init_from"
             ) from None
 
 
