@@ -78,7 +78,8 @@ def report(evaluation: Evaluation | TextEvaluation) -> dict:
     print(RULE)
     print("| " + " | ".join(readable))
     print(RULE)
-    about = {"checkpoint": str(checkpoint.path), "step": checkpoint.step, "protocol": protocol}
+    # Its name alone: the folder may be moved with the file in it.
+    about = {"checkpoint": checkpoint.path.name, "step": checkpoint.step, "protocol": protocol}
     if isinstance(evaluation, Evaluation) and evaluation.samples:
         about["samples"] = evaluation.samples
     return {**about, "scores": recorded}
