@@ -29,6 +29,10 @@ VARIANTS = [
     {"d_model": 16, "d_head": 16, "d_inner": 32},  # the vocabulary alone needs it
     {"d_model": 16, "n_head": 4, "d_head": 4},  # a head needs it, all heads together do not
 ]
+# The published code of the paper's models has no armt.
+CASES = [
+    case for case in product(ON_BACKBONE, VARIANTS) if case != ("armt", {"as_published": True})
+]
 
 
 def pair(name: str, **changes) -> tuple[MemTransformerLM, MemTransformerLM]:
@@ -88,7 +92,7 @@ def test_a_padded_product_is_that_of_the_linear_layer(heads_in, n_in, heads_out,
     assert torch.equal(layer(x).unflatten(-1, (heads_out, -1)), found)
 
 
-@pytest.mark.parametrize(("name", "changes"), list(product(ON_BACKBONE, VARIANTS)))
+@pytest.mark.parametrize(("name", "changes"), CASES)
 def test_losses_states_and_gradients_are_those_of_the_true_sizes(name, changes):
     found = []
     for model in pair(name, **changes):
