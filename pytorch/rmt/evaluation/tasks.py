@@ -9,14 +9,13 @@ the right answer so far, which can hide that it would have lost the thread. All 
     forced_...         the same, teacher-forced
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rmt.data.batches import on_device
-from rmt.data.tasks.samples import cut
+from rmt.data.tasks.samples import segments
 from rmt.data.tasks.task import Task
 from rmt.evaluation.generation import generate
 from rmt.models.contract import SegmentModel
@@ -49,7 +48,6 @@ def evaluate_task(
     device = torch.device(device)
     was_training = model.training
     total = torch.zeros(1 + 2 * len(RATES), dtype=torch.float64, device=device)
-    n_prompt = task.length - task.answer_size
     starts = range(0, len(samples), batch_size)
     model.eval()
     try:
@@ -57,14 +55,12 @@ def evaluate_task(
             for start in starts:
                 check()
                 batch = samples[start : start + batch_size]
-                batch = task.rows(batch[distributed.own_streams(len(batch))])
+                batch = batch[distributed.own_streams(len(batch))]
                 if len(batch):  # more processes than samples leave some without any
-                    prompt = on_device(batch[:, :n_prompt], device)
-                    answer = on_device(batch[:, n_prompt:], device)
+                    read = segments(task, batch, tgt_len, device)
                     with autocast(device, precision):
-                        nll, forced = forced_answers(model, batch, task.scored, tgt_len, device)
-                        free = generate(model, prompt, task.answer_size, tgt_len)
-                    counts = [nll, *_rates(free == answer, task), *_rates(forced == answer, task)]
+                        nll, free, forced = _right_answers(model, read, task.answer_size, tgt_len)
+                    counts = [nll, *_rates(free, task), *_rates(forced, task)]
                     total += torch.stack(counts)
                 bar.update()
     finally:
@@ -74,25 +70,33 @@ def evaluate_task(
     return {"loss": loss, **dict(zip(names, rates, strict=True)), "n_samples": len(samples)}
 
 
-def forced_answers(
-    model: SegmentModel, samples: np.ndarray, scored: np.ndarray, tgt_len: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The most likely next tokens with the right ones fed, those that are scored: [B, answer].
+def _right_answers(
+    model: SegmentModel,
+    read: Iterable[tuple[Tensor, Tensor | None]],
+    answer_size: int,
+    tgt_len: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of samples, as segments and their targets: the sum of their answers' mean loss, in nats.
 
-    Before them the sum over samples of their answers' mean loss, in nats.
+    Then which tokens of the answers are right, free running and with the right ones fed: bool
+    [B, answer_size] each. What comes before the answers is read once for both.
     """
-    state, losses, predicted = None, [], []
-    for tokens, targets in cut(samples, scored, tgt_len, device):
+    state, losses, predicted, wanted, said = None, [], [], [], None
+    for tokens, targets in read:
         if targets is None:
             state = model.advance(tokens, state)
             continue
-        log_probs, state = model.predict(tokens, state)
         n_scored = int((targets[0] >= 0).sum())
+        if said is None:
+            prompt = tokens[:, : tokens.shape[1] - n_scored + 1]
+            said = generate(model, prompt, answer_size, tgt_len, state)
+        log_probs, state = model.predict(tokens, state)
         log_probs, targets = log_probs[:, -n_scored:], targets[:, -n_scored:]
         losses.append(-log_probs.gather(2, targets[:, :, None]).squeeze(2))
         predicted.append(log_probs.argmax(dim=-1))
-    nll = torch.cat(losses, dim=1).double()
-    return nll.mean(dim=1).sum(), torch.cat(predicted, dim=1)
+        wanted.append(targets)
+    nll, answer = torch.cat(losses, dim=1).double(), torch.cat(wanted, dim=1)
+    return nll.mean(dim=1).sum(), said == answer, torch.cat(predicted, dim=1) == answer
 
 
 def _rates(right_BA: Tensor, task: Task) -> list[Tensor]:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,10 @@ from rmt.data.tasks.babilong.background import Background, read_sentences
 from rmt.data.tasks.babilong.samples import alone, spread
 from rmt.data.tasks.babilong.stories import KINDS, ROOMS, Story
 from rmt.data.tasks.curriculum import Lesson
+from rmt.data.tasks.samples import cut, segments
 from rmt.runtime.errors import UsageError
 
+CPU = torch.device("cpu")
 OPPOSITE = {"north": "south", "south": "north", "east": "west", "west": "east"}
 BABI = """1 Mary moved to the bathroom.
 2 John went to the hallway.
@@ -244,6 +247,26 @@ def test_splits_are_numbers_and_nothing_is_kept(tmp_path):
         "test": [[2, i] for i in range(2)],
     }
     assert list(tmp_path.iterdir()) == []
+
+
+@given(tgt_len=st.integers(1, 150), sample_len=st.integers(64, 140), n=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_segments_one_by_one_are_those_of_whole_samples(tgt_len, sample_len, n):
+    task = make_task("babilong", sample_len=sample_len)
+    numbers = np.array([[1, i] for i in range(n)])
+    expected = cut(task.rows(numbers), task.scored, tgt_len, CPU)
+    found = list(segments(task, numbers, tgt_len, CPU))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert (mine is None and theirs is None) or torch.equal(mine, theirs)
+
+
+def test_a_sample_that_no_memory_could_hold_is_begun():
+    read = segments(make_task("babilong", sample_len=10**13), np.array([[2, 0]]), 64, CPU)
+    for _ in range(3):
+        tokens, targets = next(read)
+        assert (tuple(tokens.shape), targets) == ((1, 64), None)
 
 
 # bAbI's files

@@ -1,5 +1,8 @@
 """From an array of samples of an algorithmic task to batches, each cut into segments."""
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -25,6 +28,39 @@ def cut(
         for start in range(0, tokens.shape[1], tgt_len)
         for part in [slice(start, start + tgt_len)]
     ]
+
+
+def segments(
+    task: Task, samples: np.ndarray, tgt_len: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """What cut makes of samples as a split has them, one segment after the other.
+
+    Of a numbered task no more than a segment is held, however long its samples are.
+    """
+    if not task.numbered:
+        yield from cut(samples, task.scored, tgt_len, device)
+        return
+    streams = (_in_blocks(task.pieces(number), tgt_len) for number in samples)
+    blocks = map(np.stack, zip(*streams, strict=True))
+    nothing = np.zeros((len(samples), 0), dtype=np.uint16)
+    place = 0
+    for block, following in itertools.pairwise(itertools.chain(blocks, [nothing])):
+        block = np.concatenate([block, following[:, :1]], axis=1)
+        scored = np.arange(place + 1, place + block.shape[1]) >= task.length - task.answer_size
+        yield from cut(block, scored, tgt_len, device)
+        place += tgt_len
+
+
+def _in_blocks(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The pieces joined and cut anew, size ids each; the last block may be shorter."""
+    kept = np.zeros(0, dtype=np.uint16)
+    for piece in pieces:
+        kept = np.concatenate([kept, piece])
+        while len(kept) >= size:
+            yield kept[:size]
+            kept = kept[size:]
+    if len(kept):
+        yield kept
 
 
 class SampleReader:

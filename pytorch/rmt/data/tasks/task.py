@@ -6,7 +6,7 @@ beside this one and a line in rmt.data.registry; python -m rmt.data.tasks show r
 samples.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
@@ -78,8 +78,8 @@ class Task:
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
     learned_at: the loss, in nats per token, below which a lesson is learned.
 
-    numbered: whether a split holds the numbers of its samples, [N, 2], of which assemble makes them
-    when they are read; there are no kinds then. rows does that.
+    pieces: from the number of a sample to its ids, piece by piece, of samples that are made when
+    they are read and may be too long to be held; assemble makes whole rows, and there are no kinds.
     """
 
     name: str
@@ -101,7 +101,14 @@ class Task:
         default=None, repr=False, compare=False
     )
     learned_at: float = 0.5
-    numbered: bool = False
+    pieces: Callable[[np.ndarray], Iterator[np.ndarray]] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+    @property
+    def numbered(self) -> bool:
+        """Whether a split holds the numbers of its samples, [N, 2], instead of their ids."""
+        return self.pieces is not None
 
     def rows(self, samples: np.ndarray) -> np.ndarray:
         """Samples as a split has them, [N, ...], as ids: [N, length]."""

@@ -12,7 +12,7 @@ kept on disk; and it is the same story in a text of any length.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from operator import itemgetter
@@ -138,22 +138,24 @@ class Maker:
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """The samples of numbers [N, 2], split and index: uint16 [N, sample_len + 1]."""
-        rows = [self.row(int(split), int(i)) for split, i in numbers]
+        rows = [np.concatenate(list(self.pieces(number))) for number in numbers]
         return np.stack(rows) if rows else np.zeros((0, self.options.sample_len + 1), np.uint16)
 
-    def row(self, split: int, i: int) -> np.ndarray:
+    def pieces(self, number: np.ndarray) -> Iterator[np.ndarray]:
+        """The ids of a sample, sentence by sentence."""
+        split, i = map(int, number)
         random = np.random.default_rng([self.options.data_seed, split, i])
         story = self.story(split, random)
         facts = [self.encoded(fact) for fact in story.facts]
         n_body = self.options.sample_len - QUESTION_LEN
         if self.options.noise:
-            body = spread(facts, self.background, n_body, random)
+            yield from spread(facts, self.background, n_body, random)
         else:
-            body = alone(facts, n_body, PADDING_ID)
+            yield from alone(facts, n_body, PADDING_ID)
         question = np.full(QUESTION_LEN + 1, PADDING_ID, dtype=np.uint16)
         question[-3:] = START_ID, self.ids[story.answer], END_ID
         question[-3 - len(story.question) : -3] = self.encoded(story.question)
-        return np.concatenate([*body, question])
+        yield question
 
     def story(self, split: int, random: np.random.Generator) -> Story:
         """One that fits, of any of the kinds. UsageError where none does."""
@@ -206,7 +208,7 @@ def make(options: BabilongOptions) -> Task:
         headline="sequence_accuracy",
         facts={**shown, "sources": maker.sources.fingerprint},
         padding=PADDING_ID,
-        numbered=True,
+        pieces=maker.pieces,
         n=options.sample_len,
         resized=lambda n: make(replace(options, sample_len=n)),
         shorten=lambda numbers, n: numbers,
