@@ -226,6 +226,7 @@ def prepare_text(
     protocol = choose_protocol(one_stream, run.settings, run.model.config, lengths)
     how = arithmetic(config, run.settings, device)
     run = replace(run, model=run.model.to(device))
+    run.model.set_schedule(config.schedule or run.settings.train.schedule)
     model = run.model.with_lengths(**protocol.lengths)
     state = StreamState.load(config.state_in, model) if config.state_in else None
     if state:

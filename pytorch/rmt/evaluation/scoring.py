@@ -95,6 +95,7 @@ def prepare(
         settings = other_samples(settings, samples)
     how = arithmetic(config, settings, device)
     model, found = best_model(work_dir, options, config.checkpoint)
+    model.set_schedule(config.schedule or settings.train.schedule)
     vocabulary = read_vocabulary(work_dir)
     if vocabulary is None:
         check_ids_have_meaning(work_dir, found)

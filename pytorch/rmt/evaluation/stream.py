@@ -32,6 +32,8 @@ FORMAT = "rmt.StreamState 1"
 # In a file: names of tensors, or how they begin, and of what is said of them.
 OPEN, BEFORE, ABOUT = "open", "before.", "about"
 
+SEGMENTS = 256  # whose ids are in memory at once
+
 Ids = Tensor | np.ndarray | Sequence
 
 
@@ -100,11 +102,11 @@ def read(
 ) -> StreamState:
     """Read tokens, and return what is kept of them.
 
-    ids: [n] of one stream, or [B, n] of several; a memory map stays on disk but for one segment.
+    ids: [n] of one stream, or [B, n] of several; a memory map stays on disk but for some segments.
     state: of as many streams, to read on from; None starts them.
     tgt_len: tokens of a segment; None: as the state says, or as the model was trained
         (rmt.load). On a CPU it makes no difference how the ids are cut into several calls, bit for
-        bit.
+        bit, but for rounding with another schedule than the sequential one.
     Raises UsageError for a model in training mode, ids that it has not, and other wrong use.
     """
     if model.training:
@@ -119,8 +121,9 @@ def read(
     reader = model.decoder(state.before if state else None, tgt_len, n_streams)
     if state is not None:
         reader.read(state.open_tokens)
-    for start in range(0, n_tokens, tgt_len):
-        reader.read(_checked(model, ids_Bn[:, start : start + tgt_len]))
+    at_once = tgt_len * SEGMENTS
+    for start in range(0, n_tokens, at_once):
+        reader.read(_checked(model, ids_Bn[:, start : start + at_once]))
     return StreamState(reader.state, reader.open_Bt, tgt_len)
 
 

@@ -9,7 +9,8 @@ the right answer so far, which can hide that it would have lost the thread. All 
     forced_...         the same, teacher-forced
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -81,22 +82,40 @@ def _right_answers(
     Then which tokens of the answers are right, free running and with the right ones fed: bool
     [B, answer_size] each. What comes before the answers is read once for both.
     """
-    state, losses, predicted, wanted, said = None, [], [], [], None
-    for tokens, targets in read:
-        if targets is None:
-            state = model.advance(tokens, state)
-            continue
-        n_scored = int((targets[0] >= 0).sum())
-        if said is None:
-            prompt = tokens[:, : tokens.shape[1] - n_scored + 1]
-            said = generate(model, prompt, answer_size, tgt_len, state)
-        log_probs, state = model.predict(tokens, state)
+    read, answers, state = iter(read), [], None
+    for _, state in model.forward_each(_before_answers(read, answers)):
+        pass
+    tokens, targets = answers[0]
+    prompt = tokens[:, : tokens.shape[1] - _n_scored(targets) + 1]
+    said = generate(model, prompt, answer_size, tgt_len, state)
+    losses, predicted, wanted = [], [], []
+    answers, with_targets = itertools.tee(itertools.chain(answers, read))
+    for (_, targets), (log_probs, _) in zip(
+        with_targets, model.predict_each(answers, state), strict=True
+    ):
+        n_scored = _n_scored(targets)
         log_probs, targets = log_probs[:, -n_scored:], targets[:, -n_scored:]
         losses.append(-log_probs.gather(2, targets[:, :, None]).squeeze(2))
         predicted.append(log_probs.argmax(dim=-1))
         wanted.append(targets)
     nll, answer = torch.cat(losses, dim=1).double(), torch.cat(wanted, dim=1)
     return nll.mean(dim=1).sum(), said == answer, torch.cat(predicted, dim=1) == answer
+
+
+def _before_answers(
+    read: Iterator[tuple[Tensor, Tensor | None]], answers: list[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, None]]:
+    """The segments without targets; the first one that has some is put into answers."""
+    for tokens, targets in read:
+        if targets is not None:
+            answers.append((tokens, targets))
+            return
+        yield tokens, None
+
+
+def _n_scored(targets: Tensor) -> int:
+    """Targets of a segment, which are its last ones."""
+    return int((targets[0] >= 0).sum())
 
 
 def _rates(right_BA: Tensor, task: Task) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Scores of a model on text: its mean loss in nats per token."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from rmt.data.batches import IGNORED, SegmentBatches
 from rmt.data.documents import DocumentBatches
 from rmt.models.contract import SegmentModel, State
-from rmt.models.mixed import predicted
+from rmt.models.mixed import forward_in_turn
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
@@ -84,18 +84,31 @@ def evaluate(
     n_tokens = torch.zeros((), dtype=torch.int64, device=device)
     view.eval()
     try:
-        with Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar:
-            for i, (tokens, targets, *begins) in enumerate(itertools.islice(segments, n_segments)):
-                check()
-                if len(tokens):  # more processes than streams leave some without any
-                    with autocast(torch.device(device), precision):
-                        nll, state = predicted(view, tokens, targets, state, *begins)
-                    first = 0 if i else n_read
-                    nll = nll[:, first:]
-                    total += nll.double().sum()
-                    n_tokens += (targets[:, first:] != IGNORED).sum()
-                    keep(i, nll, state)
-                bar.update()
+        with (
+            Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar,
+            autocast(torch.device(device), precision),
+        ):
+
+            def own() -> Iterator[tuple[Tensor, ...]]:
+                nonlocal n_tokens
+                for segment in itertools.islice(segments, n_segments):
+                    check()
+                    if len(segment[0]):  # more processes than streams leave some without any
+                        n_tokens += (segment[1] != IGNORED).sum()
+                        yield segment
+                    bar.update()
+
+            if documents is None:
+                each = view.forward_each(own(), state)
+            else:
+                with_begins = ((segment, begins) for *segment, begins in own())
+                each = forward_in_turn(view, view.advance, with_begins, state)
+            for i, (nll, after) in enumerate(each):
+                if not i:
+                    nll = nll[:, n_read:]
+                    n_tokens -= n_read * len(nll)
+                total += nll.double().sum()
+                keep(i, nll, after)
     finally:
         model.train(was_training)
     total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens.item()])

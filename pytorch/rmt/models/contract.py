@@ -5,6 +5,9 @@
     log_probs, state = model.predict(tokens, state)   # [B, T, V]
     decoder = model.decoder(state, tgt_len)           # one token per stream at a time
 
+    for nll, state in model.forward_each(segments, state): ...         # several segments in a row
+    for log_probs, state in model.predict_each(segments, state): ...
+
 state=None starts a stream; a target of IGNORED is not scored. A model holds no state itself: what
 one segment hands to the next is a State, an immutable value. float64 weights compute in float64.
 
@@ -17,7 +20,7 @@ Axes: B batch (parallel streams), T tokens of a segment, t some tokens of a segm
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple, Self
@@ -28,7 +31,12 @@ from torch import Tensor, nn
 
 from rmt.data.batches import IGNORED
 from rmt.models.options import Carried, ModelOptions
+from rmt.options.schedule import SEQUENTIAL
 from rmt.runtime.errors import UsageError
+
+# Tokens and targets, [B, T] each, or None for the targets of a segment that is not predicted. T may
+# differ between segments.
+Segment = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,8 @@ class SegmentModel(nn.Module):
     }
     # What given_rooms says now.
     rooms_given: tuple[int, ...] | None = None
+    # What set_schedule said.
+    schedule: str = SEQUENTIAL
 
     def __init__(self, config: ModelOptions):
         super().__init__()
@@ -156,6 +166,41 @@ class SegmentModel(nn.Module):
     def advance(self, tokens_BT: Tensor, state: State | None = None) -> State:
         """The next state alone: the same as predict's, with gradient."""
         return self.predict(tokens_BT, state)[1]
+
+    # Several segments in a row
+
+    def forward_each(
+        self, segments: Iterable[Segment], state: State | None = None
+    ) -> Iterator[tuple[Tensor | None, State]]:
+        """What forward gives of one segment after the other; nll is None for one without targets.
+
+        Segments are taken as they are needed, so there may be any number of them.
+        """
+        for tokens_BT, targets_BT in segments:
+            if targets_BT is None:
+                nll, state = None, self.advance(tokens_BT, state)
+            else:
+                nll, state = self(tokens_BT, targets_BT, state)
+            yield nll, state
+
+    def predict_each(
+        self, segments: Iterable[Segment], state: State | None = None
+    ) -> Iterator[tuple[Tensor | None, State]]:
+        """What predict gives of each; log_probs are None for one without targets."""
+        for tokens_BT, targets_BT in segments:
+            if targets_BT is None:
+                log_probs, state = None, self.advance(tokens_BT, state)
+            else:
+                log_probs, state = self.predict(tokens_BT, state)
+            yield log_probs, state
+
+    def set_schedule(self, schedule: str) -> None:
+        """In which order several segments are computed (rmt.options.schedule).
+
+        Raises UsageError where the model can't be computed diagonally.
+        """
+        self.config.check_schedule(schedule)
+        self.schedule = schedule
 
     def decoder(self, state: State | None, tgt_len: int, n_streams: int = 1) -> Decoder:
         """Prediction token by token from a state on, in segments of tgt_len."""
@@ -274,18 +319,17 @@ class Decoder:
 
     def read(self, tokens_Bt: Tensor) -> None:
         """Take tokens, predicting nothing. A full segment stays open until another token comes."""
-        left = tokens_Bt
-        while left.shape[1]:
-            if self.open_Bt.shape[1] == self.tgt_len:
-                self._roll()
-            n_taken = min(left.shape[1], self.tgt_len - self.open_Bt.shape[1])
-            self.open_Bt = torch.cat([self.open_Bt, left[:, :n_taken]], dim=1)
-            left = left[:, n_taken:]
+        open_Bt = torch.cat([self.open_Bt, tokens_Bt], dim=1)
+        n_full = max(0, open_Bt.shape[1] - 1) // self.tgt_len
+        n_closed = n_full * self.tgt_len
+        full, self.open_Bt = open_Bt[:, :n_closed].split(self.tgt_len, dim=1), open_Bt[:, n_closed:]
+        if n_full:
+            self._roll(full)
 
-    def _roll(self) -> None:
-        """The open segment is full: go on to the next."""
-        self.state = self.model.advance(self.open_Bt, self.state)
-        self.open_Bt = self.open_Bt[:, :0]
+    def _roll(self, full: Sequence[Tensor]) -> None:
+        """These segments are full: go on to the next."""
+        for _, state in self.model.forward_each(((each, None) for each in full), self.state):
+            self.state = state
 
     def _predict(self) -> Tensor:
         """The log-probabilities of what follows the open segment's last token: [B, V]."""

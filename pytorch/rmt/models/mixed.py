@@ -10,13 +10,13 @@ Axes: B streams of the batch, T tokens of a segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rmt.models.contract import State
+from rmt.models.contract import Segment, State
 from rmt.runtime.device import sent_to
 
 
@@ -63,18 +63,33 @@ class Mixed:
         )
 
 
+def forward_in_turn(
+    forward: Callable[[Tensor, Tensor, State | None], tuple[Tensor, State]],
+    advance: Callable[[Tensor, State | None], State],
+    segments: Iterable[tuple[Segment, Tensor | None]],
+    state: State | Mixed | None = None,
+) -> Iterator[tuple[Tensor | None, State | Mixed]]:
+    """As a model's forward_each, one segment after the other, by its forward and its advance.
+
+    segments: each with which streams begin with it, on the host, bool [B]; states are then Mixed.
+    None: all streams go on together, or with state None begin together.
+    """
+    for (tokens_BT, targets_BT), begins_B in segments:
+        if targets_BT is None:
+            nll, state = None, advanced(advance, tokens_BT, state, begins_B)
+        else:
+            nll, state = predicted(forward, tokens_BT, targets_BT, state, begins_B)
+        yield nll, state
+
+
 def predicted(
     model: Callable[[Tensor, Tensor, State | None], tuple[Tensor, State]],
     tokens_BT: Tensor,
     targets_BT: Tensor,
     state: State | Mixed | None,
-    begins_B: Tensor | None = None,
+    begins_B: Tensor | None,
 ) -> tuple[Tensor, State | Mixed]:
-    """What a model's call gives, its losses [B, T] and the next state.
-
-    begins_B: which streams begin with this segment, on the host, bool [B]; states are then Mixed.
-    None: all go on together, or with state None begin together.
-    """
+    """What a model's call gives, its losses [B, T] and the next state."""
     if begins_B is None:
         return model(tokens_BT, targets_BT, state)
     mixed = _standing(state, begins_B)
@@ -95,7 +110,7 @@ def advanced(
     advance: Callable[[Tensor, State | None], State],
     tokens_BT: Tensor,
     state: State | Mixed | None,
-    begins_B: Tensor | None = None,
+    begins_B: Tensor | None,
 ) -> State | Mixed:
     """The same next state, by a model's advance."""
     if begins_B is None:

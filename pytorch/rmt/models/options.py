@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar, Self
 
 from rmt.options.option import from_json
+from rmt.options.schedule import DIAGONAL
 from rmt.runtime.errors import UsageError
 
 
@@ -74,6 +75,16 @@ class ModelOptions:
     def carried(self) -> Carried | None:
         """None where the options don't tell; SegmentModel.carries then looks at a state."""
         return None
+
+    @property
+    def why_sequential(self) -> str | None:
+        """Why layers of different segments can't be computed together; None where they can."""
+        return f"{self.model} computes one segment after the other"
+
+    def check_schedule(self, schedule: str) -> None:
+        """Raise UsageError for one that the model can't have."""
+        if schedule == DIAGONAL and (reason := self.why_sequential):
+            raise UsageError(f"schedule diagonal is not possible: {reason}")
 
     def in_result(self) -> dict:
         """The options that a run's result.json repeats."""

@@ -10,6 +10,7 @@ from rmt.options.option import (
     default_of,
     option,
 )
+from rmt.options.schedule import SCHEDULES
 from rmt.runtime.errors import UsageError
 
 
@@ -56,6 +57,11 @@ class EvalConfig:
     encoded_dir: str = option("", "where encoded text is kept; empty: the run's own")
     precision: str = option(
         "", "arithmetic of matrix products; empty: the run's own", ("", "fp32", "bf16", "fp16")
+    )
+    schedule: str = option(
+        "",
+        "in which order segments are computed, as in rmt.train; empty: the run's own",
+        ("", *SCHEDULES),
     )
     cuda: bool = option(False, "run on the GPU")
 

@@ -17,6 +17,7 @@ from rmt.options.option import (
     from_json,
     option,
 )
+from rmt.options.schedule import AUTO, DIAGONAL, SCHEDULES, SEQUENTIAL
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
 
@@ -31,6 +32,7 @@ NOT_SETTINGS = (
     "multi_gpu",
     "compile",
     "cuda_graph",
+    "schedule",
     "batch_chunk",
     "checkpoint_segments",
     "log_interval",
@@ -188,6 +190,13 @@ class TrainConfig:
         GRAPHS,
     )
 
+    schedule: str = option(
+        SEQUENTIAL,
+        "several segments at hand, in training and evaluation: one after the other, or layers of "
+        "different segments together (diagonal), or what is faster (docs/diagonal.md)",
+        SCHEDULES,
+    )
+
     # Evaluation
     eval_tgt_len: int = option(0, "segment length in evaluation; 0: tgt_len")
     eval_batch_size: int = option(10, "parallel streams, or samples, in evaluation")
@@ -253,6 +262,11 @@ class TrainConfig:
             self._check_documents()
         if self.compile and self.varlen:
             raise UsageError("--compile needs segments of one length: leave --varlen out")
+        if self.schedule == DIAGONAL and (self.compile or self.checkpoint_segments):
+            other = "compile" if self.compile else "checkpoint_segments"
+            raise UsageError(
+                f"--{other} is for segments one after the other: leave it out, or schedule diagonal"
+            )
         if self.precision == "fp16" and not self.cuda:
             raise UsageError("precision fp16 needs --cuda; on a CPU use bf16")
         if self.scheduler == "dev_perf" and not self.decay_rate < 1:
@@ -309,6 +323,11 @@ class TrainConfig:
     def unrolls_at(self, step: int) -> int:
         """bptt_unrolls of a step, counted from 0."""
         return max(stage for stage in self.stages if stage[0] <= step)[1]
+
+    @property
+    def order(self) -> str:
+        """The schedule that the model is to have: layers that are compiled are so one by one."""
+        return SEQUENTIAL if self.schedule == AUTO and self.compile else self.schedule
 
     def recorded(self) -> dict:
         """The options that belong in a run's records.

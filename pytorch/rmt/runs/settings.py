@@ -83,7 +83,9 @@ class Settings:
         if task:
             train = in_segments(train, dataset.make(task).length - 1)
         settings = cls(dataset, entry, own, train, task)
-        check_gradient(entry.name, settings.model_before_data().carried, train)
+        model = settings.model_before_data()
+        check_gradient(entry.name, model.carried, train)
+        model.check_schedule(train.schedule)
         return settings
 
     def model_before_data(self) -> ModelOptions:

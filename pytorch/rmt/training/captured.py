@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rmt.data.batches import Update
 from rmt.models.contract import SegmentModel
+from rmt.options.schedule import DIAGONAL
 from rmt.options.training import CAPTURED, NOT_CAPTURED, TrainConfig
 from rmt.runtime import distributed
 from rmt.runtime.device import copy_from_host
@@ -37,7 +38,9 @@ def step_for(
     """A captured step where config.cuda_graph asks for it or, if auto, where it is worth it."""
     reason = why_not(config, device)
     if reason is None:
-        if not config.compile:
+        if model.schedule == DIAGONAL:
+            say("steps are captured, but layers are not compiled: they are computed diagonally")
+        elif not config.compile:
             try:
                 model.compile()
             except UsageError as error:

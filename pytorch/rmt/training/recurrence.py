@@ -32,17 +32,14 @@ Works with any model that keeps the segment contract, and knows nothing else abo
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rmt.models.contract import SegmentModel, State
-from rmt.models.mixed import Mixed, advanced, predicted, tensors_of
-
-# Tokens and targets, [B, T] each, or None for the targets of a segment that is not predicted. T may
-# differ between segments.
-Segment = tuple[Tensor, Tensor | None]
+from rmt.models.contract import Segment, SegmentModel, State
+from rmt.models.mixed import Mixed, forward_in_turn, tensors_of
 
 
 class Unrolled(nn.Module):
@@ -70,21 +67,23 @@ class Unrolled(nn.Module):
         Return the predictions' losses, [B, tokens predicted] in nats (None without any), and the
         detached state after every segment.
         """
-        predict, advance = partial(self._run, self.model), partial(self._run, self.model.advance)
+        checkpointed = self.checkpoint_segments and torch.is_grad_enabled()
+        if begins is None and not checkpointed:
+            each = self.model.forward_each(segments, state)
+        else:
+            calls = self.model, self.model.advance
+            if checkpointed:
+                calls = tuple(partial(self._checkpointed, call) for call in calls)
+            with_begins = zip(segments, begins or repeat(None), strict=False)
+            each = forward_in_turn(*calls, with_begins, state)
         losses, states = [], []
-        for i, (tokens, targets) in enumerate(segments):
-            own = None if begins is None else begins[i]
-            if targets is None:
-                state = advanced(advance, tokens, state, own)
-            else:
-                nll, state = predicted(predict, tokens, targets, state, own)
+        for nll, after in each:
+            if nll is not None:
                 losses.append(nll)
-            states.append(state.detach())
+            states.append(after.detach())
         return torch.cat(losses, dim=1) if losses else None, states
 
-    def _run(self, function, *inputs):
-        if not (self.checkpoint_segments and torch.is_grad_enabled()):
-            return function(*inputs)
+    def _checkpointed(self, function, *inputs):
         rooms = self.model.rooms_given
 
         def run(*inputs):  # again in the backward pass, which may be outside of given_rooms

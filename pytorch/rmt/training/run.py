@@ -89,6 +89,7 @@ def build(settings: Settings, options: ModelOptions, device: torch.device) -> Se
     torch.manual_seed(settings.train.seed)
     model = settings.entry.build(options).to(device)
     check_gradient(options.model, model.carries, settings.train)
+    model.set_schedule(settings.train.order)
     if settings.train.compile:
         model.compile()
     # The weights are the same in all processes; their dropout masks are not.

@@ -19,7 +19,7 @@ differs in one thing: there a memory row sees those after it, too.
 Axes are in this folder's __init__.py; T tokens of the segment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from rmt.models.associative.decoder import AssociativeDecoder
 from rmt.models.associative.memory import AssociativeMemory, DeltaMemory, Memory
 from rmt.models.associative.options import AssociativeConfig
-from rmt.models.contract import Decoder, State
+from rmt.models.contract import Decoder, Segment, State
 from rmt.models.options import ModelOptions
 from rmt.models.transformer_xl.mem_transformer import Layer, MemTransformerLM
 
@@ -107,6 +107,13 @@ class AssociativeMemoryLM(MemTransformerLM):
         """One that keeps keys and values within a segment."""
         return AssociativeDecoder(self, state, tgt_len, n_streams)
 
+    def diagonal_each(
+        self, segments: Iterable[Segment], state: Associations | None
+    ) -> Iterator[tuple[Tensor, Tensor | None, Associations]]:
+        from rmt.models.associative.diagonal import MemoriesDiagonally  # which groups our layers
+
+        return MemoriesDiagonally(self).each(segments, state)
+
     def empty_state(self, n_streams: int) -> Associations:
         """What a stream starts with: memories of zeros."""
         return Associations.of([layer.memory.empty(n_streams) for layer in self.layers])
@@ -131,8 +138,7 @@ class AssociativeMemoryLM(MemTransformerLM):
         if not n_tokens:
             return self.embedded(tokens_BT) if predict else None, state
 
-        x = self.embedded(tokens_BT)
-        x = self.dropout(torch.cat([x, self.memory.expand(n_streams, -1, -1)], dim=1))
+        x = self.input_rows(tokens_BT, state)
         distance_RD, masked_NN = self.positions_and_mask(0, x.shape[1], 0, x)
 
         memories = []
@@ -152,6 +158,11 @@ class AssociativeMemoryLM(MemTransformerLM):
 
         hidden_BTD = self.dropout(x[:, :n_tokens]) if predict else None
         return hidden_BTD, Associations.of(memories)
+
+    def input_rows(self, tokens_BT: Tensor, state: Associations | None) -> Tensor:
+        """Embed the tokens and put the memory tokens after them: [B, T + m, D]."""
+        x = self.embedded(tokens_BT)
+        return self.dropout(torch.cat([x, self.memory.expand(len(x), -1, -1)], dim=1))
 
     # Initial weights
 

@@ -6,6 +6,7 @@ cost is linear in the tokens predicted, and memory is that of one segment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,8 +36,8 @@ class KeyValueDecoder(Decoder):
         self.n_computed = 0  # of the open tokens
         self.kept: list[tuple[Tensor, Tensor] | None] = [None] * self.model.config.n_layer
 
-    def _roll(self) -> None:
-        super()._roll()
+    def _roll(self, full: Sequence[Tensor]) -> None:
+        super()._roll(full)
         self._open()
 
     def _predict(self) -> Tensor:

@@ -16,7 +16,7 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmt.models.contract import Decoder, SegmentAttention, SegmentModel, State
+from rmt.models.contract import Decoder, Segment, SegmentAttention, State
 from rmt.models.options import ModelOptions
+from rmt.models.scheduled import ScheduledModel
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
 from rmt.models.transformer_xl.attention.formula import distance_embeddings, masked_keys
 from rmt.models.transformer_xl.attention.layer import KeyValueProjection, RelativeAttention
@@ -107,7 +108,7 @@ class Layer(nn.Module):
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-class MemTransformerLM(SegmentModel):
+class MemTransformerLM(ScheduledModel):
     """The five language models of the paper, chosen by config.model."""
 
     State = MemoryAndCache
@@ -163,13 +164,7 @@ class MemTransformerLM(SegmentModel):
         A target of -100 is not scored: its loss is 0, without gradient.
         """
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
-        nll = self.softmax(
-            hidden_BTD.flatten(0, 1),
-            targets_BT.flatten(),
-            *self.word_weights(),
-            rooms=self.rooms_given,
-        )
-        return nll.view_as(targets_BT), state
+        return self.nll(hidden_BTD, targets_BT), state
 
     def advance(self, tokens_BT: Tensor, state: MemoryAndCache | None = None) -> MemoryAndCache:
         """Return the next state alone; nothing that serves only predictions is computed."""
@@ -180,8 +175,27 @@ class MemTransformerLM(SegmentModel):
     ) -> tuple[Tensor, MemoryAndCache]:
         """Return the log-probability of every word as next token, [B, T, V], and the next state."""
         hidden_BTD, state = self._segment(tokens_BT, state, predict=True)
+        return self.log_probs(hidden_BTD), state
+
+    def nll(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        nll = self.softmax(
+            hidden_BTD.flatten(0, 1),
+            targets_BT.flatten(),
+            *self.word_weights(),
+            rooms=self.rooms_given,
+        )
+        return nll.view_as(targets_BT)
+
+    def log_probs(self, hidden_BTD: Tensor, targets_BT: Tensor | None = None) -> Tensor:
         log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self.word_weights())
-        return log_probs.unflatten(0, tokens_BT.shape), state
+        return log_probs.unflatten(0, hidden_BTD.shape[:2])
+
+    def diagonal_each(
+        self, segments: Iterable[Segment], state: MemoryAndCache | None
+    ) -> Iterator[tuple[Tensor, Tensor | None, MemoryAndCache]]:
+        from rmt.models.transformer_xl.diagonal import CachesDiagonally  # which groups our layers
+
+        return CachesDiagonally(self).each(segments, state)
 
     def compile(self, **options) -> None:
         """Let torch.compile fuse the layers: they are alike, so that one serves for all of a shape.
@@ -265,7 +279,7 @@ class MemTransformerLM(SegmentModel):
         if not n_last and not config.n_cached:
             return None, MemoryAndCache()
 
-        x = self._input(tokens_BT, state)
+        x = self.input_rows(tokens_BT, state)
         n_rows = x.shape[1]
         n_context = cache[0].shape[1] if cache else 0
         distance_RD, masked_QK = self.positions_and_mask(n_context, n_tokens, n_write, x)
@@ -305,7 +319,7 @@ class MemTransformerLM(SegmentModel):
             return self.config.n_memory + n_tokens
         return (n_tokens if predict else 0) + self.config.n_write
 
-    def _input(self, tokens_BT: Tensor, state: MemoryAndCache | None) -> Tensor:
+    def input_rows(self, tokens_BT: Tensor, state: MemoryAndCache | None) -> Tensor:
         """Embed the tokens and put memory around them: [B, rows, D]."""
         x = self.embedded(tokens_BT)
         if self.config.n_memory:
@@ -331,9 +345,12 @@ class MemTransformerLM(SegmentModel):
         return state.memory
 
     def positions_and_mask(
-        self, n_context: int, n_tokens: int, n_write: int, x: Tensor
+        self, n_context: int, n_tokens: int, n_write: int, x: Tensor, *, n_empty: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Distance embeddings [R, D] and mask [rows, K] of a segment; x gives dtype and device."""
+        """Distance embeddings [R, D] and mask [rows, K] of a segment; x gives dtype and device.
+
+        n_empty: rows at the context's beginning that hold nothing.
+        """
         config = self.config
         distance_RD = distance_embeddings(
             n_context + config.n_memory + n_tokens + n_write,
@@ -350,6 +367,7 @@ class MemTransformerLM(SegmentModel):
             n_write,
             memory_sees_cache=config.read_mem_from_cache,
             window=config.n_cached if config.same_length else None,
+            n_empty=n_empty,
             device=x.device,
         )
         return self.dropout(distance_RD), masked_QK

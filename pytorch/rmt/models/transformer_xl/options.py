@@ -263,6 +263,17 @@ class ModelConfig(ModelOptions):
         n_numbers = (self.n_cached * self.n_layer + n_memory) * self.d_model
         return Carried(n_numbers, self.writes_memory)
 
+    @property
+    def why_sequential(self) -> str | None:
+        if self.writes_memory or self.passes_memory_on:
+            return (
+                f"the first layer of {self.model} needs what the last one made of the segment "
+                "before, its memory; models whose layers hand on to themselves are trxl and armt"
+            )
+        if self.attention in ("flex", "triton"):
+            return f"attention {self.attention} is for one layer at a time: leave it out"
+        return None
+
     def in_result(self) -> dict:
         sizes = ("n_layer", "d_model", "n_head", "d_inner")
         own = {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}

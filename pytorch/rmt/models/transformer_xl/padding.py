@@ -59,11 +59,18 @@ class PaddedLinear(nn.Linear):
         """x: [.., n_in], or already padded."""
         if not pads(self.pad_sizes, x):
             return super().forward(x)
-        x = padded(x.unflatten(-1, (self.heads_in, -1)), -1).flatten(-2)
+        out = F.linear(self.padded_rows(x), *self.padded_parameters())
+        return out if self.leaves_padding else out[..., : self.out_features]
+
+    def padded_rows(self, x: Tensor) -> Tensor:
+        """What the padded weight is multiplied with."""
+        return padded(x.unflatten(-1, (self.heads_in, -1)), -1).flatten(-2)
+
+    def padded_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias."""
         heads = self.weight.unflatten(1, (self.heads_in, -1)).unflatten(0, (self.heads_out, -1))
         weight = padded(heads, -3, -1).flatten(2).flatten(0, 1)
         bias = self.bias
         if bias is not None:
             bias = padded(bias.unflatten(0, (self.heads_out, -1)), -1).flatten()
-        out = F.linear(x, weight, bias)
-        return out if self.leaves_padding else out[..., : self.out_features]
+        return weight, bias

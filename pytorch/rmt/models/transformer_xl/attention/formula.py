@@ -22,6 +22,7 @@ def masked_keys(
     *,
     memory_sees_cache: bool = False,
     window: int | None = None,
+    n_empty: int = 0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Which keys each row of a segment must not see: bool [rows, K], True where masked.
@@ -30,7 +31,8 @@ def masked_keys(
     see the cache, the read memory and tokens up to themselves; read memory sees itself; write
     memory sees the whole segment. memory_sees_cache opens the cache to both memory blocks. With a
     window (same_length), a token sees only the last `window` tokens of the stream, itself
-    included, cached ones among them; its view of the memory stays whole.
+    included, cached ones among them; its view of the memory stays whole. The first n_empty keys of
+    the cache hold nothing, and no row sees them.
     """
     n_rows = n_read + n_tokens + n_write
     row = torch.arange(n_rows)[:, None]
@@ -47,6 +49,7 @@ def masked_keys(
         # The read block stands between cache and tokens but takes no place in the stream.
         place = torch.where(column < 0, column, column - n_read)
         visible &= ~is_token_row | is_read_column | (row - n_read - place < window)
+    visible &= column >= n_empty - n_cached
     return ~visible.to(device)
 
 

@@ -68,7 +68,7 @@ class RelativeAttention(nn.Module):
         """
         key_HBKd, value_HBKd = keys_values
         query_HBQd = self._heads(self.query(x_BQD))
-        distance_HRd = self.distance(distance_RD).unflatten(-1, (self.n_head, -1)).transpose(0, 1)
+        distance_HRd = self._distance_heads(self.distance(distance_RD))
         # Under autocast the biases would otherwise make the queries fp32 and back again.
         biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
         d_head, d_padded = biases[0].shape[-1], query_HBQd.shape[-1]
@@ -83,7 +83,7 @@ class RelativeAttention(nn.Module):
         read_HBQd = self.read(
             query_HBQd, key_HBKd, value_HBKd, distance_HRd, *biases, masked_QK=masked_QK
         )
-        return self.output(read_HBQd.permute(1, 2, 0, 3).flatten(2))
+        return self.output(self._joined(read_HBQd))
 
     def read(
         self,
@@ -116,3 +116,11 @@ class RelativeAttention(nn.Module):
     def _heads(self, rows_BNX: Tensor) -> Tensor:
         """Split the last axis into heads: [B, N, H*d] -> [H, B, N, d]."""
         return rows_BNX.unflatten(-1, (self.n_head, -1)).permute(2, 0, 1, 3)
+
+    def _distance_heads(self, distance_RX: Tensor) -> Tensor:
+        """The same for distances: [R, H*d] -> [H, R, d]."""
+        return distance_RX.unflatten(-1, (self.n_head, -1)).transpose(0, 1)
+
+    def _joined(self, read_HBQd: Tensor) -> Tensor:
+        """The way back: [H, B, Q, d] -> [B, Q, H*d]."""
+        return read_HBQd.permute(1, 2, 0, 3).flatten(2)

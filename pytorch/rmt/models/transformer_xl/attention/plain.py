@@ -46,7 +46,7 @@ def read_term_by_term(
     dropatt: Dropout,
 ) -> Tensor:
     """As read. content, position: of biased_queries. mask: 0, or -inf where a key is masked."""
-    position_HBQK = align_distances(position_scores(position_HBQd, distance_HRd), mask_QK.shape[1])
+    position_HBQK = align_distances(position_scores(position_HBQd, distance_HRd), key_HBKd.shape[2])
     scores_HBQK = content_HBQd @ key_HBKd.mT + position_HBQK + mask_QK
     # At least fp32 inside the softmax, also under autocast.
     dtype = torch.promote_types(scores_HBQK.dtype, torch.float32)
@@ -81,12 +81,12 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, content_HBQd, position_HBQd, key_HBKd, value_HBKd, distance_HRd, mask, kept):
-        """content, position: the scaled queries, each with its bias. mask [Q, K]: 0 or -inf. kept:
-        what dropout multiplies the weights by, [H, B, Q, K], or None. All contiguous.
+        """content, position: the scaled queries, each with its bias. mask: 0 or -inf. kept: what
+        dropout multiplies the weights by, [H, B, Q, K], or None. All contiguous.
         """
         by_distance = _streams_joined(position_HBQd) @ distance_HRd.mT
         by_distance = by_distance.unflatten(1, position_HBQd.shape[1:3])
-        scores_HBQK = align_distances(by_distance, mask.shape[1]) + mask
+        scores_HBQK = align_distances(by_distance, key_HBKd.shape[2]) + mask
         scores_HBQK.flatten(0, 1).baddbmm_(content_HBQd.flatten(0, 1), key_HBKd.flatten(0, 1).mT)
         weights_HBQK = scores_HBQK.softmax(-1)
         ctx.save_for_backward(

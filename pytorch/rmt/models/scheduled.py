@@ -1,0 +1,89 @@
+"""Models whose layers can be computed together for several segments, and when that is done."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby, islice
+
+import torch
+from torch import Tensor
+
+from rmt.models.contract import Segment, SegmentModel, State
+from rmt.options.schedule import DIAGONAL, SEQUENTIAL
+
+
+class ScheduledModel(SegmentModel):
+    """A model that computes segments by the schedule, if its options have no why_sequential."""
+
+    @abstractmethod
+    def diagonal_each(
+        self, segments: Iterable[Segment], state: State | None
+    ) -> Iterator[tuple[Tensor, Tensor | None, State]]:
+        """The hidden states that are predicted from, [B, T, D], the targets, and the state after
+        each of the segments, which are all of one length."""
+
+    @abstractmethod
+    def nll(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """Each target's negative log-probability in nats, [B, T]."""
+
+    @abstractmethod
+    def log_probs(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """The log-probability of every word as next token, [B, T, V], whatever the target."""
+
+    def forward_each(
+        self, segments: Iterable[Segment], state: State | None = None
+    ) -> Iterator[tuple[Tensor | None, State]]:
+        return self._each(segments, state, super().forward_each, self.nll)
+
+    def predict_each(
+        self, segments: Iterable[Segment], state: State | None = None
+    ) -> Iterator[tuple[Tensor | None, State]]:
+        return self._each(segments, state, super().predict_each, self.log_probs)
+
+    def _each(
+        self, segments: Iterable[Segment], state: State | None, one_by_one: Callable, made: Callable
+    ) -> Iterator[tuple[Tensor | None, State]]:
+        """made: what is made of hidden states and their targets."""
+        if self.schedule == SEQUENTIAL or self.config.why_sequential:
+            yield from one_by_one(segments, state)
+            return
+        for _, alike in groupby(segments, key=_shape):
+            first, run = _looked_into(alike)
+            if len(first) > 1 and self._goes_diagonally(first[0]):
+                for hidden_BTD, targets_BT, after in self.diagonal_each(run, state):
+                    state = after
+                    yield None if targets_BT is None else made(hidden_BTD, targets_BT), state
+            else:  # one alone, such as a short last one, has nothing to be computed with
+                for found, after in one_by_one(run, state):
+                    state = after
+                    yield found, state
+
+    def _goes_diagonally(self, segment: Segment) -> bool:
+        """Whether segments like this one are computed diagonally."""
+        tokens_BT, _ = segment
+        if self.schedule == DIAGONAL:
+            return tokens_BT.numel() > 0
+        config = self.config
+        return is_faster(tokens_BT.device, config.n_layer, config.d_model, tokens_BT.numel())
+
+
+def _shape(segment: Segment) -> torch.Size:
+    return segment[0].shape
+
+
+def _looked_into(segments: Iterator[Segment]) -> tuple[list[Segment], Iterator[Segment]]:
+    """The first two, and all of them."""
+    first = list(islice(segments, 2))
+    return first, chain(first, segments)
+
+
+# Up to how many numbers in a layer's rows, of all streams together, a CPU gains by the diagonal
+# schedule: its time is then that of calling operations, not of computing them. TODO numbers
+GAINS = 8192
+
+
+def is_faster(device: torch.device, n_layer: int, d_model: int, n_tokens: int) -> bool:
+    """Whether the diagonal schedule was measured to be clearly faster (schedule auto).
+
+    n_tokens: of a segment, in all streams. On a GPU nothing was measured, so that the answer is no.
+    """
+    return device.type == "cpu" and n_layer >= 4 and n_tokens * d_model <= GAINS
