@@ -7,13 +7,14 @@
 #                       chunks    the batch in parts
 #                       scaling   streams of any length, encoding, two processes
 #                       generation  tokens said one by one
-# Leave the machine alone meanwhile. With a GPU all but the last two is measured there, and speed with
+#                       schedules   layers of several segments together, against one by one
+# Leave the machine alone meanwhile. With a GPU all but the last three is measured there, and speed with
 # --compile, too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 for group in "$@"; do
-    [[ "$group" =~ ^(speed|window|memory|chunks|scaling|generation)$ ]] || fail "there is no group $group"
+    [[ "$group" =~ ^(speed|window|memory|chunks|scaling|generation|schedules)$ ]] || fail "there is no group $group"
 done
 set_up_python
 OUT="$ROOT/results/bench"
@@ -74,7 +75,12 @@ generation() {
     echo "== generation"
     measure cpu-generation rmt.scaling generation
 }
+schedules() {
+    echo
+    echo "== schedules"
+    measure cpu-schedules rmt.scaling schedules
+}
 
-for group in "${@:-speed window memory chunks scaling generation}"; do
+for group in "${@:-speed window memory chunks scaling generation schedules}"; do
     for each in $group; do "$each"; done
 done

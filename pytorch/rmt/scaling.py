@@ -1,4 +1,4 @@
-"""How the cost grows: python -m rmt.scaling stream generation encoding ranks [options]
+"""How the cost grows: python -m rmt.scaling stream generation encoding ranks schedules
 
     stream      training on 10 times the segments and evaluating on 10 and 100 times the tokens:
                 time and peak memory, for an RMT of 4 layers
@@ -8,6 +8,8 @@
                 memory
     ranks       two processes, a core each, against one process on one core: tokens per second in
                 training the enwik8 base RMT, with as many streams per process
+    schedules   layers of different segments together, against one segment after the other: reading
+                and training of models whose layers hand on to themselves, of 4 to 24 layers
 
 Every measurement has a process of its own. --share makes all of them smaller, to try them: the
 model of ranks, too.

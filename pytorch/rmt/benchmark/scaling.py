@@ -15,6 +15,7 @@ import torch
 
 from rmt.benchmark.cases import NAMED
 from rmt.benchmark.measure import in_new_process, made_up_text
+from rmt.benchmark.schedules import schedules
 from rmt.data.text.corpora import load_corpus
 from rmt.data.text.made_up import word_frequencies
 from rmt.data.text.pydoc import PYDOC
@@ -219,6 +220,7 @@ MEASUREMENTS = {
     "generation": generation,
     "encoding": encoding,
     "ranks": ranks,
+    "schedules": schedules,
 }
 
 
@@ -242,10 +244,13 @@ def _cost(what: str, amount: int, unit: str, seconds: float) -> dict:
 def table(results: list[dict]) -> str:
     """The measurements in Markdown, a row each."""
     head = ["what", "of", "seconds", "per second", "peak memory"]
+    if any("ratio" in found for found in results):
+        head += ["times as fast as sequentially"]
     rows = []
     for found in results:
         row = [found["what"], f"{found['amount']:,} {found['unit']}", f"{found['seconds']:.1f}"]
         row += [f"{found['amount'] / found['seconds']:,.0f}"]
         memory = found.get("peak_memory_bytes")
-        rows.append([*row, f"{memory / 2**20:,.0f} MiB" if memory else ""])
+        row += [f"{memory / 2**20:,.0f} MiB" if memory else ""]
+        rows.append([*row, f"{found['ratio']:.2f}" if "ratio" in found else ""][: len(head)])
     return markdown(head, rows, n_words=1)

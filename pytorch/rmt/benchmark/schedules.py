@@ -1,0 +1,94 @@
+"""Layers of different segments together, against one segment after the other (--schedule)."""
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import product
+
+import torch
+
+from rmt.benchmark.measure import in_new_process
+from rmt.models import registry as models
+from rmt.models.contract import Segment, SegmentModel
+from rmt.models.options import ModelOptions
+from rmt.options.schedule import DIAGONAL, SEQUENTIAL
+
+SIZES = {"mem_len": 16, "d_model": 128, "n_head": 4, "d_head": 32, "d_inner": 256}
+LAYERS, STREAMS, TOKENS = (4, 12, 24), (1, 8), (16, 64, 256, 1024)
+N_SYMBOLS = 204
+SEGMENTS, MOST_TOKENS = (4, 32), 16_384  # of a window, in all streams
+
+
+def schedules(share: float) -> list[dict]:
+    """Reading and training on windows, of every model, depth, number of streams and segment.
+
+    share: of the longest segment, which the longest measured may have.
+    """
+    tokens = [n for n in TOKENS if n <= max(min(TOKENS), share * max(TOKENS))]
+    rows = []
+    for name, n_layer, n_streams, n_tokens in product(layer_local(), LAYERS, STREAMS, tokens):
+        options = options_of(name, n_layer)
+        for trains in (False, True):
+            rows.append(in_new_process(compare, options, n_streams, n_tokens, trains))
+    return rows
+
+
+def layer_local() -> list[str]:
+    """The models that carry something, and from each layer to itself alone."""
+    names = []
+    for name, entry in models.entries().items():
+        if entry.takes("mem_len") and not options_of(name).why_sequential:
+            names += [name] if options_of(name).carried.numbers else []
+    return names
+
+
+def options_of(name: str, n_layer: int = 1) -> ModelOptions:
+    options = models.find(name).options
+    return options(n_token=N_SYMBOLS, model=name, n_layer=n_layer, **SIZES)
+
+
+def compare(options: ModelOptions, n_streams: int, n_tokens: int, trains: bool) -> dict:
+    """Seconds of a window by both schedules in turn: medians of three after one to warm up."""
+    torch.manual_seed(0)
+    fewest, most = SEGMENTS
+    n_segments = max(fewest, min(most, MOST_TOKENS // (n_streams * n_tokens)))
+    ids = torch.randint(N_SYMBOLS, (n_segments, n_streams, n_tokens + 1))
+    segments = [(each[:, :-1], each[:, 1:]) for each in ids]
+    model, window = models.build(options), train_window if trains else read_window
+    times = {SEQUENTIAL: [], DIAGONAL: []}
+    for _ in range(4):
+        for schedule, found in times.items():
+            model.set_schedule(schedule)
+            found.append(_seconds(window, model, segments))
+    seconds = {schedule: statistics.median(found[1:]) for schedule, found in times.items()}
+    what = "training" if trains else "reading"
+    return {
+        "what": f"{what}, {options.label}, {options.n_layer} layers, {n_segments} segments of "
+        f"{n_streams} x {n_tokens}",
+        "options": {k: v for k, v in vars(options).items() if k in SIZES or k == "n_layer"},
+        "unit": "tokens",
+        "amount": n_segments * n_streams * n_tokens,
+        "seconds": seconds[DIAGONAL],
+        "seconds_sequential": seconds[SEQUENTIAL],
+        "ratio": seconds[SEQUENTIAL] / seconds[DIAGONAL],
+        "bound": options.n_layer * n_segments / (options.n_layer + n_segments - 1),
+    }
+
+
+@torch.no_grad()
+def read_window(model: SegmentModel, segments: list[Segment]) -> None:
+    for _ in model.eval().forward_each(segments):
+        pass
+
+
+def train_window(model: SegmentModel, segments: list[Segment]) -> None:
+    """Forward and backward, without the optimizer."""
+    model.train().zero_grad()
+    with model.accumulating_gradients():
+        torch.stack([nll.mean() for nll, _ in model.forward_each(segments)]).mean().backward()
+
+
+def _seconds(window: Callable, model: SegmentModel, segments: list[Segment]) -> float:
+    started = time.perf_counter()
+    window(model, segments)
+    return time.perf_counter() - started
