@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import in_train_protocol
 from rmt.evaluation.workloads import AlgorithmicTask, LanguageModelling, Workload
 from rmt.models.options import ModelOptions
+from rmt.options.schedule import SEQUENTIAL
 from rmt.options.training import EAGER, TrainConfig
 from rmt.runs.run_folder import environment
 from rmt.runtime.device import forget_peak_memory, machine, peak_memory, wait_for
@@ -36,6 +38,8 @@ from rmt.runtime.progress import Progress
 from rmt.training.captured import N_ALIKE
 from rmt.training.cost import layer_operations, segments_per_step
 from rmt.training.trainer import Trainer
+
+Found = TypeVar("Found")
 
 
 def measure(case: Case) -> dict:
@@ -110,7 +114,7 @@ def measure(case: Case) -> dict:
     return result
 
 
-def in_new_process(function: Callable[..., dict], *arguments) -> dict:
+def in_new_process(function: Callable[..., Found], *arguments) -> Found:
     """function(*arguments) in a process of its own. Raises ProcessKilled if that was."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, initializer=_end_at_ctrl_c) as pool:
@@ -149,6 +153,7 @@ def _trainer(case: Case, device: torch.device, plain: bool = False) -> Trainer:
     torch.manual_seed(case.train.seed)
     entry = case.settings.entry
     model = (entry.build_plain if plain else entry.build)(case.model).to(device)
+    model.set_schedule(SEQUENTIAL if plain else case.train.order)
     if case.train.compile and not plain:
         model.compile()
     return Trainer(model, case.train, _workload(case), device)

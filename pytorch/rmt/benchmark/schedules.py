@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -25,21 +25,23 @@ def schedules(share: float) -> list[dict]:
     share: of the longest segment, which the longest measured may have.
     """
     tokens = [n for n in TOKENS if n <= max(min(TOKENS), share * max(TOKENS))]
-    rows = []
-    for name, n_layer, n_streams, n_tokens in product(layer_local(), LAYERS, STREAMS, tokens):
-        options = options_of(name, n_layer)
-        for trains in (False, True):
-            rows.append(in_new_process(compare, options, n_streams, n_tokens, trains))
-    return rows
+    return [row for name in layer_local() for row in in_new_process(of_model, name, tokens)]
+
+
+def of_model(name: str, tokens: Sequence[int]) -> list[dict]:
+    """Of every depth, number of streams and length of a segment."""
+    return [
+        compare(options_of(name, n_layer), n_streams, n_tokens, trains)
+        for n_layer, n_streams, n_tokens in product(LAYERS, STREAMS, tokens)
+        for trains in (False, True)
+    ]
 
 
 def layer_local() -> list[str]:
     """The models that carry something, and from each layer to itself alone."""
-    names = []
-    for name, entry in models.entries().items():
-        if entry.takes("mem_len") and not options_of(name).why_sequential:
-            names += [name] if options_of(name).carried.numbers else []
-    return names
+    possible = [name for name, entry in models.entries().items() if entry.takes("mem_len")]
+    options = [options_of(name) for name in possible]
+    return [own.model for own in options if own.carried.numbers and not own.why_sequential]
 
 
 def options_of(name: str, n_layer: int = 1) -> ModelOptions:

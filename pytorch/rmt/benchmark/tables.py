@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rmt.benchmark.cases import Case
+from rmt.options.schedule import SEQUENTIAL
 from rmt.options.training import EAGER
 from rmt.runs.reports import markdown
 
@@ -18,6 +19,8 @@ def _schedule(train: dict, form: str = EAGER) -> str:
     extras = [f"{train['batch_chunk']} chunks"] if train["batch_chunk"] > 1 else []
     extras += ["window"] if train["bptt_mode"] == "window" and train["bptt_unrolls"] > 0 else []
     extras += ["checkpointed"] if train["checkpoint_segments"] else []
+    order = train.get("schedule", SEQUENTIAL)  # reports from before there was another have none
+    extras += [] if order == SEQUENTIAL else [order]
     extras += [] if form == EAGER else [form]
     return ", ".join([depth, *extras])
 

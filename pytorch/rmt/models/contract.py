@@ -321,10 +321,11 @@ class Decoder:
         """Take tokens, predicting nothing. A full segment stays open until another token comes."""
         open_Bt = torch.cat([self.open_Bt, tokens_Bt], dim=1)
         n_full = max(0, open_Bt.shape[1] - 1) // self.tgt_len
-        n_closed = n_full * self.tgt_len
-        full, self.open_Bt = open_Bt[:, :n_closed].split(self.tgt_len, dim=1), open_Bt[:, n_closed:]
         if n_full:
-            self._roll(full)
+            full, open_Bt = open_Bt.tensor_split([n_full * self.tgt_len], dim=1)
+            self._roll(full.split(self.tgt_len, dim=1))
+            open_Bt = open_Bt.clone()  # alone, without what came before it
+        self.open_Bt = open_Bt
 
     def _roll(self, full: Sequence[Tensor]) -> None:
         """These segments are full: go on to the next."""

@@ -49,10 +49,10 @@ class Diagonal:
         """Distances, biases and mask of the layers from first on, one for each of the rows."""
         biases = [own[first : first + len(rows)].flatten(0, 1) for own in self.biases_LHd]
         masks = [each.masked for each in rows]
-        if all(mask is masks[0] for mask in masks):
-            masked = masks[0]
-        else:  # of streams that have just started
-            masked = torch.stack(masks).repeat_interleave(self.model.config.n_head, dim=0)[:, None]
+        masked = masks[0]
+        if any(mask is not masked for mask in masks):  # of streams that have just started
+            heads = (-1, self.model.config.n_head, -1, -1)
+            masked = torch.stack(masks)[:, None].expand(heads).flatten(0, 1)[:, None]
         return torch.stack([each.distance for each in rows]), biases, masked
 
 
