@@ -83,8 +83,8 @@ def _right_answers(
     [B, answer_size] each. What comes before the answers is read once for both.
     """
     read, answers, state = iter(read), [], None
-    for _, state in model.forward_each(_before_answers(read, answers)):
-        pass
+    for _, after in model.forward_each(_before_answers(read, answers)):
+        state = after
     tokens, targets = answers[0]
     prompt = tokens[:, : tokens.shape[1] - _n_scored(targets) + 1]
     said = generate(model, prompt, answer_size, tgt_len, state)
