@@ -295,7 +295,7 @@ def test_options_with_another_effect_are_few():
     elsewhere = {
         *("dataset data encoded_dir keep_newlines adaptive".split()),  # tests of the corpora
         *("checkpoint_segments max_nonfinite compile".split()),  # same weights; own tests
-        *("attention pad_sizes".split()),  # likewise
+        *("attention pad_sizes schedule".split()),  # likewise
         *("work_dir restart restart_dir save_interval log_interval debug".split()),
         *("cuda multi_gpu cuda_graph".split()),  # need devices
         *("segments curriculum stop_at recipe".split()),  # test_task_training
