@@ -17,7 +17,7 @@ TRAINING=(
 )
 if [[ "${1:-}" == train ]] && ! has --mem_len "$@"; then
     case "$(value_of --model "$@")" in
-        armt) has --recipe "$@" && MODEL_SIZES+=(--mem_len 2) || MODEL_SIZES+=(--mem_len 4) ;;
+        armt) has --recipe "$@" && MODEL_SIZES+=(--mem_len 1) || MODEL_SIZES+=(--mem_len 4) ;;
         rmt) MODEL_SIZES+=(--mem_len 32) ;;
     esac
 fi
