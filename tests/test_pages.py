@@ -28,7 +28,7 @@ SMALL = (
 )
 TRAIN: Added = {
     "rmt.train": SMALL,
-    "rmt.train .*--dataset (copy|reverse|retrieval|quadratic)": (
+    "rmt.train .*--dataset (copy|reverse|retrieval|quadratic|remember|rewrite|babilong)": (
         "--train_samples 64 --valid_samples 8 --test_samples 8"
     ),
 }

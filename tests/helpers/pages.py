@@ -44,12 +44,14 @@ class Shown:
 def shown(page: str) -> Iterator[Shown]:
     """Blocks of Python; every command of the other blocks, and those in the middle of a sentence.
 
-    A block is of Python if its fence says so.
+    A block is of Python if its fence says so, and nothing to be typed if that says text.
     """
     for token in MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text()):
         line = token.map[0] + 1 if token.map else 0
         if token.type == "fence" and token.info == "python":
             yield Shown(page, line, True, token.content)
+        elif token.type == "fence" and token.info == "text":
+            continue
         elif token.type in ("fence", "code_block"):
             for command in token.content.replace("\\\n", " ").splitlines():
                 if command.strip():
