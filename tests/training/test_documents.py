@@ -141,6 +141,21 @@ def test_a_run_on_documents(texts, tmp_path, encoded_dir, model):
     assert "reset_at_documents was True there and is False now" in assert_one_sentence(again)
 
 
+def test_a_run_is_scored_on_documents_given_apart(texts, tmp_path, encoded_dir):
+    """rmt.eval takes splits given apart, too, and scores them as training did."""
+    where = ["--encoded_dir", encoded_dir, "--work_dir", tmp_path / "run"]
+    files = [texts / f"{i}.txt" for i in range(9)]
+    apart = ["--data", *files[:5], "--valid_data", *files[5:7], "--test_data", *files[7:]]
+    flags = [*TINY, *RMT, "--dataset", "text", *apart, *where, "--reset_at_documents"]
+    outcome = run(train.main, *flags)
+    assert outcome.status == 0, outcome.err
+    assert "valid 351 in 2 documents" in outcome.out
+    scored = run(eval_program.main, "--work_dir", tmp_path / "run", *apart, "--split", "test")
+    assert f"bpc {result(tmp_path / 'run')['test_bpc']:9.5f}" in scored.out, scored.err
+    alone = run(eval_program.main, "--work_dir", tmp_path / "run", "--test_data", files[8])
+    assert "valid_data and test_data go with data" in assert_one_sentence(alone)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
