@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rmt.data.text.codec import Codec, given_text
 from rmt.data.text.given import advising_unknown, opened, with_unknown
@@ -25,6 +26,10 @@ from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import check_can_write
 from rmt.runtime.progress import Progress
 
+# Parameters. The products of one token through a smaller model take less time than threads need to
+# find each other, and minutes where another program has one of the cores.
+SMALL = 10_000_000
+
 
 def main(argv: list[str]) -> None:
     options = parse(argv)
@@ -39,6 +44,8 @@ def main(argv: list[str]) -> None:
         needs_text=True,
         **lengths_among(options),
     )
+    if model.n_parameters() < SMALL:
+        torch.set_num_threads(1)
     tgt_len = config.tgt_len or None
     state = read_prompt(model, config, tgt_len)
     said: list[int] = []
