@@ -76,14 +76,17 @@ def _looked_into(segments: Iterator[Segment]) -> tuple[list[Segment], Iterator[S
     return first, chain(first, segments)
 
 
-# Up to how many numbers in a layer's rows, of all streams together, a CPU gains by the diagonal
-# schedule: its time is then that of calling operations, not of computing them. TODO numbers
-GAINS = 8192
+# Where the time is that of calling operations, not of computing them: in deep models, and up to so
+# many numbers in a layer's rows of all streams, where rows of 128 numbers were timed on a CPU
+# (results/bench/cpu-schedules.md). One stream of 16 or 64 tokens gains in models of 12 and 24
+# layers, 1.1 to 1.8 times in 11 of 12 cases; in models of 4 layers, 0.8 to 1.5 times, it is not
+# clear; from 8 x 16 tokens on hardly anything is gained, and from 256 tokens on nothing.
+DEEP, FEW = 8, 64 * 128
 
 
 def is_faster(device: torch.device, n_layer: int, d_model: int, n_tokens: int) -> bool:
     """Whether the diagonal schedule was measured to be clearly faster (schedule auto).
 
-    n_tokens: of a segment, in all streams. On a GPU nothing was measured, so that the answer is no.
+    n_tokens: of a segment, in all streams. On a GPU nothing was measured, so the answer is no.
     """
-    return device.type == "cpu" and n_layer >= 4 and n_tokens * d_model <= GAINS
+    return device.type == "cpu" and n_layer >= DEEP and n_tokens * d_model <= FEW
