@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder, environment
 from rmt.runs.settings import Settings, text_options
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import new_folder
 
 # In a folder that a checkpoint was saved to; Hugging Face's names.
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
@@ -205,8 +205,7 @@ def write_run(
 
     record: for config.json. about: for the checkpoint's manifest.
     """
-    unfinished = run.with_name(f".{run.name}.{os.getpid()}")
-    try:
+    with new_folder(run) as unfinished:
         folder = RunFolder(unfinished, printing=False)
         folder.write_json("config.json", dict(record))
         if vocabulary is not None:
@@ -214,11 +213,6 @@ def write_run(
         folder.log(f"| converted from {about[checkpoint.CONVERTED_FROM]}")
         folder.close()
         checkpoint.save(unfinished, 0, weights, {}, dict(about), best=True)
-        os.replace(unfinished, run)
-    except OSError as error:
-        raise UsageError(f"{run} can't be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_json(file: Path) -> object:

@@ -5,7 +5,6 @@ schedule, random numbers, the other checkpoints and the curves don't. What is le
 scored, generates, and begins other runs (--init_from).
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from torch import Tensor
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import VOCABULARY, saved_checkpoints
 from rmt.runs.settings import Settings
-from rmt.runtime.errors import UsageError
+from rmt.runtime.files import new_folder
 
 SMALL_FILES = ("config.json", VOCABULARY, "metrics.jsonl", "log.txt", "result.json")
 MADE_ANEW = ("step", "sha256", "digest")  # of a manifest
@@ -40,19 +39,12 @@ def hand_on(run: Path, target: Path, *, in_bf16: bool) -> str:
     if in_bf16:
         weights = _in_bf16(weights)
     about = {name: value for name, value in found.manifest.items() if name not in MADE_ANEW}
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with new_folder(target) as folder:
         for name in SMALL_FILES:
             with suppress(FileNotFoundError):  # of an older run, or one that hasn't ended
-                shutil.copyfile(run / name, unfinished / name)
-        saved = checkpoint.save(unfinished, found.step, weights, {}, about, best=True)
+                shutil.copyfile(run / name, folder / name)
+        saved = checkpoint.save(folder, found.step, weights, {}, about, best=True)
         size = (saved / checkpoint.MODEL_FILE).stat().st_size
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise UsageError(f"{target} can't be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return f"{options.label} of step {found.step:,}, {size / 1e6:.1f} MB of weights"
 
 
