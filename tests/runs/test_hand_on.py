@@ -50,6 +50,23 @@ def test_what_training_needs_is_left_behind(trained, tmp_path):
     assert checkpoint.find(copy).load_training() == {}
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_its_training_can_not_go_on(trained, tmp_path, tiny, here):
+    copy = tmp_path / "copy"
+    hand_on(trained, copy, in_bf16=False)
+    place = ["--work_dir", copy]
+    if not here:
+        place = ["--work_dir", tmp_path / "more", "--restart_dir", copy]
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    ended = run(train.main, *tiny, *RMT, *place, "--restart", "--max_step", 6)
+    assert assert_one_sentence(ended) == (
+        f"{copy} holds a model alone, without what its training would go on from: begin a run of "
+        f"its own with it, --init_from {copy}"
+    )
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "more").exists()
+
+
 def test_tied_tensors_stay_one(trained, tmp_path):
     source, copy = shutil.copytree(trained, tmp_path / "tied", symlinks=True), tmp_path / "copy"
     weight = torch.randn(3, 4)

@@ -42,6 +42,7 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.files import remedy
 
 MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
+MODEL_ALONE = "model_alone"  # in the manifest of a checkpoint that was saved without training
 CONVERTED_FROM = "converted_from"  # in the manifest of published weights, which no run has trained
 
 
@@ -59,6 +60,11 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return self.manifest["step"]
+
+    @property
+    def is_model_alone(self) -> bool:
+        """Whether there is nothing in it that training could go on from."""
+        return self.manifest.get(MODEL_ALONE, False)
 
     def load_model(self, model: nn.Module) -> None:
         """Set the model's weights, raising UsageError where they are another model's."""
@@ -97,8 +103,9 @@ def save(
 ) -> Path:
     """Write a checkpoint, point `last` (and `best`) to it, remove those no longer needed.
 
-    about is added to the manifest. Raises UsageError with the reason if the folder can't be
-    written; what was there before stays as it was.
+    about is added to the manifest. training: {} for a model alone, which is not trained on. Raises
+    UsageError with the reason if the folder can't be written; what was there before stays as it
+    was.
     """
     folder = work_dir / "checkpoints"
     final = folder / f"step-{step:08d}"
@@ -116,7 +123,8 @@ def save(
         with (temporary / TRAINING_FILE).open("wb") as file:
             torch.save(training, file)
         hashes = {name: _sha256(temporary / name) for name in (MODEL_FILE, TRAINING_FILE)}
-        manifest = {"step": step, **about, "sha256": hashes}
+        alone = {} if training else {MODEL_ALONE: True}
+        manifest = {"step": step, **about, **alone, "sha256": hashes}
         manifest["digest"] = _digest(manifest)
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
         for file in temporary.iterdir():

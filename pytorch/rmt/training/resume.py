@@ -86,6 +86,11 @@ def find_checkpoint(config: TrainConfig, work_dir: Path | None) -> checkpoint.Ch
             f"{folder} holds published weights, which were never trained here, so that there is "
             f"nothing to restart: begin a run of its own with them, --init_from {folder}"
         )
+    if found.is_model_alone:
+        raise UsageError(
+            f"{folder} holds a model alone, without what its training would go on from: begin a "
+            f"run of its own with it, --init_from {folder}"
+        )
     return found
 
 
