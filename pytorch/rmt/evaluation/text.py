@@ -1,7 +1,7 @@
 """Scores of a model on text: its mean loss in nats per token."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,28 +88,31 @@ def evaluate(
             Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar,
             autocast(torch.device(device), precision),
         ):
-
-            def own() -> Iterator[tuple[Tensor, ...]]:
-                nonlocal n_tokens
-                for segment in itertools.islice(segments, n_segments):
-                    check()
-                    if len(segment[0]):  # more processes than streams leave some without any
-                        n_tokens += (segment[1] != IGNORED).sum()
-                        yield segment
-                    bar.update()
-
+            checked = _checked(itertools.islice(segments, n_segments), check, bar)
+            taken, own = itertools.tee(checked)
             if documents is None:
-                each = view.forward_each(own(), state)
+                each = view.forward_each(taken, state)
             else:
-                with_begins = ((segment, begins) for *segment, begins in own())
+                with_begins = ((segment, begins) for *segment, begins in taken)
                 each = forward_in_turn(view, view.advance, with_begins, state)
-            for i, (nll, after) in enumerate(each):
-                if not i:
-                    nll = nll[:, n_read:]
-                    n_tokens -= n_read * len(nll)
+            for i, ((nll, after), (_, targets, *_)) in enumerate(zip(each, own, strict=True)):
+                first = 0 if i else n_read
+                nll = nll[:, first:]
                 total += nll.double().sum()
+                n_tokens += (targets[:, first:] != IGNORED).sum()
                 keep(i, nll, after)
     finally:
         model.train(was_training)
     total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens.item()])
     return total / n_tokens, int(n_tokens)
+
+
+def _checked(
+    segments: Iterable[tuple[Tensor, ...]], check: Callable[[], None], bar: Progress
+) -> Iterator[tuple[Tensor, ...]]:
+    """The segments that this process has streams of, with a check before each, and progress."""
+    for segment in segments:
+        check()
+        if len(segment[0]):  # more processes than streams leave some without any
+            yield segment
+        bar.update()
