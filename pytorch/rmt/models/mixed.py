@@ -92,18 +92,19 @@ def predicted(
     """What a model's call gives, its losses [B, T] and the next state."""
     if begins_B is None:
         return model(tokens_BT, targets_BT, state)
-    mixed = _standing(state, begins_B)
-    losses, after = [], []
-    for streams, own in mixed.groups:
-        rows = _rows(streams, len(begins_B), tokens_BT.device)
+    losses: list[Tensor] = []
+
+    def after(rows: Tensor | slice, own: State | None) -> State:
         nll, own = model(tokens_BT[rows], targets_BT[rows], own)
         losses.append(nll)
-        after.append((streams, own))
+        return own
+
+    before = _standing(state, begins_B)
+    mixed = _each_group(before, after, tokens_BT)
     if len(losses) == 1:
-        return losses[0], Mixed(tuple(after))
-    order = torch.tensor([stream for streams, _ in after for stream in streams]).argsort()
-    nll_BT = torch.cat(losses)[sent_to(tokens_BT.device, order)]
-    return nll_BT, Mixed.of(Mixed(tuple(after)).each())
+        return losses[0], mixed
+    order = torch.tensor([stream for streams, _ in before.groups for stream in streams]).argsort()
+    return torch.cat(losses)[sent_to(tokens_BT.device, order)], mixed
 
 
 def advanced(
@@ -115,18 +116,25 @@ def advanced(
     """The same next state, by a model's advance."""
     if begins_B is None:
         return advance(tokens_BT, state)
-    mixed, n_streams = _standing(state, begins_B), len(begins_B)
-    after = tuple(
-        (streams, advance(tokens_BT[_rows(streams, n_streams, tokens_BT.device)], own))
-        for streams, own in mixed.groups
-    )
-    return Mixed(after) if len(after) == 1 else Mixed.of(Mixed(after).each())
+    before = _standing(state, begins_B)
+    return _each_group(before, lambda rows, own: advance(tokens_BT[rows], own), tokens_BT)
 
 
 def _standing(state: Mixed | None, begins_B: Tensor) -> Mixed:
     if state is None:
         return Mixed(((tuple(range(len(begins_B))), None),))
     return state.begun(begins_B.tolist())
+
+
+def _each_group(
+    mixed: Mixed, after: Callable[[Tensor | slice, State | None], State], tokens_BT: Tensor
+) -> Mixed:
+    """The states after(rows, state) of every group, in groups that stand alike again."""
+    groups = tuple(
+        (streams, after(_rows(streams, len(tokens_BT), tokens_BT.device), own))
+        for streams, own in mixed.groups
+    )
+    return Mixed(groups) if len(groups) == 1 else Mixed.of(Mixed(groups).each())
 
 
 def _rows(streams: Sequence[int], n_streams: int, device: torch.device) -> Tensor | slice:
