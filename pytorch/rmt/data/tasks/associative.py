@@ -22,7 +22,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from rmt.data.tasks.curriculum import growing_lessons
+from rmt.data.tasks.curriculum import fewer_pairs, growing_lessons
 from rmt.data.tasks.task import Kind, SampleOptions, Task, TaskDataset
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
@@ -131,11 +131,8 @@ def shortened(samples: np.ndarray, n_pairs: int, options: PairOptions) -> np.nda
     segments = samples.reshape(len(samples), -1, options.segment_len)
     pairs, question = segments[:, :-1], segments[:, -1:]
     has_key = (pairs[:, :, : options.key_len] == question[:, :, : options.key_len]).all(axis=2)
-    answers = has_key.shape[1] - 1 - has_key[:, ::-1].argmax(axis=1)  # the last with the key
-    # The one that answers first, then the others from the left on; as many as there shall be.
-    by_need = np.argsort(np.arange(has_key.shape[1]) != answers[:, None], axis=1, kind="stable")
-    kept = np.sort(by_need[:, :n_pairs], axis=1)
-    kept = np.take_along_axis(pairs, kept[:, :, None], axis=1)
+    last = has_key.shape[1] - 1 - has_key[:, ::-1].argmax(axis=1)  # with the key: it answers
+    kept = fewer_pairs(pairs, np.arange(has_key.shape[1]) == last[:, None], n_pairs)
     return np.concatenate([kept, question], axis=1).reshape(len(samples), -1)
 
 

@@ -81,6 +81,15 @@ def segment_lessons(n: int, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
     return tuple(Lesson(some, tgt_len) for some in (*numbers, n))
 
 
+def fewer_pairs(pairs_NPx: np.ndarray, answers_NP: np.ndarray, n: int) -> np.ndarray:
+    """n of each sample's P pairs in their order: those that answer, then others from the left on.
+
+    answers_NP: which do, bool.
+    """
+    by_need = np.argsort(~answers_NP, axis=1, kind="stable")[:, :n]
+    return np.take_along_axis(pairs_NPx, np.sort(by_need, axis=1)[:, :, None], axis=1)
+
+
 def _up_to(n: int, step: int) -> tuple[int, ...]:
     return (*range(step, n, step), n)
 

@@ -19,7 +19,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from rmt.data.tasks.curriculum import pair_lessons
+from rmt.data.tasks.curriculum import fewer_pairs, pair_lessons
 from rmt.data.tasks.task import Kind, SampleOptions, Task, TaskDataset
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
@@ -63,9 +63,7 @@ def shortened(samples: np.ndarray, n_pairs: int) -> np.ndarray:
     """The samples with so many of their pairs, the wanted one among them, in their order."""
     pairs = samples[:, :-_N_QUESTION].reshape(len(samples), -1, 2)
     is_wanted = pairs[:, :, 0] == samples[:, -_N_QUESTION, None]
-    # The wanted pair first, then the others from the left on; as many as there shall be.
-    by_need = np.argsort(~is_wanted, axis=1, kind="stable")[:, :n_pairs]
-    kept = np.take_along_axis(pairs, np.sort(by_need, axis=1)[:, :, None], axis=1)
+    kept = fewer_pairs(pairs, is_wanted, n_pairs)
     return np.concatenate([kept.reshape(len(samples), -1), samples[:, -_N_QUESTION:]], axis=1)
 
 
