@@ -80,7 +80,7 @@ def report(evaluation: Evaluation | TextEvaluation) -> dict:
     print(RULE)
     # Its name alone: the folder may be moved with the file in it.
     about = {"checkpoint": checkpoint.path.name, "step": checkpoint.step, "protocol": protocol}
-    if isinstance(evaluation, Evaluation) and evaluation.samples:
+    if evaluation.samples:
         about["samples"] = evaluation.samples
     return {**about, "scores": recorded}
 

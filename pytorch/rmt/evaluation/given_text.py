@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -91,6 +91,7 @@ class TextEvaluation:
     how: Scoring
     config: EvalConfig
     state: StreamState | None = None
+    samples: ClassVar[Mapping[str, object]] = {}  # those of tasks have options
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -136,9 +136,9 @@ def _workload(
     settings: Settings,
     options: ModelOptions,
     lengths: Mapping[str, object],
-    own: Inherited | None,
+    vocabulary: Inherited | None,
 ) -> Workload:
-    """The run's data and how to score it. own: the run's vocabulary, if it is kept."""
+    """The run's data and how to score it. vocabulary: the run's, if it is kept."""
     train = settings.train
     if settings.task:
         for name, value in lengths.items():
@@ -154,7 +154,7 @@ def _workload(
         if config.data:
             train = replace(train, **{name: getattr(config, name) for name in LISTS_OF_PATHS})
     settings = replace(settings, train=train)
-    _, workload = load_workload(settings, inherited=own, encoded_dir=config.encoded_dir)
+    _, workload = load_workload(settings, inherited=vocabulary, encoded_dir=config.encoded_dir)
     if isinstance(workload, AlgorithmicTask):
         return workload
     return LanguageModelling(workload.corpus, train, protocol)
