@@ -1,13 +1,14 @@
 """Run the programs on a tiny corpus, inside this process or as a process of their own."""
 
 import contextlib
+import functools
 import io
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -15,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from rmt import train
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
 from rmt.runtime import errors
@@ -60,6 +62,21 @@ def run(main: Callable[[list[str]], None], *flags: object) -> Outcome:
         except SystemExit as end:
             return Outcome(int(end.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("run_program returned instead of ending the process")
+
+
+def trained_when_asked(
+    flags: Mapping[str, Sequence[object]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Folders of finished runs, by the names of their flags, made when first asked for."""
+
+    @functools.cache
+    def folder(name: str) -> Path:
+        made = tmp_path_factory.mktemp("runs") / "run"
+        outcome = run(train.main, *flags[name], "--work_dir", made)
+        assert outcome.status == 0, outcome.err
+        return made
+
+    return folder
 
 
 def command(module: str, *flags: object) -> list[str]:

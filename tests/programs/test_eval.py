@@ -16,6 +16,7 @@ from helpers.programs import (
     result,
     run,
     run_process,
+    trained_when_asked,
 )
 from rmt import eval as evaluation
 from rmt import train
@@ -47,16 +48,9 @@ def runs(tiny, text_file, encoded_dir, tmp_path_factory):
         "characters": [*RMT, *text],
         "other lengths": [*TRXL, "--eval_tgt_len", "4", "--precision", "bf16"],
     }
-    known = {}
-
-    def folder(name: str):
-        if name not in known:
-            known[name] = tmp_path_factory.mktemp("runs") / "run"
-            outcome = run(train.main, *tiny, *flags[name], "--work_dir", known[name])
-            assert outcome.status == 0, outcome.err
-        return known[name]
-
-    return folder
+    return trained_when_asked(
+        {name: [*tiny, *own] for name, own in flags.items()}, tmp_path_factory
+    )
 
 
 def score(work_dir, *flags: object) -> str:

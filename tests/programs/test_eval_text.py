@@ -22,6 +22,7 @@ from helpers.programs import (
     result,
     run,
     run_process,
+    trained_when_asked,
 )
 from rmt import eval as evaluation
 from rmt import train
@@ -45,7 +46,6 @@ OWN = "w3 w4 w7 w8\n\nw1 w0 w49 w2 w5 w5\nw10 w11 w13 w12 w14 w17 w20\n"
 @pytest.fixture(scope="module")
 def runs(tiny, text_file, corpus_folder, encoded_dir, tmp_path_factory):
     """Folders of finished runs, by name, made when first asked for."""
-    known = {}
     text = ["--dataset", "text", "--data", text_file]
     words = ["--dataset", "text", "--data", corpus_folder, "--tokenizer", "word"]
     flags = {
@@ -54,15 +54,7 @@ def runs(tiny, text_file, corpus_folder, encoded_dir, tmp_path_factory):
         "characters": [*tiny, *RMT, *text],
         "own words": [*tiny, *RMT, *words],
     }
-
-    def folder(name: str):
-        if name not in known:
-            known[name] = tmp_path_factory.mktemp("runs") / "run"
-            outcome = run(train.main, *flags[name], "--work_dir", known[name])
-            assert outcome.status == 0, outcome.err
-        return known[name]
-
-    return folder
+    return trained_when_asked(flags, tmp_path_factory)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from helpers import gru  # noqa: F401  registers the model
-from helpers.programs import RMT, TINY, TRXL, assert_one_sentence, run
+from helpers.programs import RMT, TINY, TRXL, assert_one_sentence, run, trained_when_asked
 from rmt import figures, train
 
 GRU = "--model gru --d_model 12 --tgt_len 8 --batch_size 4 --eval_batch_size 2".split()
@@ -19,7 +19,6 @@ TASK = "--dataset reverse --n 4 --train_samples 60 --valid_samples 10 --test_sam
 @pytest.fixture(scope="module")
 def runs(corpus_folder, text_file, encoded_dir, tmp_path_factory):
     """Folders of finished runs, by name, made when first asked for."""
-    known = {}
     words = ["--dataset", "wt103", "--data", corpus_folder]
     flags = {
         "rmt": [*words, *TINY, *RMT],
@@ -31,16 +30,10 @@ def runs(corpus_folder, text_file, encoded_dir, tmp_path_factory):
         "characters": ["--dataset", "text", "--data", text_file, *TINY, *RMT],
         "task": [*TASK, *TINY, *RMT],
     }
-
-    def folder(name: str):
-        if name not in known:
-            known[name] = tmp_path_factory.mktemp("runs") / "run"
-            where = ["--encoded_dir", encoded_dir, "--work_dir", known[name]]
-            outcome = run(train.main, *flags[name], *where)
-            assert outcome.status == 0, outcome.err
-        return known[name]
-
-    return folder
+    where = ["--encoded_dir", encoded_dir]
+    return trained_when_asked(
+        {name: [*own, *where] for name, own in flags.items()}, tmp_path_factory
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """rmt.generate: what a run says after a prompt, in text, and what it keeps."""
 
 import contextlib
+import functools
 import io
 import json
 import shutil
@@ -14,8 +15,16 @@ from hypothesis import strategies as st
 
 import rmt
 from helpers import gru  # noqa: F401  registers a model of the contract's defaults
-from helpers.programs import RMT, SAMPLES, TRXL, assert_one_sentence, run, run_process
-from rmt import generate, train
+from helpers.programs import (
+    RMT,
+    SAMPLES,
+    TRXL,
+    assert_one_sentence,
+    run,
+    run_process,
+    trained_when_asked,
+)
+from rmt import generate
 
 GRU = "--model gru --d_model 12 --lr 0.01 --log_interval 1".split()
 TASK = "--dataset reverse --n 3 --segments 2 --batch_size 20 --max_step 2 --eval_batch_size 20"
@@ -48,16 +57,14 @@ def runs(tiny, text_file, corpus_folder, encoded_dir, tmp_path_factory):
         "task": [*TASK.split(), *RMT, "--encoded_dir", encoded_dir],
         "gru": [*GRU, *words, "--encoded_dir", encoded_dir, "--max_step", 4],
     }
-    known = {}
+    trained = trained_when_asked(flags, tmp_path_factory)
 
+    @functools.cache
     def folder(name: str) -> Path:
-        if name not in known:
-            made = tmp_path_factory.mktemp("runs")
-            outcome = run(train.main, *flags[name], "--work_dir", made / "run")
-            assert outcome.status == 0, outcome.err
-            known[name] = moved(made / "run", made / "moved")
-            shutil.rmtree(made / "run")
-        return known[name]
+        made = trained(name)
+        there = moved(made, made.with_name("moved"))
+        shutil.rmtree(made)
+        return there
 
     return folder
 
