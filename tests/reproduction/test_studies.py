@@ -5,6 +5,7 @@ import pytest
 from helpers.logged import run_of
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import reproduce
+from rmt.data.registry import tasks
 from rmt.reproduction.paper_results import TARGETS, plans_for
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, study_table
 from rmt.runs.logged_runs import finished_runs
@@ -19,7 +20,7 @@ def test_every_study_has_plans_that_rmt_train_takes(with_data):
             settings = tuple(sorted(own.compared.items()))
             assert by_name.setdefault(own.name, settings) == settings
             assert by_settings.setdefault(settings, own.name) == own.name
-            assert own.is_task == (own.dataset in ("copy", "reverse", "retrieval", "quadratic"))
+            assert own.is_task == (own.dataset in tasks())
     for name in STUDIES:
         assert all(own.is_task == (name not in OF_TEXT) for own in STUDIES[name](with_data))
 
@@ -51,6 +52,14 @@ def test_the_plans_differ_in_what_is_studied_alone(name):
         config = own.settings.train
         assert config.batch_size * config.tgt_len == 512
     assert len(plans) == {"segments": 3 * 4, "rates": 2 * 3}[name]
+
+
+def test_rmt_carries_as_much_as_armt_in_one_arm():
+    carried = {}
+    for own in STUDIES["associative"](True):
+        carried.setdefault(own.name.split("-")[1], set()).add(own.model.carried.numbers)
+    assert carried["rmt192"] == carried["armt1"] == {12_288}
+    assert carried["baseline"] == {0}
 
 
 def test_the_studies_of_tasks_change_one_thing_of_a_cell():

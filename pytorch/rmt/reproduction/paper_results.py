@@ -258,7 +258,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Draw the paper's figures with what has run, the learning curves of CURVES, and studies of
     which nothing is missing."""
     # Imported late: tables need no matplotlib.
-    from rmt.reproduction.task_figures import draw_accuracy, draw_paper_figure
+    from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
     from rmt.reproduction.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
 
     folder = results / "figures"
@@ -277,7 +277,8 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
         ]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
-    for name, draw in (("window", draw_curves), ("segments", draw_by_segment)):
+    studies = {"window": draw_curves, "segments": draw_by_segment, "associative": draw_by_size}
+    for name, draw in studies.items():
         if is_complete(name, runs):
             names.append(name)
             draw(runs_of_study(name, runs), folder / f"{name}.png")

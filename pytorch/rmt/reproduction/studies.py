@@ -8,6 +8,8 @@ lessons    copy and reverse, with the other model's training: RMT without lesson
            with them
 warm_start text: RMT that begins with a trained Transformer-XL, or with nothing; and gradient
            through 1, 2 and then 4 segments, or through 4 from the start
+associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
+           tokens and with as many numbers as ARMT carries, and ARMT
 alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
            with lessons and without, from initial weights of both kinds
 
@@ -156,9 +158,24 @@ def warm_start(with_data: bool) -> list[Plan]:
     return [*plans, whole, _changed(whole, f"{whole.name}-after-1-2", stages)]
 
 
+# By how many pairs; the models with their memory tokens. ARMT carries 12,288 numbers, as many as
+# 192 memory tokens of RMT.
+PAIRS = (5, 10, 20, 50)
+RETRIEVERS = {"baseline": 0, "rmt32": 32, "rmt192": 192, "armt1": 1}
+
+
+def associative(_with_data: bool) -> list[Plan]:
+    plans = []
+    for pairs, (name, memory) in product(PAIRS, RETRIEVERS.items()):
+        flags = {"dataset": "remember", "pairs": pairs, "recipe": "fast", "n_head": 4}
+        flags |= {"model": name.rstrip("0123456789")} | ({"mem_len": memory} if memory else {})
+        plans.append(Plan("mini", f"remember{pairs}-{name}", flags))
+    return plans
+
+
 STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
     study.__name__: study
-    for study in (window, segments, rates, gradients, lessons, alike, warm_start)
+    for study in (window, segments, rates, gradients, lessons, alike, warm_start, associative)
 }
 OF_TEXT = ("window", "segments", "rates", "warm_start")
 
