@@ -54,12 +54,14 @@ def test_the_plans_differ_in_what_is_studied_alone(name):
     assert len(plans) == {"segments": 3 * 4, "rates": 2 * 3}[name]
 
 
-def test_rmt_carries_as_much_as_armt_in_one_arm():
+def test_rmt_and_armt_carry_as_many_numbers():
     carried = {}
     for own in STUDIES["associative"](True):
-        carried.setdefault(own.name.split("-")[1], set()).add(own.model.carried.numbers)
-    assert carried["rmt192"] == carried["armt1"] == {12_288}
+        arm = own.name.partition("-")[2]
+        carried.setdefault(arm, set()).add(own.model.carried.numbers)
     assert carried["baseline"] == {0}
+    assert carried["rmt32"] == carried["armt-small"] == {2_048}
+    assert carried["rmt192"] == carried["armt"] == {12_288}
 
 
 def test_the_studies_of_tasks_change_one_thing_of_a_cell():
