@@ -109,23 +109,20 @@ class Sources:
         )
 
 
-@lru_cache(maxsize=4)
-def sources(folder: str, background: str) -> Sources:
-    """Read once, for a task is made often."""
-    return Sources(folder, background)
+@dataclass(frozen=True)
+class Language:
+    """The words that samples of any size have, and the background as their ids.
 
+    n_words: most frequent words of the background that are among them.
+    """
 
-@dataclass(frozen=True, eq=False)
-class Maker:
-    """Makes samples of one size."""
-
-    options: BabilongOptions
     sources: Sources
+    n_words: int
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
         own = self.sources.words()
-        frequent = frequent_words(self.sources.sentences, self.options.background_words)
+        frequent = frequent_words(self.sources.sentences, self.n_words)
         return (*SPECIAL, *own, *(word for word in frequent if word not in {*own, *SPECIAL}))
 
     @cached_property
@@ -135,6 +132,24 @@ class Maker:
     @cached_property
     def background(self) -> Background:
         return Background.of(self.sources.sentences, self.ids, UNKNOWN_ID)
+
+
+@lru_cache(maxsize=4)
+def language(folder: str, background: str, n_words: int) -> Language:
+    """Kept, for the tasks of all sizes share it."""
+    return Language(Sources(folder, background), n_words)
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes samples of one size."""
+
+    options: BabilongOptions
+    language: Language
+
+    @property
+    def sources(self) -> Sources:
+        return self.language.sources
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """The samples of numbers [N, 2], split and index: uint16 [N, sample_len + 1]."""
@@ -149,11 +164,11 @@ class Maker:
         facts = [self.encoded(fact) for fact in story.facts]
         n_body = self.options.sample_len - QUESTION_LEN
         if self.options.noise:
-            yield from spread(facts, self.background, n_body, random)
+            yield from spread(facts, self.language.background, n_body, random)
         else:
             yield from alone(facts, n_body, PADDING_ID)
         question = np.full(QUESTION_LEN + 1, PADDING_ID, dtype=np.uint16)
-        question[-3:] = START_ID, self.ids[story.answer], END_ID
+        question[-3:] = START_ID, self.language.ids[story.answer], END_ID
         question[-3 - len(story.question) : -3] = self.encoded(story.question)
         yield question
 
@@ -190,23 +205,26 @@ class Maker:
         return is_short and n_facts <= self.options.sample_len - QUESTION_LEN
 
     def encoded(self, words: Words) -> np.ndarray:
-        return np.array([self.ids[word] for word in words], dtype=np.uint16)
+        ids = self.language.ids
+        return np.array([ids[word] for word in words], dtype=np.uint16)
 
 
+@lru_cache(maxsize=16)
 def make(options: BabilongOptions) -> Task:
-    """The task with samples of sample_len."""
-    maker = Maker(options, sources(options.babi, options.background))
+    """The task with samples of sample_len; kept, for every update asks for its lesson's."""
+    words = language(options.babi, options.background, options.background_words)
+    maker = Maker(options, words)
     shown = {name: getattr(options, name) for name in ("questions", "noise", "background_words")}
     return Task(
         NAME,
-        symbols=maker.symbols,
+        symbols=words.symbols,
         length=options.sample_len + 1,
         answer_size=2,
         final_size=2,
         kinds=(),
         assemble=maker.rows,
         headline="sequence_accuracy",
-        facts={**shown, "sources": maker.sources.fingerprint},
+        facts={**shown, "sources": words.sources.fingerprint},
         padding=PADDING_ID,
         pieces=maker.pieces,
         n=options.sample_len,
