@@ -1,11 +1,14 @@
 """Our own studies: plans beside the paper's, and tables of what has run of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from helpers.logged import run_of
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import reproduce
 from rmt.data.registry import tasks
+from rmt.models.registry import build
 from rmt.reproduction.paper_results import TARGETS, plans_for
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, study_table
 from rmt.runs.logged_runs import finished_runs
@@ -62,6 +65,19 @@ def test_rmt_and_armt_carry_as_many_numbers():
     assert carried["baseline"] == {0}
     assert carried["rmt32"] == carried["armt-small"] == {2_048}
     assert carried["rmt192"] == carried["armt"] == {12_288}
+
+
+def test_armt_on_text_is_as_large_as_what_it_is_compared_with():
+    models = {own.name: own.model for own in STUDIES["armt_text"](True)}
+    carried = {name: model.carried.numbers for name, model in models.items()}
+    small, of_rmt, cache = "enwik8-128-armt-small-bptt1", "enwik8-128-rmt40-bptt1", "trxl10"
+    assert carried[small] == carried[of_rmt] == carried[f"enwik8-128-{cache}"] == 5_120
+    vocabulary = {"n_token": 204}
+    sizes = [
+        build(replace(models[name], **vocabulary)).n_parameters()
+        for name in (small, "enwik8-128-armt-bptt1", "enwik8-128-rmt10-bptt1")
+    ]
+    assert max(sizes) - min(sizes) < 400  # of 883,783
 
 
 def test_the_studies_of_tasks_change_one_thing_of_a_cell():

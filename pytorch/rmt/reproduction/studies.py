@@ -10,6 +10,7 @@ warm_start text: RMT that begins with a trained Transformer-XL, or with nothing;
            through 1, 2 and then 4 segments, or through 4 from the start
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and both with six times as many
+armt_text  text: ARMT, RMT and Transformer-XL with as many numbers carried, and as many parameters
 alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
            with lessons and without, from initial weights of both kinds
 
@@ -181,11 +182,38 @@ def associative(_with_data: bool) -> list[Plan]:
     return plans
 
 
+def armt_text(with_data: bool) -> list[Plan]:
+    """ARMT on text: with the numbers of a cache of 10, which 40 memory tokens of RMT have, too, and
+    with the parameters of RMT. Its feed-forward layers are smaller by what its memories need."""
+    bases = _both(with_data)
+    rmt = bases["rmt10-bptt1"]
+    arms = {
+        "rmt40-bptt1": {"mem_len": 40},
+        "armt-small-bptt1": {"d_mem": 5, "dpfp_nu": 1, "memory_update": "delta", "d_inner": 443},
+        "armt-bptt1": {"d_mem": 64, "d_inner": 384},
+    }
+    plans = list(bases.values())
+    for name, flags in arms.items():
+        model = {"model": "armt"} if name.startswith("armt") else {}
+        plans.append(_changed(rmt, f"{rmt.dataset}-128-{name}", model | flags))
+    return plans
+
+
 STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
     study.__name__: study
-    for study in (window, segments, rates, gradients, lessons, alike, warm_start, associative)
+    for study in (
+        window,
+        segments,
+        rates,
+        gradients,
+        lessons,
+        alike,
+        warm_start,
+        associative,
+        armt_text,
+    )
 }
-OF_TEXT = ("window", "segments", "rates", "warm_start")
+OF_TEXT = ("window", "segments", "rates", "warm_start", "armt_text")
 
 
 def runs_of_study(name: str, runs: Sequence[LoggedRun], with_data: bool = True) -> list[LoggedRun]:
