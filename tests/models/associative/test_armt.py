@@ -330,6 +330,7 @@ def test_its_options_are_those_of_the_backbone_and_its_own():
 def test_models_that_differ_have_other_names(changes, label, folder):
     config = tiny_config("armt", **changes)
     assert (config.label, config.folder_name, config.memory) == (label, folder, 3)
+    assert f"armt, memory {config.memory_label}" == label  # a table's two columns
 
 
 def test_lengths_that_evaluation_may_change():

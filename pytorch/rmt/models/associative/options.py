@@ -59,7 +59,11 @@ class AssociativeConfig(ModelConfig):
 
     @property
     def label(self) -> str:
-        parts = [self.model, f"memory {self.mem_len}", f"d_mem {self.d_mem}"]
+        return f"{self.model}, memory {self.memory_label}"
+
+    @property
+    def memory_label(self) -> str:
+        parts = [str(self.mem_len), f"d_mem {self.d_mem}"]
         parts += [f"nu {self.dpfp_nu}"] if self.dpfp_nu != AssociativeConfig.dpfp_nu else []
         parts += [] if self.correction else ["no correction"]
         parts += ["delta rule"] if self.memory_update == "delta" else []
