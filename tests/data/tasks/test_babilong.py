@@ -18,8 +18,8 @@ from rmt.data.tasks.babilong import babi, stories
 from rmt.data.tasks.babilong.background import Background, read_sentences
 from rmt.data.tasks.babilong.samples import alone, spread
 from rmt.data.tasks.babilong.stories import KINDS, ROOMS, Story
-from rmt.data.tasks.curriculum import Lesson
-from rmt.data.tasks.samples import cut, segments
+from rmt.data.tasks.curriculum import Curriculum, Lesson
+from rmt.data.tasks.samples import SampleReader, cut, segments
 from rmt.runtime.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -230,12 +230,30 @@ def test_the_same_number_is_the_same_sample_in_another_process():
 
 def test_lessons_are_more_segments_of_the_same_stories():
     task = make_task("babilong", sample_len=400)
-    assert task.lessons(-1, 64) == tuple(Lesson(n, 64) for n in (64, 128, 256, 400))
+    # Two to six facts of six words each, and the question's place.
+    growing = tuple(Lesson(n, 64) for n in (64, 128, 256, 400))
+    assert task.lessons(-1, 64) == (Lesson(20 + 4 * 6, 64, bare=True), *growing)
+    assert task.lessons(-1, 20)[:2] == (Lesson(44, 20, bare=True), Lesson(60, 20))
+    assert make_task("babilong", sample_len=44).lessons(-1, 40) == (Lesson(40, 40), Lesson(44, 40))
     assert task.lessons(3, 64) == (Lesson(192, 64), Lesson(384, 64), Lesson(400, 64))
     numbers = np.array([[0, 1], [0, 9]])
     rows, scored = task.shortened(numbers, 128)
     assert np.array_equal(rows, task.shorter(128).rows(numbers))
     assert scored.tolist() == [False] * 126 + [True] * 2
+
+
+def test_the_first_lesson_has_the_stories_alone():
+    task = make_task("babilong", sample_len=400, questions="all")
+    lesson = task.lessons(-1, 100)[0]
+    numbers = np.array([[0, i] for i in range(20)])
+    curriculum = Curriculum((lesson, Lesson(400, 100)), 10)
+    reader = SampleReader(task, numbers, 20, 100, seed=0, curriculum=curriculum)
+    ((tokens, targets),) = reader.next(0).segments
+    assert tokens.shape == (20, lesson.n)
+    told = set(stories.WORDS) | {"_", ">"}
+    assert {task.symbols[i] for i in tokens.flatten().tolist()} <= told
+    assert (targets[:, -2:] >= 0).all()
+    assert (targets[:, :-2] < 0).all()
 
 
 def test_splits_are_numbers_and_nothing_is_kept(tmp_path):

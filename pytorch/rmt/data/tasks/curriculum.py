@@ -18,11 +18,14 @@ class Lesson:
     Only every stride-th of a segment's places holds a symbol, the others padding. So where the
     attention has to look may first be learned roughly, for a symbol's neighbours are empty, and
     what is learned stays right when more are filled.
+
+    bare: whether samples have padding in place of a text that is around what counts.
     """
 
     n: int
     tgt_len: int
     stride: int = 1
+    bare: bool = False
 
     @property
     def padded(self) -> np.ndarray:

@@ -113,7 +113,8 @@ class SampleReader:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
             number = self.curriculum.draw(random)
             lesson = self.curriculum.lessons[number]
-            samples, scored = self.task.shortened(samples, lesson.n, lesson.padded)
+            task = self.task.bare() if lesson.bare else self.task
+            samples, scored = task.shortened(samples, lesson.n, lesson.padded)
             tgt_len = lesson.tgt_len
         else:
             samples = self.task.rows(samples)

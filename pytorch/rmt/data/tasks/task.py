@@ -75,6 +75,7 @@ class Task:
     Of samples that can be made shorter, for a curriculum (without it n is 0):
     n: symbols to remember, or pairs.
     resized: the task with another n. shorten: what n symbols or pairs of samples were drawn as.
+    bare: the task with padding in place of a text that is around what counts.
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
     learned_at: the loss, in nats per token, below which a lesson is learned.
 
@@ -97,6 +98,7 @@ class Task:
     shorten: Callable[[np.ndarray, int], Content] | None = field(
         default=None, repr=False, compare=False
     )
+    bare: "Callable[[], Task] | None" = field(default=None, repr=False, compare=False)
     lessons: Callable[[int, int], tuple[Lesson, ...]] | None = field(
         default=None, repr=False, compare=False
     )

@@ -24,7 +24,7 @@ from rmt.data.tasks.babilong import babi, stories
 from rmt.data.tasks.babilong.background import Background, frequent_words, read_sentences
 from rmt.data.tasks.babilong.samples import alone, spread
 from rmt.data.tasks.babilong.stories import Story, Words
-from rmt.data.tasks.curriculum import segment_lessons
+from rmt.data.tasks.curriculum import Lesson, segment_lessons
 from rmt.data.tasks.task import SampleOptions, Task, TaskDataset
 from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
@@ -34,6 +34,7 @@ QUESTION_LEN = 20
 PADDING, START, END, UNKNOWN = SPECIAL = ("_", ">", "<end>", "<unk>")
 PADDING_ID, START_ID, END_ID, UNKNOWN_ID = range(len(SPECIAL))
 ALL = "all"
+N_ASKED = 200  # stories, for how long they are
 TRAIN = 0  # the split's number; then come valid and test
 VALID_SHARE = 10  # one in so many stories of bAbI's train file is kept to validate on
 
@@ -98,6 +99,21 @@ class Sources:
             for split in v
         ]
         return hashlib.sha256(repr([told, self.sentences]).encode()).hexdigest()
+
+    def of_kind(self, kind: str) -> tuple[list[Story], ...]:
+        """Of bAbI, for each split. UsageError where it has none."""
+        if kind not in self.told:
+            raise UsageError(f"{self.folder} has no stories of kind {kind}")
+        return self.told[kind]
+
+    def usual_len(self, kind: str) -> int:
+        """Tokens that the facts of half of the stories have at most."""
+        if self.folder:
+            some = self.of_kind(kind)[TRAIN]
+        else:
+            random = np.random.default_rng(0)
+            some = [stories.KINDS[kind](random) for _ in range(N_ASKED)]
+        return int(np.median([sum(map(len, story.facts)) for story in some]))
 
     def words(self) -> list[str]:
         """All that stories can say, in the order of the alphabet."""
@@ -182,27 +198,29 @@ class Maker:
                 if self.fits(story):
                     return story
                 story = make(random)
-        elif kind not in self.sources.told:
-            raise UsageError(f"{self.sources.folder} has no stories of kind {kind}")
-        else:
-            fitting = self.fitting[kind][split]
-            if fitting:
-                return fitting[random.integers(len(fitting))]
+        elif fitting := self.fitting[kind][split]:
+            return fitting[random.integers(len(fitting))]
         raise UsageError(
             f"no story of kind {kind} fits into sample_len {self.options.sample_len}: choose more"
         )
 
     @cached_property
     def fitting(self) -> dict[str, tuple[list[Story], ...]]:
+        """Of bAbI's stories those that fit, for each split. UsageError for a kind without any."""
         return {
-            kind: tuple([story for story in split if self.fits(story)] for split in splits)
-            for kind, splits in self.sources.told.items()
+            kind: tuple([s for s in split if self.fits(s)] for split in self.sources.of_kind(kind))
+            for kind in self.options.kinds
         }
 
     def fits(self, story: Story) -> bool:
         n_facts = sum(map(len, story.facts))
         is_short = len(story.question) + 2 <= QUESTION_LEN
         return is_short and n_facts <= self.options.sample_len - QUESTION_LEN
+
+    @property
+    def usual_len(self) -> int:
+        """Tokens of a sample without a text in which half of the stories fit, of every kind."""
+        return QUESTION_LEN + max(map(self.sources.usual_len, self.options.kinds))
 
     def encoded(self, words: Words) -> np.ndarray:
         ids = self.language.ids
@@ -230,9 +248,23 @@ def make(options: BabilongOptions) -> Task:
         n=options.sample_len,
         resized=lambda n: make(replace(options, sample_len=n)),
         shorten=lambda numbers, n: numbers,
-        lessons=partial(segment_lessons, options.sample_len),
+        bare=lambda: make(replace(options, noise=False)),
+        lessons=partial(lessons, maker),
         learned_at=0.1,
     )
+
+
+def lessons(maker: Maker, n_first: int, tgt_len: int) -> tuple[Lesson, ...]:
+    """As segment_lessons; if n_first is -1 the shorter stories come before, without a text.
+
+    Which fact answers is found in that first lesson. With a text around the facts it was not, in
+    as many updates.
+    """
+    whole, short = maker.options.sample_len, maker.usual_len
+    if n_first > 0 or short >= whole:
+        return segment_lessons(whole, n_first, tgt_len)
+    growing = segment_lessons(whole, -(-short // tgt_len), tgt_len)
+    return (Lesson(short, tgt_len, bare=True), *growing)
 
 
 def _label(options: Mapping) -> str:
