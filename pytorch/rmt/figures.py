@@ -4,6 +4,7 @@ curves     losses of runs on text against the tokens trained on
 segments   scores of runs on text against the length of their segments
 accuracy   accuracy of runs on algorithmic tasks against training time
 size       accuracy of runs on tasks against the size of their samples: pairs or symbols
+sizes      the same of runs that were tested on samples of several sizes, as a map of colours
 babilong   accuracy of one model by kind of question and length, from files of rmt.eval --json
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
@@ -18,6 +19,7 @@ from rmt.options.command_line import Parser
 from rmt.paper.panels import PAPER_FIGURES
 from rmt.reproduction.babilong import draw_babilong
 from rmt.reproduction.paper_results import write_figures
+from rmt.reproduction.sizes import draw_sizes
 from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
 from rmt.reproduction.text_figures import draw_by_segment, draw_curves
 from rmt.runs.logged_runs import finished_runs, read_runs
@@ -30,6 +32,7 @@ DRAWN = {
     "segments": draw_by_segment,
     "accuracy": draw_accuracy,
     "size": draw_by_size,
+    "sizes": draw_sizes,
 }
 
 

@@ -18,6 +18,7 @@ from rmt.reproduction.babilong import babilong_table
 from rmt.reproduction.pages import refresh
 from rmt.reproduction.paper_results import write_tables
 from rmt.reproduction.run_tables import runs_table, tasks_table
+from rmt.reproduction.sizes import sizes_table
 from rmt.runs.logged_runs import finished_runs, read_runs
 from rmt.runtime.errors import run_program
 from rmt.runtime.files import project_root
@@ -32,6 +33,8 @@ def main(argv: list[str]) -> None:
         one.add_argument(
             "--without_speed", action="store_true", help="for runs that shared their machine"
         )
+    sizes = tables.add_parser("sizes", help="runs on a task, tested on samples of several sizes")
+    sizes.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     babilong = tables.add_parser("babilong", help="a model on BABILong, by length")
     babilong.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="of rmt.eval")
     paper = tables.add_parser("paper", help="write the paper's tables to results/tables")
@@ -48,11 +51,15 @@ def main(argv: list[str]) -> None:
     if options["table"] == "babilong":
         print(babilong_table(options["files"]), end="")
         return
-    runs, with_speed = read_runs(options["folders"]), not options["without_speed"]
-    if options["table"] == "runs":
-        print(runs_table(runs, with_speed), end="")
-    else:
-        print(tasks_table(runs, published_cells(), with_speed), end="")
+    runs, with_speed = read_runs(options["folders"]), not options.get("without_speed")
+    match options["table"]:
+        case "runs":
+            table = runs_table(runs, with_speed)
+        case "tasks":
+            table = tasks_table(runs, published_cells(), with_speed)
+        case "sizes":
+            table = sizes_table(runs)
+    print(table, end="")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmt.runs.reports import markdown
+from rmt.runs.reports import markdown, percent
 from rmt.runtime.errors import UsageError
 
 # By kind of question and tokens of a sample.
@@ -48,27 +48,14 @@ def as_matrix(scores: Scores) -> tuple[list[str], list[int], np.ndarray]:
 def babilong_table(files: Sequence[Path]) -> str:
     """In Markdown, with the mean over kinds in the last row."""
     kinds, lengths, matrix = as_matrix(read_scores(files))
-    rows = [[kind, *map(_percent, row)] for kind, row in zip(kinds, matrix, strict=True)]
-    rows.append(["mean", *map(_percent, matrix.mean(axis=0))])
+    rows = [[kind, *map(percent, row)] for kind, row in zip(kinds, matrix, strict=True)]
+    rows.append(["mean", *map(percent, matrix.mean(axis=0))])
     return markdown(["questions", *(f"{length:,}" for length in lengths)], rows)
 
 
-def _percent(accuracy: float) -> str:
-    return "" if np.isnan(accuracy) else f"{100 * accuracy:.0f}"
-
-
 def draw_babilong(files: Sequence[Path], out: Path) -> None:
-    """A map of colours from red, 0 %, to green, 100 %, with the numbers in it."""
-    from rmt.runs.drawing import plt, save_figure  # late: the table needs no matplotlib
+    """As a map of colours, with the numbers in it."""
+    from rmt.reproduction.accuracy_map import draw_map  # late: the table needs no matplotlib
 
     kinds, lengths, matrix = as_matrix(read_scores(files))
-    size = (1.6 + 0.8 * len(lengths), 1.4 + 0.5 * len(kinds))
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    axis.imshow(matrix, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(matrix):
-        for j, accuracy in enumerate(row):
-            axis.text(j, i, _percent(accuracy), ha="center", va="center")
-    axis.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
-    axis.set_yticks(range(len(kinds)), kinds)
-    axis.set(xlabel="tokens of a sample", title="right answers, %")
-    save_figure(figure, out)
+    draw_map(kinds, lengths, matrix, "tokens of a sample", "right answers, %", out)

@@ -1,5 +1,6 @@
 """What reports on runs are made of: tables in Markdown, numbers over seeds, links to logs."""
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 
     """A table; the first n_words columns are words, the others are numbers, on the right."""
     rules = ["---"] * n_words + ["---:"] * (len(head) - n_words)
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows)) + "\n"
+
+
+def percent(share: float) -> str:
+    """Without the sign; empty for what is not a number."""
+    return "" if math.isnan(share) else f"{100 * share:.0f}"
 
 
 def mean_and_spread(scores: Sequence[float], digits: int) -> str:
