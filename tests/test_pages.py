@@ -13,9 +13,11 @@ from helpers.models import tiny_model
 from helpers.pages import Reader, Shown, python_blocks, shown
 from helpers.programs import ROOT
 from rmt.models.transformer_xl.published_names import published_state_dict
+from rmt.runs.reports import anchor
 from rmt.runtime import files
 
-PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in DOCS))
 PAGES += ("results/README.md", "data/README.md")
 ADDING_A_MODEL = "docs/adding_a_model.md"
 
@@ -139,6 +141,21 @@ def test_a_command_without_a_rule_and_one_that_fails_are_noticed(reader):
     done = reader.type(command, TRAIN)
     assert done.returncode == 2
     assert "mem_len" in done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """To a file, and where they name one to a heading of it."""
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", link):
+            continue
+        place, _, heading = link.partition("#")
+        target = (ROOT / page).parent / place if place else ROOT / page
+        assert target.exists(), f"{page} links to {link}"
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            assert heading in map(anchor, headings), f"{page} links to {link}"
 
 
 def test_the_readmes_lines_of_python_are_five():

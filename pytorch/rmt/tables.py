@@ -2,7 +2,7 @@
 
 paper: the paper's tables and claims with what has run, written to results/tables.
 
-pages: puts these tables where README.md and results/README.md have a place for them.
+pages: puts these tables where README.md, results/README.md and docs/results/ have a place for them.
 
 runs: runs on text, a row per configuration: the test score's mean over seeds (and its standard
 deviation, from two seeds on), what a segment hands to the next, the speed and the size.
@@ -39,7 +39,9 @@ def main(argv: list[str]) -> None:
     babilong.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="of rmt.eval")
     paper = tables.add_parser("paper", help="write the paper's tables to results/tables")
     paper.add_argument("--results", type=Path, default=project_root() / "results")
-    tables.add_parser("pages", help="put the tables into README.md and results/README.md")
+    tables.add_parser(
+        "pages", help="put the tables into README.md, results/README.md and docs/results/"
+    )
     options = parser.parse(argv)
     if options["table"] == "pages":
         print(*refresh(project_root()), sep="\n")

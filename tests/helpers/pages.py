@@ -178,7 +178,7 @@ def start(folder: str, argv: list[str], added: Mapping[str, str]) -> Outcome:
 def copy_project(root: Path) -> None:
     """What the pages' commands need of it, with short texts where the published ones lie."""
     root.mkdir()
-    for name in ("pytorch", "run_scripts"):
+    for name in ("pytorch", "run_scripts", "docs"):
         shutil.copytree(ROOT / name, root / name)
     for name in ("README.md", "LICENSE", "getdata.sh"):
         shutil.copy(ROOT / name, root)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,9 @@ from rmt.paper.claims import Comparison, claims
 from rmt.paper.experiments import rows
 from rmt.paper.published import table_cells
 from rmt.reproduction import ledger
-from rmt.reproduction.ledger import Effect, effect, verdict_of
+from rmt.reproduction.ledger import Effect, effect, not_alike, verdict_of
 from rmt.reproduction.scales import plan
+from rmt.runs.reports import anchor
 from rmt.runtime.errors import UsageError
 
 
@@ -146,6 +148,37 @@ def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
     assert verdict_of(effects) == expected
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["yes", "yes but"], "in part (1 of 2, 1 not alike)"),
+        (["yes but", "yes but"], "not compared alike"),
+        (["no", "yes but"], "not compared alike"),
+        (["not run", "yes but"], "not compared alike"),
+    ],
+)
+def test_what_is_not_alike_does_not_count(verdicts, expected):
+    effects = [
+        Effect(0.0, 1.0, said.removesuffix(" but"), [], ["curriculum"] if "but" in said else [])
+        for said in verdicts
+    ]
+    assert verdict_of(effects) == expected
+
+
+def test_plans_are_alike_if_they_differ_in_what_the_paper_varies_alone():
+    """Copy has lessons for RMT alone, retrieval has the same training for both."""
+    gaps = {
+        one.what: not_alike([plan(experiment, "mini") for _, experiment in one.terms])
+        for claim in claims()
+        for one in claim.comparisons
+    }
+    assert gaps["copy, 9 segments, memory 8: RMT - Tr-XL"] == ["curriculum"]
+    assert set(gaps["reverse, 6 segments, memory 8: RMT - Tr-XL"]) == {"curriculum", "init"}
+    alike = {what for what, differs in gaps.items() if not differs}
+    assert {what for what in gaps if "copy" not in what and "reverse" not in what} <= alike
+    assert "reverse, 4 segments, memory 6: RMT - 1" in alike
+
+
 def test_the_summary_counts_every_claim():
     n_claims = len(claims())
     said = f"Of {n_claims} of the paper's claims: {n_claims} not run.\n"
@@ -154,11 +187,26 @@ def test_the_summary_counts_every_claim():
     assert ": 1 in part, " in ledger.summary(ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01])))
 
 
-def test_the_table_has_a_line_for_every_comparison(tmp_path):
+def test_every_claim_has_its_verdict_and_a_line_for_every_comparison(tmp_path):
     found = claims()
-    lines = ledger.table(ledger.judge([]), tmp_path).splitlines()[2:]
+    text = ledger.details(ledger.judge([]), tmp_path)
+    lines = [line for line in text.splitlines() if "| not run |" in line]
     assert len(lines) == sum(len(claim.comparisons) for claim in found)
-    assert sum("**not run**" in line for line in lines) == len(found)
+    assert text.count("**Not run.**") == len(found)
+
+
+def test_the_overview_has_a_line_for_every_claim_that_leads_to_it(tmp_path):
+    own = claims()[-1].comparisons[0]
+    judged = ledger.judge(runs_with(own, [1.0, 0.98], [5.0, 5.01, 5.02]))
+    headings = [
+        anchor(line.removeprefix("### "))
+        for line in ledger.details(judged, tmp_path).splitlines()
+        if line.startswith("### ")
+    ]
+    lines = ledger.overview(judged, "claims.md").splitlines()[2:]
+    assert [re.search(r"\(claims\.md#([^)]+)\)", line)[1] for line in lines] == headings
+    assert "| in part (1 of 2) | both - cache 150 | -0.13 | -4.02 ± " in lines[-1]
+    assert lines[-1].endswith("| ppl | 2 and 3 |")
 
 
 def test_what_has_run_of_a_comparison_is_linked_before_the_rest_has(tmp_path):
@@ -167,14 +215,16 @@ def test_what_has_run_of_a_comparison_is_linked_before_the_rest_has(tmp_path):
     found = effect(own, runs)
     assert found.verdict == "not run"
     assert math.isnan(found.mean)
-    (line,) = (x for x in ledger.table(ledger.judge(runs), tmp_path).splitlines() if own.what in x)
-    assert "| -0.13 | not run | ppl |" in line
+    text = ledger.details(ledger.judge(runs), tmp_path)
+    (line,) = (line for line in text.splitlines() if own.what in line)
+    assert "| -0.13 | not run | ppl |  |" in line
     assert f"[1]({os.path.relpath(runs[0].path, tmp_path)}); not run |" in line
 
 
 def test_the_table_links_to_the_log_of_every_seed(tmp_path):
     own = claims()[-1].comparisons[0]
     runs = runs_with(own, [1.0, 0.99], [0.5])
-    (line,) = (x for x in ledger.table(ledger.judge(runs), tmp_path).splitlines() if own.what in x)
+    text = ledger.details(ledger.judge(runs), tmp_path)
+    (line,) = (line for line in text.splitlines() if own.what in line)
     for run in runs:
         assert f"[{run.seed}]({os.path.relpath(run.path, tmp_path)})" in line

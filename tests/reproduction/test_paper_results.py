@@ -9,7 +9,7 @@ from PIL import Image
 from helpers.logged import run_of
 from helpers.programs import ROOT
 from rmt.paper.experiments import rows
-from rmt.reproduction.pages import PAGES, refresh, with_tables
+from rmt.reproduction.pages import find_pages, refresh, with_tables
 from rmt.reproduction.paper_results import (
     PAPER_TABLES,
     experiments,
@@ -171,7 +171,9 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "table3-short",
                 "table3-midi",
                 "claims",
+                "claims-overview",
                 "claims-short",
+                "rmt-and-trxl",
                 "tasks",
             )
         ),
@@ -203,22 +205,27 @@ def test_the_committed_figures_show_what_the_committed_logs_give(beside_the_logs
 # Pages
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_pages_show_the_tables_as_they_are(name):
-    page = ROOT / name
+@pytest.mark.parametrize("page", find_pages(ROOT), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_pages_show_the_tables_as_they_are(page):
     assert with_tables(page, RESULTS / "tables") == page.read_text(), "run `rmt.tables pages`"
 
 
 def test_tables_are_put_into_their_places_with_the_pages_links(tmp_path):
     tables = tmp_path / "results" / "tables"
     tables.mkdir(parents=True)
-    (tables / "a.md").write_text("| [1](../runs/mini/x) |\n")
+    (tables / "a.md").write_text("| [1](../runs/mini/x) [2](#here) [3](https://a.b/c) |\n")
     place = "before\n<!-- table a -->\nold\n<!-- end -->\nafter\n"
-    for page, link in (("README.md", "results/runs/mini/x"), ("results/README.md", "runs/mini/x")):
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    for page, link in (
+        ("README.md", "results/runs/mini/x"),
+        ("results/README.md", "runs/mini/x"),
+        ("docs/results/a.md", "../../results/runs/mini/x"),
+    ):
         (tmp_path / page).write_text(place)
-        new = f"before\n<!-- table a -->\n| [1]({link}) |\n<!-- end -->\nafter\n"
+        line = f"| [1]({link}) [2](#here) [3](https://a.b/c) |\n"
+        new = f"before\n<!-- table a -->\n{line}<!-- end -->\nafter\n"
         assert with_tables(tmp_path / page, tables) == new
-    assert len(refresh(tmp_path)) == 2
+    assert len(refresh(tmp_path)) == 3
     assert refresh(tmp_path) == []
     (tmp_path / "README.md").write_text(f"<!-- table a -->\nwords\n{place}")
     with pytest.raises(UsageError, match=r"README.md has a place for a table without its end"):

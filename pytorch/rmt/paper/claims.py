@@ -2,7 +2,7 @@
 
 Every claim is a set of comparisons of rows of tables or points of figures. Those of WikiText-103
 are of Tables 2 and 4, those of enwik8 of Table 3. Which they are, and what is expected of them, is
-written down before the runs are made; results/README.md lists what was changed after that.
+written down before the runs are made; docs/results/claims.md lists what was changed after that.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def published_score(experiment: Experiment) -> float:
 
 
 def claims() -> list[Claim]:
-    """Those that scores decide, in the order of the ledger in results/README.md."""
+    """Those that scores decide, in the order of docs/results/claims.md."""
     return [*_of_tasks(), *_of_text()]
 
 

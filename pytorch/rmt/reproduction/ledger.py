@@ -2,6 +2,9 @@
 
 An effect is a difference of means over seeds, or of such differences, with a 95 % confidence
 interval (Welch's, for every experiment has a spread of its own).
+
+A comparison counts for a claim only if its experiments are trained alike: they may differ in what
+the paper varies (VARIED), and in nothing else.
 """
 
 import math
@@ -13,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from rmt.paper.claims import Claim, Comparison, claims
-from rmt.reproduction.plans import fitting_runs
+from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
-from rmt.runs.reports import NOT_RUN, common_text, links, markdown
+from rmt.runs.reports import NOT_RUN, anchor, common_text, links, markdown
 
 # 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
 STUDENT = {
@@ -35,12 +38,16 @@ STUDENT = {
     20: 2.086,
     30: 2.042,
 }
+NOT_ALIKE = "not compared alike"
+# What the paper varies, as options; where segments have other lengths batches have other sizes.
+VARIED = frozenset(("model", "mem_len", "cache_len", "tgt_len", "bptt_unrolls"))
 VERDICTS = (
     "reproduced at mini scale",
     "in part",
     "not seen",
     "undecided",
     "not decided yet",
+    NOT_ALIKE,
     NOT_RUN,
 )
 # What counts as the same: that part of the score that is subtracted; of an accuracy, that much.
@@ -53,12 +60,22 @@ class Effect:
     seed, and so no spread), verdict, and the runs of every experiment.
 
     Where one of these has no runs the verdict is NOT_RUN, and the effect is not a number.
+    differs: what else than the paper varies is not the same in all of them.
     """
 
     mean: float
     half_width: float
     verdict: str
     runs: Sequence[Sequence[LoggedRun]]
+    differs: Sequence[str] = ()
+
+    @property
+    def has_run(self) -> bool:
+        return self.verdict != NOT_RUN
+
+    @property
+    def counts(self) -> bool:
+        return self.has_run and not self.differs
 
 
 def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
@@ -66,18 +83,30 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
 
     Raises UsageError for runs on different texts.
     """
-    terms = [
-        (w, fitting_runs(plan(experiment, "mini"), runs)) for w, experiment in comparison.terms
-    ]
+    plans = [(weight, plan(experiment, "mini")) for weight, experiment in comparison.terms]
+    differs = not_alike([own for _, own in plans])
+    terms = [(weight, fitting_runs(own, runs)) for weight, own in plans]
     common_text([run for _, found in terms for run in found if not run.is_task])
     found_runs = [found for _, found in terms]
     if not all(found_runs):
-        return Effect(math.nan, math.inf, NOT_RUN, found_runs)
+        return Effect(math.nan, math.inf, NOT_RUN, found_runs, differs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
     mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
     half_width = _half_width(groups)
     said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
-    return Effect(mean, half_width, said, found_runs)
+    return Effect(mean, half_width, said, found_runs, differs)
+
+
+def not_alike(plans: Sequence[Plan]) -> list[str]:
+    """The options, but for VARIED, in which some plans differ."""
+    settings = [own.compared for own in plans]
+
+    def differs(name: str) -> bool:
+        return any(own.get(name) != settings[0].get(name) for own in settings)
+
+    free = VARIED | ({"batch_size"} if differs("tgt_len") else set())
+    names = dict.fromkeys(name for own in settings for name in own)
+    return [name for name in names if name not in free and differs(name)]
 
 
 def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
@@ -118,16 +147,20 @@ def verdict(comparison: Comparison, mean: float, half_width: float, last_score: 
 
 def verdict_of(effects: Sequence[Effect]) -> str:
     """Of a claim, from those of its comparisons."""
-    found = [own.verdict for own in effects if own.verdict != NOT_RUN]
-    if not found:
+    if not any(own.has_run for own in effects):
         return NOT_RUN
+    found = [own.verdict for own in effects if own.counts]
+    n_unlike = sum(bool(own.differs) for own in effects)
     n_holding = found.count("yes")
     if n_holding == len(effects):
         return "reproduced at mini scale"
     if n_holding:
         n_failing = found.count("no")
         but = f", {n_failing} not seen" if n_failing else ""
+        but += f", {n_unlike} not alike" if n_unlike else ""
         return f"in part ({n_holding} of {len(effects)}{but})"
+    if n_unlike:
+        return NOT_ALIKE
     if len(found) < len(effects):
         return "not decided yet"
     return "not seen" if "no" in found else "undecided"
@@ -145,27 +178,53 @@ def judge(runs: Sequence[LoggedRun]) -> list[Judged]:
     ]
 
 
-def table(judged: Sequence[Judged], folder: Path) -> str:
-    """The ledger of claims in Markdown, a line per comparison.
+def overview(judged: Sequence[Judged], details: str) -> str:
+    """A line per claim in Markdown, with the effect of its first comparison.
+
+    details: the page that has them all, as links name it.
+    """
+    head = ["claim", "verdict", "such as", "in the paper", "here, 95 % interval", "unit", "seeds"]
+    lines = []
+    for i, (claim, effects) in enumerate(judged, start=1):
+        first, found = claim.comparisons[0], effects[0]
+        link = f"{details}#{anchor(_heading(i, claim))}"
+        line = [f"[{claim.text}]({link})", verdict_of(effects), first.what]
+        line += [_signed(first.published, first), _interval(found, first), first.unit]
+        lines.append([*line, " and ".join(str(len(same)) for same in found.runs)])
+    return markdown(head, lines, n_words=3)
+
+
+def details(judged: Sequence[Judged], folder: Path) -> str:
+    """Every claim in Markdown, with a line per comparison.
 
     folder: where it is kept, to which links are relative.
     """
-    head = ["claim", "in the paper", "comparison", "expected", "paper", "ours, 95 % interval"]
-    head += ["unit", "seeds and their logs", "holds", "verdict"]
-    lines = []
-    for claim, effects in judged:
-        first = [claim.text, claim.where]
-        for i, (comparison, found) in enumerate(zip(claim.comparisons, effects, strict=True)):
-            digits = 2 if comparison.unit == "ppl" else 3
-            line = first if i == 0 else ["", ""]
-            line = [*line, comparison.what, comparison.expected]
-            line += [f"{comparison.published:+.{digits}f}", _interval(found, digits)]
-            line.append(comparison.unit)
+    head = ["comparison", "expected", "in the paper", "here, 95 % interval", "unit", "holds"]
+    head += ["seeds and their logs"]
+    parts = []
+    for i, (claim, effects) in enumerate(judged, start=1):
+        lines = []
+        for comparison, found in zip(claim.comparisons, effects, strict=True):
+            line = [comparison.what, comparison.expected]
+            line += [_signed(comparison.published, comparison), _interval(found, comparison)]
+            line += [comparison.unit, _holds(found)]
             logs = [links(same, folder) or NOT_RUN for same in found.runs]
-            line.append("; ".join(logs) if any(found.runs) else "")
-            line.append("" if found.verdict == NOT_RUN else found.verdict)
-            lines.append([*line, f"**{verdict_of(effects)}**" if i == 0 else ""])
-    return markdown(head, lines, n_words=4)
+            lines.append([*line, "; ".join(logs) if any(found.runs) else ""])
+        said = f"{claim.where[0].upper()}{claim.where[1:]}. **{verdict_of(effects).capitalize()}.**"
+        parts.append(f"### {_heading(i, claim)}\n\n{said}\n\n{markdown(head, lines, n_words=2)}")
+    return "\n".join(parts)
+
+
+def _holds(found: Effect) -> str:
+    if not found.has_run:
+        return ""
+    if found.differs:
+        return f"{found.verdict}, not alike: {' and '.join(found.differs)}"
+    return found.verdict
+
+
+def _heading(i: int, claim: Claim) -> str:
+    return f"{i}. {claim.text}"
 
 
 def summary(judged: Sequence[Judged]) -> str:
@@ -177,8 +236,18 @@ def summary(judged: Sequence[Judged]) -> str:
     return f"Of {len(verdicts)} of the paper's claims: {counts}.\n"
 
 
-def _interval(found: Effect, digits: int) -> str:
-    if found.verdict == NOT_RUN:
+def _signed(effect: float, comparison: Comparison) -> str:
+    return f"{effect:+.{_digits(comparison)}f}"
+
+
+def _interval(found: Effect, comparison: Comparison) -> str:
+    if not found.has_run:
         return NOT_RUN
-    interval = f" ± {found.half_width:.{digits}f}" if math.isfinite(found.half_width) else ""
-    return f"{found.mean:+.{digits}f}{interval}"
+    mean = _signed(found.mean, comparison)
+    if math.isinf(found.half_width):
+        return mean
+    return f"{mean} ± {found.half_width:.{_digits(comparison)}f}"
+
+
+def _digits(comparison: Comparison) -> int:
+    return 2 if comparison.unit == "ppl" else 3

@@ -7,8 +7,9 @@ from pathlib import Path
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_text
 
-PAGES = ("README.md", "results/README.md")
+PAGES = ("README.md", "results/README.md", "docs/results/*.md")
 START = re.compile(r"<!-- table \S+ -->")
+LINK = re.compile(r"\]\(([^):#][^):]*)\)")  # to a file, from where the tables are
 PLACE = re.compile(r"<!-- table (\S+) -->\n(?:(?!<!-- table ).)*?<!-- end -->", re.DOTALL)
 
 
@@ -24,8 +25,7 @@ def with_tables(page: Path, tables: Path) -> str:
                 f"{page} has a place for {error.filename}, which can't be read: make it with "
                 "`python -m rmt.tables paper` or its script in run_scripts"
             ) from None
-        to_runs = os.path.relpath(tables.parent / "runs", page.parent)
-        text = text.replace("](../runs/", f"]({to_runs}/")
+        text = LINK.sub(lambda link: f"]({os.path.relpath(tables / link[1], page.parent)})", text)
         return f"<!-- table {name} -->\n{text}<!-- end -->"
 
     text = page.read_text("utf-8")
@@ -34,17 +34,26 @@ def with_tables(page: Path, tables: Path) -> str:
     return PLACE.sub(table, text)
 
 
+def find_pages(root: Path) -> list[Path]:
+    """Raises UsageError where a page is missing."""
+    pages = []
+    for name in PAGES:
+        found = sorted(root.glob(name))
+        if not found:
+            raise UsageError(
+                f"there is no {root / name}: run this in the folder of the project's source"
+            )
+        pages += found
+    return pages
+
+
 def refresh(root: Path) -> list[Path]:
     """Put the tables into the project's pages; returns those that changed.
 
     Raises UsageError where a page or a table is missing.
     """
-    pages = [root / name for name in PAGES]
-    for page in pages:
-        if not page.is_file():
-            raise UsageError(f"there is no {page}: run this in the folder of the project's source")
     changed = []
-    for page in pages:
+    for page in find_pages(root):
         text = with_tables(page, root / "results" / "tables")
         if text != page.read_text("utf-8"):
             write_text(page, text)

@@ -17,6 +17,7 @@ from rmt.reproduction import ledger
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
+from rmt.reproduction.side_by_side import side_by_side
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, links, markdown, mean_and_spread, over_seeds
@@ -28,6 +29,7 @@ TARGETS = (*PAPER_TABLES, *PAPER_FIGURES, FIGURE_5CD)
 # What a table of text has in the README: the published scores and those at mini scale.
 SHORT = ("model", "memory", "segment", "paper bpc", "paper ppl", "mini", "mini seeds")
 IN_README = "table3"
+CLAIMS_PAGE = "../../docs/results/claims.md"  # from where the tables are
 ENOUGH = 8  # rows: the fewer, the more often orders agree by chance
 # Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
@@ -236,15 +238,17 @@ def _agreement(places: dict[Row, tuple[float, float]], scale: str = "mini") -> s
 
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Write the paper's tables with what has run, the claims, a table of all runs on tasks, and
-    those of studies on text of which nothing is missing."""
+    """Write the paper's tables with what has run, the claims at length and in short, a table of
+    all runs on tasks, and those of studies on text of which nothing is missing."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
     texts |= {f"{name}-midi": midi_table(name, runs, folder) for name in MIDI_TARGETS}
     judged = ledger.judge(runs)
-    texts["claims"] = ledger.table(judged, folder)
+    texts["claims"] = ledger.details(judged, folder)
+    texts["claims-overview"] = ledger.overview(judged, CLAIMS_PAGE)
     texts["claims-short"] = ledger.summary(judged)
+    texts["rmt-and-trxl"] = side_by_side(runs)
     on_tasks = [run for run in runs if run.is_task]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_words: int = 
     """A table; the first n_words columns are words, the others are numbers, on the right."""
     rules = ["---"] * n_words + ["---:"] * (len(head) - n_words)
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows)) + "\n"
+
+
+def anchor(heading: str) -> str:
+    """What a link to a heading of a page ends with, as GitHub makes it."""
+    kept = re.sub(r"[^\w\- ]", "", heading.lower())
+    return kept.replace(" ", "-")
 
 
 def percent(share: float) -> str:
