@@ -174,6 +174,7 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "claims-overview",
                 "claims-short",
                 "rmt-and-trxl",
+                "associative",
                 "tasks",
             )
         ),

@@ -238,8 +238,9 @@ def _agreement(places: dict[Row, tuple[float, float]], scale: str = "mini") -> s
 
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Write the paper's tables with what has run, the claims at length and in short, a table of
-    all runs on tasks, and those of studies on text of which nothing is missing."""
+    """Write the paper's tables with what has run, the claims at length and in short, tables of all
+    runs on the paper's tasks and on associative retrieval, and those of studies on text of which
+    nothing is missing."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
@@ -249,9 +250,11 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["claims-overview"] = ledger.overview(judged, CLAIMS_PAGE)
     texts["claims-short"] = ledger.summary(judged)
     texts["rmt-and-trxl"] = side_by_side(runs)
-    on_tasks = [run for run in runs if run.is_task]
+    names = {cell.task.rstrip("0123456789") for cell in published_cells()}
+    on_tasks = [run for run in runs if run.is_task and run.dataset in names]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
+    texts["associative"] = study_table("associative", runs)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
