@@ -87,7 +87,12 @@ def test_the_package_is_in_it_and_nothing_else(wheel):
 
 
 @pytest.mark.parametrize(
-    ("file", "extra"), [("requirements.txt", ""), ("tests/requirements.txt", "dev")]
+    ("file", "extra"),
+    [
+        ("requirements.txt", ""),
+        ("tests/requirements.txt", "dev"),
+        ("tests/requirements-pretrained.txt", "hf"),
+    ],
 )
 def test_the_ranges_hold_the_versions_that_results_were_made_with(wheel, file, extra):
     with zipfile.ZipFile(wheel) as archive:
