@@ -25,6 +25,12 @@ _PLACES = {
     "State": "rmt.models.contract",
     "ModelConfig": "rmt.models.transformer_xl.options",
     "MemTransformerLM": "rmt.models.transformer_xl.mem_transformer",
+    # Memory around a pretrained model; these need the packages of rmt[hf].
+    "wrap": "rmt.models.pretrained.wrapping",
+    "wrap_encoder": "rmt.models.pretrained.wrapping",
+    "classify": "rmt.models.pretrained.documents",
+    "save_pretrained": "rmt.models.pretrained.saving",
+    "from_pretrained": "rmt.models.pretrained.saving",
 }
 __all__ = list(_PLACES)
 

@@ -138,9 +138,10 @@ def segment_length(model: SegmentModel, state: StreamState | None, tgt_len: int 
         return state.tgt_len
     if tgt_len is None:
         settings = getattr(model, "settings", None)  # of a run's model
-        if settings is None:
+        known = settings.train.tgt_len if settings else model.tgt_len
+        if known is None:
             raise UsageError("the model comes from no run: say tgt_len, the tokens of a segment")
-        return settings.train.tgt_len
+        return known
     if tgt_len < 1:
         raise UsageError(f"tgt_len must be 1 or more, but it is {tgt_len}")
     return tgt_len

@@ -133,6 +133,8 @@ class SegmentModel(nn.Module):
         "norm": nn.LayerNorm,
         "dropout": nn.Dropout,
     }
+    # Tokens of the segments that it is used with, where the model knows.
+    tgt_len: int | None = None
     # What given_rooms says now.
     rooms_given: tuple[int, ...] | None = None
     # What set_schedule said.

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from rmt.models.contract import SegmentModel
 
 # A module each, whose ENTRIES are in the order in which tables and figures show them.
-FAMILIES = ("rmt.models.transformer_xl.registered", "rmt.models.associative.registered")
+FAMILIES = (
+    "rmt.models.transformer_xl.registered",
+    "rmt.models.associative.registered",
+    "rmt.models.pretrained.registered",
+)
 DEFAULT = "rmt"
 
 

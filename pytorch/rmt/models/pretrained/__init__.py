@@ -1,0 +1,1 @@
+"""Memory around pretrained models: any Hugging Face model as a recurrent one."""

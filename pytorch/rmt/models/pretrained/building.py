@@ -1,0 +1,45 @@
+"""A model with memory from a folder that holds a backbone, as the registry asks for it."""
+
+from pathlib import Path
+
+from torch import nn
+
+from rmt.models.pretrained import hub
+from rmt.models.pretrained.adaptation import adapted
+from rmt.models.pretrained.causal import PretrainedLM
+from rmt.models.pretrained.options import PretrainedOptions
+from rmt.runtime.errors import UsageError
+
+
+def build(options: PretrainedOptions) -> PretrainedLM:
+    """The backbone with its weights, and new memory.
+
+    Raises UsageError where the folder holds no causal language model, or one for fewer words.
+    """
+    backbone = load_backbone(options.backbone)
+    n_words = backbone.get_input_embeddings().weight.shape[0]
+    if options.n_token > n_words:
+        raise UsageError(
+            f"the data has {options.n_token:,} tokens and the backbone {n_words:,}: use the "
+            "backbone's tokenizer, --tokenizer hf:PATH"
+        )
+    return PretrainedLM(options, adapted(backbone, options.lora_rank, options.freeze_backbone))
+
+
+def load_backbone(place: str) -> nn.Module:
+    """In float32, from a folder of the transformers library or a GGUF file in it."""
+    if not place:
+        raise UsageError("name the folder of a Hugging Face model with --backbone")
+    path, transformers = Path(place), hub.transformers()
+    how = {}
+    if path.suffix == ".gguf":
+        path, how = path.parent, {"gguf_file": path.name}
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {path}: --backbone is one with a Hugging Face model")
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            str(path), local_files_only=True, dtype="float32", **how
+        )
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"{place} holds no causal language model ({reason})") from None
