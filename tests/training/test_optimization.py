@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.any_model import MODELS, any_model
+from helpers.models import tiny_segments
 from rmt.options.training import TrainConfig
+from rmt.runtime.errors import UsageError
 from rmt.training.optimization import (
     LearningRate,
     build_optimizer,
@@ -236,3 +239,34 @@ def test_a_learning_rate_that_is_a_tensor_is_filled():
     load_optimizer_state(optimizer, state)
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate.item() == value
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_adamw_is_adam_and_matrices_but_for_memory_decay(name):
+    """Loshchilov and Hutter 2019, algorithm 2: the decay is apart from the gradient."""
+    lr, decay = 0.01, 0.3
+    plain, decayed = any_model(name), any_model(name)
+    before = {key: weight.detach().clone() for key, weight in plain.named_parameters()}
+    for model, how in ((plain, {"optim": "adam"}), (decayed, {"optim": "adamw"})):
+        options = how | ({"weight_decay": decay} if model is decayed else {})
+        optimizer = build_optimizer(model, TrainConfig(lr=lr, **options))
+        model(*tiny_segments([5])[0])[0].sum().backward()
+        update_weights(optimizer, torch.tensor(False))
+    expected = dict(plain.named_parameters())
+    for key, weight in decayed.named_parameters():
+        share = lr * decay if weight.ndim > 1 and key != "memory" else 0
+        torch.testing.assert_close(weight, expected[key] - share * before[key])
+
+
+def test_what_is_frozen_is_not_in_the_optimizer():
+    for optim in ("adam", "adamw", "sgd", "adagrad"):
+        model = any_model("rmt")
+        model.embedding.requires_grad_(False)
+        optimizer = build_optimizer(model, TrainConfig(optim=optim))
+        found = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        assert found == {id(weight) for weight in model.parameters() if weight.requires_grad}
+
+
+def test_weight_decay_is_for_adamw():
+    with pytest.raises(UsageError, match=r"weight_decay 0.1 is for optim adamw, not adam"):
+        TrainConfig(weight_decay=0.1)

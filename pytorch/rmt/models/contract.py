@@ -133,6 +133,8 @@ class SegmentModel(nn.Module):
         "norm": nn.LayerNorm,
         "dropout": nn.Dropout,
     }
+    # Matrices that weight decay leaves alone, as it does all that are no matrices; by their names.
+    not_decayed: ClassVar[frozenset[str]] = frozenset()
     # Tokens of the segments that it is used with, where the model knows.
     tgt_len: int | None = None
     # What given_rooms says now.

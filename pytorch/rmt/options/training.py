@@ -160,9 +160,12 @@ class TrainConfig:
     )
 
     # Optimizer
-    optim: str = option("adam", "optimizer", ("adam", "sgd", "adagrad", "apex_adam"))
+    optim: str = option("adam", "optimizer", ("adam", "adamw", "sgd", "adagrad", "apex_adam"))
     lr: float = option(0.00025, "peak learning rate")
     mom: float = option(0.0, "momentum (sgd)")
+    weight_decay: float = option(
+        0.0, "matrices but for memory lose this share of themselves, times lr, in a step (adamw)"
+    )
     scheduler: str = option(
         "cosine", "learning rate over time", ("cosine", "inv_sqrt", "dev_perf", "constant")
     )
@@ -244,7 +247,12 @@ class TrainConfig:
         check_at_least(self, -1, "curriculum", "bptt_unrolls")
         if self.stop_at > 1:
             raise UsageError(f"stop_at is an accuracy, at most 1, but it is {self.stop_at}")
-        check_at_least(self, 0.0, "lr", "mom", "decay_rate", "lr_min", "eta_min")
+        check_at_least(self, 0.0, "lr", "mom", "weight_decay", "decay_rate", "lr_min", "eta_min")
+        if self.weight_decay and self.optim != "adamw":
+            raise UsageError(
+                f"weight_decay {self.weight_decay} is for optim adamw, not {self.optim}: choose "
+                "that, or leave it out"
+            )
         if self.seed >= 2**63:  # what torch's generator takes
             raise UsageError(f"seed must be below 2**63, but it is {self.seed}")
         if not self.clip > 0:

@@ -6,22 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from rmt.models.contract import SegmentModel
 from rmt.options.training import TrainConfig
 from rmt.runtime.errors import UsageError
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of config.optim over all parameters; fused where PyTorch has it fused.
+def build_optimizer(model: SegmentModel, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of config.optim over all parameters that are trained; fused where PyTorch has
+    it fused.
 
     A fused one on a GPU has its learning rate there, where a captured step finds each new one.
     """
-    parameters = list(model.parameters())
+    parameters = [weight for weight in model.parameters() if weight.requires_grad]
     lr = config.lr
     if parameters[0].device.type == "cuda":
         lr = torch.tensor(lr, dtype=torch.float32, device=parameters[0].device)
     match config.optim:
         case "adam":
             return torch.optim.Adam(parameters, lr=lr, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(decay_groups(model, config.weight_decay), lr=lr, fused=True)
         case "sgd":
             return _sgd(parameters, lr, config.mom)
         case "adagrad":
@@ -29,6 +33,17 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         case "apex_adam":
             return _apex_adam(parameters, config)
     raise UsageError(f"unknown optimizer {config.optim!r}")
+
+
+def decay_groups(model: SegmentModel, weight_decay: float) -> list[dict]:
+    """The parameters that are trained: matrices, which decay, and the others, which don't."""
+    decayed, others = [], []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            decays = weight.ndim > 1 and name not in model.not_decayed
+            (decayed if decays else others).append(weight)
+    groups = ((decayed, weight_decay), (others, 0.0))
+    return [{"params": own, "weight_decay": decay} for own, decay in groups if own]
 
 
 def _sgd(

@@ -31,6 +31,7 @@ SAME_ON_RESTART = (
     "replay_from",
     "optim",
     "mom",
+    "weight_decay",
     "scheduler",
     "seed",
     "curriculum",

@@ -9,6 +9,7 @@ Axes: B batch, T tokens of the segment, m memory tokens, D hidden size, V words,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ class PretrainedLM(SegmentModel):
     """
 
     State = Memory
+    not_decayed: ClassVar = frozenset({"memory"})
 
     def __init__(self, config: PretrainedOptions, backbone: nn.Module):
         """backbone: with its adapters, where it has any. Raises UsageError for one that is not made

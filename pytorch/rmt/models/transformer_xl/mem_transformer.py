@@ -113,6 +113,7 @@ class MemTransformerLM(ScheduledModel):
 
     State = MemoryAndCache
     layer_type: ClassVar[type[Layer]] = Layer
+    not_decayed: ClassVar = frozenset({"memory"})
     # The innermost part that an operation is in counts: a dropout's, not the feed-forward's.
     parts: ClassVar = {
         "attention": (RelativeAttention, KeyValueProjection),
