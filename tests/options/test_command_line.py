@@ -87,7 +87,7 @@ def test_what_is_advised_instead_exists(advised):
         (["--cutoffs"], "expected at least one argument"),
         (["--varlen=yes"], "ignored explicit argument"),
         (["--model", "gpt"], "model must be one of baseline, mt, "),
-        (["--optim", "adamw"], "invalid choice: 'adamw'"),
+        (["--optim", "lion"], "invalid choice: 'lion'"),
         (["--scheduler", "linear"], "invalid choice: 'linear'"),
     ],
 )
@@ -219,6 +219,7 @@ EFFECTS = [
     ([], "--optim sgd"),
     ([], "--optim adagrad"),
     (["--optim", "sgd"], "--mom 0.9"),
+    (["--optim", "adamw"], "--weight_decay 0.5"),
     ([], "--lr 0.02"),
     ([], "--scheduler constant"),
     ([], "--scheduler inv_sqrt"),

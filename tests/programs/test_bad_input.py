@@ -166,7 +166,7 @@ def test_configs_refuse_from_python_too():
     with pytest.raises(UsageError, match="model must be one of baseline, mt, trxl, rmt, trxl_rmt"):
         ModelConfig(n_token=10, model="gpt")
     with pytest.raises(UsageError, match="optim must be one of"):
-        TrainConfig(optim="adamw")
+        TrainConfig(optim="lion")
     with pytest.raises(UsageError, match="n_token must be 1 or more"):
         ModelConfig(n_token=0, model="baseline")
     with pytest.raises(UsageError, match="passes no gradient"):
