@@ -233,6 +233,9 @@ class SegmentModel(nn.Module):
             any(tensor.requires_grad for tensor in tensors),
         )
 
+    def check_segment(self, n_tokens: int) -> None:
+        """Raise UsageError for a segment that is longer than the model can read."""
+
     # Beginning with the weights of another model
 
     def weights_from(

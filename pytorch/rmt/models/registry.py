@@ -5,7 +5,7 @@ register() instead (docs/adding_a_model.md). Nothing here imports PyTorch.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class ModelEntry:
     published_options: a module that tells the options of another program's checkpoint, with
         published_options, and UNTOLD, which of them its tensors don't tell; None without any.
     plain: "module:Class" of the same model without what makes it fast; None without any.
+    implied_by: an option; where it is given and no model is named, this model is meant.
     colour, marker: in figures, as matplotlib names them; None takes those that are free.
     """
 
@@ -47,6 +48,7 @@ class ModelEntry:
     published_names: str | None = None
     published_options: str | None = None
     plain: "str | type[SegmentModel] | None" = None
+    implied_by: str | None = None
     colour: str | None = None
     marker: str | None = None
 
@@ -89,6 +91,13 @@ def find(name: str) -> ModelEntry:
     if name not in entries():
         raise UsageError(f"model must be one of {', '.join(entries())}, not {name!r}")
     return entries()[name]
+
+
+def meant(given: Iterable[str]) -> str:
+    """The name of the model that is meant by options, where they name none."""
+    given = set(given)
+    implied = (entry.name for entry in entries().values() if entry.implied_by in given)
+    return next(implied, DEFAULT)
 
 
 def options_of(record: Mapping) -> ModelOptions:

@@ -92,6 +92,12 @@ def value_of(argv: Sequence[str], name: str, default: str) -> str:
     return found
 
 
+def flags_in(argv: Sequence[str]) -> set[str]:
+    """The names of the flags of a command line, before it is parsed."""
+    words = (with_underscores(word).partition("=")[0] for word in argv)
+    return {word.removeprefix("--") for word in words if word.startswith("--")}
+
+
 def command_line(options: Mapping) -> list[str]:
     """Options as the words of a command line, which a process is started with."""
     words = []

@@ -15,7 +15,7 @@ from rmt.data.text.dataset import TextOptions
 from rmt.models import registry as models
 from rmt.models.options import Carried, ModelOptions
 from rmt.models.registry import ModelEntry
-from rmt.options.command_line import Parser, pick, value_of
+from rmt.options.command_line import Parser, flags_in, pick, value_of
 from rmt.options.option import as_tuple, default_of
 from rmt.options.recipes import fitting, recipe_for
 from rmt.options.training import (
@@ -52,7 +52,7 @@ class Settings:
         for name in LISTS_OF_PATHS:
             options[name] = as_tuple(options.get(name, ()))
         dataset = data.find(options.get("dataset", default_of(TrainConfig, "dataset")))
-        entry = models.find(options.setdefault("model", models.DEFAULT))
+        entry = models.find(options.setdefault("model", models.meant(options)))
         if options.get("curriculum_segments"):
             options.setdefault("bptt_unrolls", options["curriculum_segments"][-1] - 1)
         if dataset.is_task:
@@ -222,7 +222,7 @@ def in_segments(train: TrainConfig, n_inputs: int) -> TrainConfig:
 def add_settings(parser: Parser, argv: Sequence[str]) -> None:
     """Add the flags of training, and those of the model and the dataset that argv names."""
     dataset = data.find(value_of(argv, "dataset", default_of(TrainConfig, "dataset")))
-    entry = models.find(value_of(argv, "model", models.DEFAULT))
+    entry = models.find(value_of(argv, "model", models.meant(flags_in(argv))))
     choices = {"dataset": tuple(data.datasets()), "model": tuple(models.entries())}
     parser.add_options(entry.options, choices=choices, meanings=entry.means)
     parser.add_options(TrainConfig, choices=choices)

@@ -90,6 +90,7 @@ def build(settings: Settings, options: ModelOptions, device: torch.device) -> Se
     model = settings.entry.build(options).to(device)
     check_gradient(options.model, model.carries, settings.train)
     model.set_schedule(settings.train.order)
+    model.check_segment(max(settings.train.tgt_len, settings.train.n_eval))
     if settings.train.compile:
         model.compile()
     # The weights are the same in all processes; their dropout masks are not.

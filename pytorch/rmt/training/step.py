@@ -28,6 +28,7 @@ from rmt.models.contract import SegmentModel
 from rmt.options.training import COMPILED, EAGER, TrainConfig
 from rmt.runtime import distributed
 from rmt.runtime.device import sent_to
+from rmt.runtime.errors import UsageError
 from rmt.runtime.precision import autocast
 from rmt.training.optimization import build_optimizer, update_weights
 from rmt.training.recurrence import Segment, Stream, Unrolled
@@ -172,6 +173,7 @@ class Step:
                         )
                     if losses is not None:
                         loss = losses.sum() / n_scored
+                        check_trains(loss)
                         self.scaler.scale(loss).backward()
                         total += loss.detach()
         return total
@@ -261,3 +263,12 @@ class Step:
                 for name, tensor in named.items()
             }
             stream.restore(part, self.model.State)
+
+
+def check_trains(loss: Tensor) -> None:
+    """Raise UsageError for a loss that depends on no weight that is trained."""
+    if not loss.requires_grad:
+        raise UsageError(
+            "the loss of a segment depends on nothing that is trained, for the initial memory is "
+            "further back than bptt_unrolls: train more of the model, or give more unrolls"
+        )

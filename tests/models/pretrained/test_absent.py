@@ -49,6 +49,15 @@ def test_one_sentence_says_how_to_get_them(call):
     assert sentence.count("\n") == 1
 
 
+def test_a_tokenizer_says_so_too(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    call = (
+        "from rmt.data.text.pretrained import reading; "
+        f"reading('hf:{tmp_path}').tokenizer.vocabulary(dict())"
+    )
+    assert printed(call).startswith("pretrained tokenizers need the package tokenizers, which")
+
+
 def test_the_core_needs_none_of_them():
     model = "rmt.build(rmt.ModelConfig(9, mem_len=2))"
     call = f"import rmt.train, rmt.eval, rmt.generate; print({model}.config.model)"

@@ -15,6 +15,7 @@ from rmt.runtime.files import checkout, project_root
 
 SPLITS = ("train", "valid", "test")
 TOKENIZERS = ("char", "word")
+OF_A_MODEL = "hf:"  # how the name of a pretrained model's tokenizer begins, before its folder
 # What make_mini_data.sh makes of a text: the contents of files by their names in data/.
 MakeMini = Callable[[Path], dict[str, bytes]]
 
@@ -29,8 +30,10 @@ class TextOptions:
     test_data: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.tokenizer not in TOKENIZERS:
-            raise UsageError(f"unknown tokenizer {self.tokenizer!r}: choose char or word")
+        if self.tokenizer not in TOKENIZERS and not self.tokenizer.startswith(OF_A_MODEL):
+            raise UsageError(
+                f"unknown tokenizer {self.tokenizer!r}: choose char, word or hf:FOLDER"
+            )
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,14 @@ def read_text8(part: Part) -> Iterator[np.ndarray]:
         yield codes
 
 
+def read_text(part: Part) -> Iterator[str]:
+    """UTF-8 text, block by block; UsageError with the byte offset where it is not UTF-8."""
+    return utf8_blocks(part, last_character)
+
+
 def read_characters(part: Part) -> Iterator[np.ndarray]:
     """Unicode code points of UTF-8 text; UsageError with the byte offset where it is not UTF-8."""
-    for text in utf8_blocks(part, last_character):
+    for text in read_text(part):
         yield np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmt.data.text import wt103
-from rmt.data.text.dataset import Text, TextDataset, TextOptions, one_document_each
+from rmt.data.text import pretrained, wt103
+from rmt.data.text.dataset import OF_A_MODEL, Text, TextDataset, TextOptions, one_document_each
 from rmt.data.text.files import documents, folder_parts, is_split
 from rmt.data.text.reading import CHARACTERS, WORDS, Reading
 from rmt.data.text.splitting import split_documents
@@ -38,10 +38,12 @@ def read_several(places: Sequence[Path], options: TextOptions) -> Text:
         return Text({split: tuple(parts) for split, parts in splits}, own, "as given")
     if len(places) == 1 and places[0].is_dir() and is_split(places[0]):
         return Text(one_document_each(folder_parts(places[0])), own, "as given")
-    return Text(split_documents(documents(places), between_words=own is WORDS), own, SPLIT)
+    return Text(split_documents(documents(places), between_words=own is not CHARACTERS), own, SPLIT)
 
 
 def reading(options: TextOptions) -> Reading:
+    if options.tokenizer.startswith(OF_A_MODEL):
+        return pretrained.reading(options.tokenizer)
     return WORDS if options.tokenizer == "word" else CHARACTERS
 
 

@@ -36,6 +36,8 @@ def load_backbone(place: str) -> nn.Module:
         path, how = path.parent, {"gguf_file": path.name}
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}: --backbone is one with a Hugging Face model")
+    # A program's own lines would be in between.
+    transformers.utils.logging.disable_progress_bar()
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
             str(path), local_files_only=True, dtype="float32", **how

@@ -83,8 +83,8 @@ class PretrainedLM(SegmentModel):
         return hub.transformers().DynamicCache(config=text_config(self.backbone))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[..., D] -> [..., V]."""
-        logits = bare(self.backbone).get_output_embeddings()(hidden)
+        """[..., D] -> [..., V]; a backbone may have more words than the vocabulary, by padding."""
+        logits = bare(self.backbone).get_output_embeddings()(hidden)[..., : self.config.n_token]
         cap = getattr(text_config(self.backbone), "final_logit_softcapping", None)  # Gemma 2
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -216,7 +216,7 @@ class PretrainedLM(SegmentModel):
         was_training = model.training
         model.eval()
         found = self.logits(self.layers(self.embedding(tokens_BT)).last_hidden_state)
-        expected = model(input_ids=tokens_BT).logits
+        expected = model(input_ids=tokens_BT).logits[..., : self.config.n_token]
         model.train(was_training)
         if not torch.allclose(found.float(), expected.float(), rtol=1e-3, atol=1e-4):
             raise UsageError(

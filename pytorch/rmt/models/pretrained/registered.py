@@ -8,6 +8,7 @@ ENTRIES = (
         "pretrained",
         PretrainedOptions,
         "rmt.models.pretrained.building:build",
+        implied_by="backbone",
         means={"mem_len": "memory tokens around the backbone"},
     ),
 )

@@ -1,0 +1,106 @@
+"""Ids of a pretrained model's own tokenizer, for text that it is to be trained on.
+
+    rmt.train --dataset text --data FILE --tokenizer hf:FOLDER ...
+
+FOLDER holds a tokenizer.json, as save_pretrained of the transformers library writes it.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from rmt.data.metrics import PERPLEXITY
+from rmt.data.text.dataset import OF_A_MODEL
+from rmt.data.text.encoding import Part, id_type, read_text
+from rmt.data.text.reading import Reading
+from rmt.data.vocabulary import Vocabulary
+from rmt.runtime.errors import UsageError
+from rmt.runtime.optional import imported
+
+FILE = "tokenizer.json"
+# Where text can be cut and give the same tokens: before one space inside a line.
+CUT = re.compile(r"\S(?= \S)")
+
+
+def reading(option: str) -> Reading:
+    """How text is read with --tokenizer hf:FOLDER. Raises UsageError where there is none."""
+    path = Path(option.removeprefix(OF_A_MODEL)) / FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be read ({error.strerror}): name a folder with a tokenizer that "
+            "save_pretrained wrote, as --tokenizer hf:FOLDER"
+        ) from None
+    return _reading(str(path), hashlib.sha256(content).hexdigest())
+
+
+@lru_cache  # a tokenizer takes seconds to be read
+def _reading(path: str, sha256: str) -> Reading:
+    tokenizer = PretrainedTokenizer(path)
+    return Reading(tokenizer, PERPLEXITY, {"tokenizer": "hf", "tokenizer_sha256": sha256})
+
+
+@dataclass(frozen=True)
+class PretrainedTokenizer:
+    """A tokenizer of the tokenizers library. path: of its file."""
+
+    path: str
+    vocabulary_splits: tuple[str, ...] = ()
+
+    @cached_property
+    def made(self):
+        tokenizers = imported("tokenizers", "pretrained tokenizers")
+        try:
+            return tokenizers.Tokenizer.from_file(self.path)
+        except Exception as error:  # the library raises nothing more exact
+            raise UsageError(f"{self.path} holds no tokenizer ({error})") from None
+
+    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+        """All of its tokens, whatever the text; an id that it leaves out has a name, too."""
+        symbols = {i: symbol for symbol, i in self.made.get_vocab(with_added_tokens=True).items()}
+        return Vocabulary([symbols.get(i, f"<no token {i}>") for i in range(1 + max(symbols))])
+
+    def encode(
+        self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Raises UsageError for text that its tokens don't give back."""
+        dtype = id_type(len(vocabulary))
+        for text in _stretches(read_text(part)):
+            ids = self.made.encode(text, add_special_tokens=False).ids
+            again = self.made.decode(ids, skip_special_tokens=False)
+            if again != text:
+                pairs = enumerate(zip(text, again, strict=False))
+                at = next((i for i, (a, b) in pairs if a != b), min(len(text), len(again)))
+                raise UsageError(
+                    f"the tokenizer {self.path} does not give back the text of {part.source.name}: "
+                    f"{text[at : at + 20]!r} becomes {again[at : at + 20]!r}"
+                )
+            yield np.array(ids, dtype)
+
+    def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
+        """A character comes with the last of its tokens."""
+        stream = imported("tokenizers.decoders", "pretrained tokenizers").DecodeStream()
+        for symbol in symbols:
+            i = self.made.token_to_id(symbol)
+            yield (stream.step(self.made, i) if i is not None else None) or ""
+
+
+def _stretches(blocks: Iterable[str]) -> Iterator[str]:
+    """The same text, cut where that changes no token."""
+    rest = ""
+    for block in blocks:
+        rest += block
+        cut = 0
+        for found in CUT.finditer(rest, max(0, len(rest) - 10_000)):
+            cut = found.end()
+        if cut:
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest

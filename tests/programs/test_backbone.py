@@ -1,0 +1,140 @@
+"""A pretrained backbone is trained, continued, scored and sampled from like any other model."""
+
+import json
+
+import pytest
+import torch
+
+from helpers.programs import assert_one_sentence, records, result, run, weights_of
+from rmt import eval as evaluation
+from rmt import generate, tables, train
+from rmt.data.text.corpora import load_corpus
+from rmt.data.text.dataset import TextOptions
+from rmt.data.text.own import TEXT
+from rmt.data.text.pretrained import PretrainedTokenizer
+from rmt.runs.trained import load
+
+transformers = pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
+LINES = "The cat sat on the mat, and 12 dogs sat on the log. Schöne Grüße!\n\n = Title = \n"
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """A folder with a random GPT-2 and a tokenizer of 300 tokens, bytes and frequent pairs."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("backbone")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([LINES], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    torch.manual_seed(0)
+    # More words than the tokenizer has, as in models that were padded for speed.
+    config = transformers.GPT2Config(vocab_size=320, bos_token_id=0, eos_token_id=0, **sizes)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flags(backbone, tmp_path_factory):
+    text = tmp_path_factory.mktemp("text") / "own.txt"
+    text.write_text(LINES * 60, "utf-8")
+    data = ["--dataset", "text", "--data", text, "--tokenizer", f"hf:{backbone}"]
+    data += ["--encoded_dir", tmp_path_factory.mktemp("encoded"), "--backbone", backbone]
+    sizes = "--mem_len 3 --tgt_len 12 --batch_size 4 --eval_batch_size 2 --max_step 6".split()
+    return [*map(str, data), *sizes, *"--log_interval 1 --lr 0.01 --scheduler constant".split()]
+
+
+def trained(folder, *flags):
+    outcome = run(train.main, *flags, "--work_dir", folder)
+    assert outcome.status == 0, outcome.err
+    return folder
+
+
+def test_it_trains_is_scored_generates_and_has_a_row(flags, tmp_path):
+    folder = trained(tmp_path / "run", *flags, "--bptt_unrolls", "2")
+    made = result(folder)
+    assert (made["model"], made["n_carried"], made["carries_gradient"]) == ("pretrained", 48, True)
+    losses = [entry["loss"] for entry in records(folder, "train")]
+    assert losses[-1] < losses[0]
+    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
+    assert f"{made['test_ppl']:.3f}" in scored.out
+    assert "pretrained, memory 3" in run(tables.main, "runs", folder).out
+    said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
+    assert said.status == 0, said.err
+    model = load(folder)
+    assert model.codec.decode(model.codec.encode("Grüße, cat 12")) == "Grüße, cat 12"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "--bptt_unrolls 2 --bptt_mode window",
+        "--bptt_unrolls 1 --checkpoint_segments --batch_chunk 2",
+        "--freeze_backbone --lora_rank 1 --optim adamw --weight_decay 0.1",
+        "--lora_rank 2 --memory_mask paper --bptt_unrolls 1",
+        "--mem_len 0",
+    ],
+)
+def test_it_goes_on_after_a_restart_as_if_it_had_not_stopped(flags, tmp_path, how):
+    if "lora" in how:
+        pytest.importorskip("peft", reason="LoRA needs peft, of rmt[hf]")
+    whole = trained(tmp_path / "whole", *flags, *how.split(), "--save_interval", 3)
+    half = trained(tmp_path / "half", *flags, *how.split(), "--max_step", 3)
+    trained(half, *flags, *how.split(), "--restart")
+    one, two = weights_of(whole), weights_of(half)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_text_is_cut_where_that_changes_no_token(backbone, tmp_path, monkeypatch):
+    text = tmp_path / "own.txt"
+    text.write_text(LINES * 40, "utf-8")
+    options = TextOptions(tokenizer=f"hf:{backbone}")
+    whole = load_corpus(TEXT, text, options, encoded_dir=tmp_path / "whole")
+    monkeypatch.setattr("rmt.data.text.encoding.BLOCK_BYTES", 100)
+    parts = load_corpus(TEXT, text, options, encoded_dir=tmp_path / "parts")
+    tokenizer = PretrainedTokenizer(str(backbone / "tokenizer.json"))
+    read = []
+    for split, ids in whole.splits.items():
+        assert ids.tolist() == parts.splits[split].tolist()
+        read.append("".join(tokenizer.write(whole.vocabulary.decode(ids.tolist()))))
+    assert "".join(read) == LINES * 40
+    assert len(whole.vocabulary) == 300
+
+
+def test_wrong_use(flags, backbone, tmp_path):
+    def sentence(*more):
+        folder = tmp_path / "new"
+        found = assert_one_sentence(run(train.main, *flags, *more, "--work_dir", folder))
+        assert not folder.exists()
+        return found
+
+    assert "there is no folder" in sentence("--backbone", tmp_path / "no")
+    assert "holds no causal language model" in sentence("--backbone", tmp_path)
+    assert "can't be read" in sentence("--tokenizer", f"hf:{tmp_path}")
+    assert "choose char, word or hf:FOLDER" in sentence("--tokenizer", "bpe")
+    assert "positions for 64 rows" in sentence("--mem_len", 30)
+    assert "backbone means nothing to model rmt" in sentence("--model", "rmt")
+    wrong = tmp_path / "tokenizer"
+    wrong.mkdir()
+    (wrong / "tokenizer.json").write_text("{}")
+    assert "holds no tokenizer" in sentence("--tokenizer", f"hf:{wrong}")
+    lowered = json.loads((backbone / "tokenizer.json").read_text())
+    (wrong / "tokenizer.json").write_text(
+        json.dumps({**lowered, "normalizer": {"type": "Lowercase"}})
+    )
+    assert "does not give back the text" in sentence("--tokenizer", f"hf:{wrong}")
+
+
+def test_what_trains_nothing_says_so(flags, tmp_path):
+    outcome = run(train.main, *flags, "--freeze_backbone", "--work_dir", tmp_path / "new")
+    assert "depends on nothing that is trained" in assert_one_sentence(outcome)
