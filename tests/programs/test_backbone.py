@@ -100,7 +100,7 @@ def test_text_is_cut_where_that_changes_no_token(backbone, tmp_path, monkeypatch
     text.write_text(LINES * 40, "utf-8")
     options = TextOptions(tokenizer=f"hf:{backbone}")
     whole = load_corpus(TEXT, text, options, encoded_dir=tmp_path / "whole")
-    monkeypatch.setattr("rmt.data.text.encoding.BLOCK_BYTES", 100)
+    monkeypatch.setattr("rmt.data.text.sources.BLOCK_BYTES", 100)
     parts = load_corpus(TEXT, text, options, encoded_dir=tmp_path / "parts")
     tokenizer = PretrainedTokenizer(str(backbone / "tokenizer.json"))
     read = []

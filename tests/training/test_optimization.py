@@ -250,7 +250,9 @@ def test_adamw_is_adam_and_matrices_but_for_memory_decay(name):
     for model, how in ((plain, {"optim": "adam"}), (decayed, {"optim": "adamw"})):
         options = how | ({"weight_decay": decay} if model is decayed else {})
         optimizer = build_optimizer(model, TrainConfig(lr=lr, **options))
-        model(*tiny_segments([5])[0])[0].sum().backward()
+        first, second = tiny_segments([5, 5])  # for some weights do nothing in the first
+        _, state = model(*first)
+        model(*second, state)[0].sum().backward()
         update_weights(optimizer, torch.tensor(False))
     expected = dict(plain.named_parameters())
     for key, weight in decayed.named_parameters():

@@ -7,7 +7,7 @@ FOLDER holds a tokenizer.json, as save_pretrained of the transformers library wr
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -61,10 +61,21 @@ class PretrainedTokenizer:
         except Exception as error:  # the library raises nothing more exact
             raise UsageError(f"{self.path} holds no tokenizer ({error})") from None
 
-    def vocabulary(self, parts: Mapping[str, Part]) -> Vocabulary:
+    def vocabulary(self, documents: Mapping[str, Sequence[Part]]) -> Vocabulary:
         """All of its tokens, whatever the text; an id that it leaves out has a name, too."""
-        symbols = {i: symbol for symbol, i in self.made.get_vocab(with_added_tokens=True).items()}
-        return Vocabulary([symbols.get(i, f"<no token {i}>") for i in range(1 + max(symbols))])
+        return Vocabulary(self.symbols)
+
+    def adopted(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Raises UsageError for the vocabulary of anything but this tokenizer."""
+        if list(vocabulary.symbols) != self.symbols:
+            raise UsageError(f"its tokens are not those of the tokenizer {self.path}")
+        return vocabulary
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        """By id."""
+        names = {i: symbol for symbol, i in self.made.get_vocab(with_added_tokens=True).items()}
+        return [names.get(i, f"<no token {i}>") for i in range(1 + max(names))]
 
     def encode(
         self, part: Part, vocabulary: Vocabulary, goes_on: bool = False
@@ -89,6 +100,12 @@ class PretrainedTokenizer:
         for symbol in symbols:
             i = self.made.token_to_id(symbol)
             yield (stream.step(self.made, i) if i is not None else None) or ""
+
+    def shown(self, symbol: str) -> str:
+        """A token that is only a part of a character is shown by the library's name for it."""
+        i = self.made.token_to_id(symbol)
+        text = symbol if i is None else self.made.decode([i], skip_special_tokens=False)
+        return symbol if "\ufffd" in text else text
 
 
 def _stretches(blocks: Iterable[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ segment, so that it does not depend on how the tokens came.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,8 +33,8 @@ class KeyValueDecoder(Decoder):
         self.n_computed = 0  # of the open tokens
         self.kept = self.model.new_cache()
 
-    def _roll(self) -> None:
-        super()._roll()
+    def _roll(self, full: Sequence[Tensor]) -> None:
+        super()._roll(full)
         self._open()
 
     def _predict(self) -> Tensor:
