@@ -1,6 +1,7 @@
 """Layers with an associative memory, and the model that is made of them (armt).
 
     memory.py      the memory of one layer: its state, how it is read and written
+    state.py       the state of all layers
     armt.py        the model: Transformer-XL's layers, each with a memory
     decoder.py     its predictions token by token
     options.py     its options

@@ -19,39 +19,19 @@ differs in one thing: there a memory row sees those after it, too.
 Axes are in this folder's __init__.py; T tokens of the segment.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rmt.models.associative.decoder import AssociativeDecoder
-from rmt.models.associative.memory import AssociativeMemory, DeltaMemory, Memory
+from rmt.models.associative.memory import AssociativeMemory, Memory, memory_of
 from rmt.models.associative.options import AssociativeConfig
-from rmt.models.contract import Decoder, Segment, State
+from rmt.models.associative.state import Associations
+from rmt.models.contract import Decoder, Segment
 from rmt.models.options import ModelOptions
 from rmt.models.transformer_xl.mem_transformer import Layer, MemTransformerLM
-
-
-@dataclass(frozen=True)
-class Associations(State):
-    """All that one segment hands to the next: the memory of every layer, with gradient.
-
-    A: one [B, F, D] per layer. z: one [B, F] per layer; None with the delta rule.
-    """
-
-    A: tuple[Tensor, ...] | None = None
-    z: tuple[Tensor, ...] | None = None
-
-    @classmethod
-    def of(cls, memories: Sequence[Memory]) -> "Associations":
-        """The state of these layers' memories."""
-        all_A, all_z = zip(*memories, strict=True)
-        return cls(all_A, None if all_z[0] is None else all_z)
-
-    def of_layer(self, i: int) -> Memory:
-        return self.A[i], self.z[i] if self.z else None
 
 
 class AssociativeLayer(Layer):
@@ -60,13 +40,7 @@ class AssociativeLayer(Layer):
     def __init__(self, config: AssociativeConfig):
         super().__init__(config)
         self.n_memory = config.mem_len
-        sizes = (config.d_model, config.d_mem, config.dpfp_nu)
-        if config.memory_update == "delta":
-            self.memory = DeltaMemory(*sizes, pad_sizes=config.pad_sizes)
-        else:
-            self.memory = AssociativeMemory(
-                *sizes, correction=config.correction, pad_sizes=config.pad_sizes
-            )
+        self.memory = memory_of(config, config.d_model, config.pad_sizes)
 
     def forward(
         self,

@@ -9,7 +9,8 @@ from torch import Tensor
 from rmt.models.transformer_xl.decoder import KeyValueDecoder
 
 if TYPE_CHECKING:
-    from rmt.models.associative.armt import Associations, AssociativeMemoryLM
+    from rmt.models.associative.armt import AssociativeMemoryLM
+    from rmt.models.associative.state import Associations
 
 
 class AssociativeDecoder(KeyValueDecoder):

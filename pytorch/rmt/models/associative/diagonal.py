@@ -20,7 +20,8 @@ from rmt.models.transformer_xl.diagonal import Diagonal, Rows, after_layer
 from rmt.models.transformer_xl.grouped import choose
 
 if TYPE_CHECKING:
-    from rmt.models.associative.armt import Associations, AssociativeMemoryLM
+    from rmt.models.associative.armt import AssociativeMemoryLM
+    from rmt.models.associative.state import Associations
 
 
 class MemoriesDiagonally(Diagonal):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rmt.models.associative.options import MemoryOptions
 from rmt.models.transformer_xl.padding import PaddedLinear
 
 EPS = 1e-5  # of the public code; also what makes reading an empty memory 0
@@ -99,6 +100,14 @@ class AssociativeMemory(nn.Module):
     def features(self, x_BNr: Tensor) -> Tensor:
         """phi, in float32 at least: [B, N, F]."""
         return features(x_BNr.to(torch.promote_types(x_BNr.dtype, torch.float32)), self.nu)
+
+
+def memory_of(options: MemoryOptions, d_model: int, pad_sizes: str = "auto") -> AssociativeMemory:
+    """A new memory of the kind that options say."""
+    sizes = (d_model, options.d_mem, options.dpfp_nu)
+    if options.memory_update == "delta":
+        return DeltaMemory(*sizes, pad_sizes=pad_sizes)
+    return AssociativeMemory(*sizes, correction=options.correction, pad_sizes=pad_sizes)
 
 
 def known(key_BNF: Tensor, A_BFD: Tensor, z_BF: Tensor) -> tuple[Tensor, Tensor]:
