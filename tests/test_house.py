@@ -147,5 +147,5 @@ def test_the_package_is_imported_without_pytorch_and_has_what_a_notebook_needs()
     assert done.stdout.split() == [
         *("MemTransformerLM", "ModelConfig", "State", "StreamState"),
         *("build", "classify", "from_pretrained", "load", "read", "sample", "sample_batch"),
-        *("save_pretrained", "wrap", "wrap_encoder"),
+        *("save_pretrained", "wrap", "wrap_armt", "wrap_encoder"),
     ]

@@ -27,6 +27,7 @@ _PLACES = {
     "MemTransformerLM": "rmt.models.transformer_xl.mem_transformer",
     # Memory around a pretrained model; these need the packages of rmt[hf].
     "wrap": "rmt.models.pretrained.wrapping",
+    "wrap_armt": "rmt.models.pretrained.wrapping",
     "wrap_encoder": "rmt.models.pretrained.wrapping",
     "classify": "rmt.models.pretrained.documents",
     "save_pretrained": "rmt.models.pretrained.saving",

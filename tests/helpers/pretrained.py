@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rmt.models.pretrained.wrapping import wrap, wrap_encoder
+from rmt.models.pretrained.wrapping import wrap, wrap_armt, wrap_encoder
 
 V = 37
 SIZES = {
@@ -88,6 +88,18 @@ def backbone(name: str, **changes) -> nn.Module:
 def wrapped(name: str, mem_len: int = 3, tgt_len: int = 5, **options):
     """A causal language model with memory."""
     return wrap(backbone(name), mem_len=mem_len, tgt_len=tgt_len, **options)
+
+
+def wrapped_armt(name: str, mem_len: int = 3, tgt_len: int = 5, **options):
+    """A causal language model whose layers have associative memories, as if trained: a new one
+    holds nothing."""
+    options = {"d_mem": 4, "dpfp_nu": 2, **options}
+    model = wrap_armt(backbone(name), mem_len=mem_len, tgt_len=tgt_len, **options)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for weight in model.memories.parameters():
+            weight.copy_(0.5 * torch.randn_like(weight))
+    return model
 
 
 def wrapped_encoder(name: str, mem_len: int = 3, tgt_len: int = 5, **options):

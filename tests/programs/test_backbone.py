@@ -74,6 +74,21 @@ def test_it_trains_is_scored_generates_and_has_a_row(flags, tmp_path):
     assert model.codec.decode(model.codec.encode("Grüße, cat 12")) == "Grüße, cat 12"
 
 
+def test_with_associative_memories_too(flags, tmp_path):
+    how = ["--model", "armt", "--d_mem", 4, "--bptt_unrolls", 2]
+    folder = trained(tmp_path / "run", *flags, *how)
+    made = result(folder)
+    assert (made["model"], made["d_mem"]) == ("pretrained_armt", 4)
+    assert (made["n_carried"], made["carries_gradient"]) == (2 * 24 * 17, True)
+    losses = [entry["loss"] for entry in records(folder, "train")]
+    assert losses[-1] < losses[0]
+    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
+    assert f"{made['test_ppl']:.3f}" in scored.out
+    assert "pretrained_armt, memory 3, d_mem 4" in run(tables.main, "runs", folder).out
+    said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
+    assert said.status == 0, said.err
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -82,6 +97,10 @@ def test_it_trains_is_scored_generates_and_has_a_row(flags, tmp_path):
         "--freeze_backbone --lora_rank 1 --optim adamw --weight_decay 0.1",
         "--lora_rank 2 --memory_mask paper --bptt_unrolls 1",
         "--mem_len 0",
+        "--model armt --d_mem 4 --bptt_unrolls 2",
+        "--model armt --d_mem 4 --bptt_unrolls 1 --memory_update delta --batch_chunk 2",
+        "--model armt --d_mem 4 --bptt_unrolls 1 --bptt_mode window --freeze_backbone",
+        "--model armt --d_mem 4 --bptt_unrolls 1 --lora_rank 1 --optim adamw --weight_decay 0.1",
     ],
 )
 def test_it_goes_on_after_a_restart_as_if_it_had_not_stopped(flags, tmp_path, how):

@@ -37,7 +37,8 @@ class ModelEntry:
     published_options: a module that tells the options of another program's checkpoint, with
         published_options, and UNTOLD, which of them its tensors don't tell; None without any.
     plain: "module:Class" of the same model without what makes it fast; None without any.
-    implied_by: an option; where it is given and no model is named, this model is meant.
+    implied_by, instead_of: an option; where it is given and that model is named, this one is meant.
+        instead_of None: where no model is named.
     colour, marker: in figures, as matplotlib names them; None takes those that are free.
     """
 
@@ -49,6 +50,7 @@ class ModelEntry:
     published_options: str | None = None
     plain: "str | type[SegmentModel] | None" = None
     implied_by: str | None = None
+    instead_of: str | None = None
     colour: str | None = None
     marker: str | None = None
 
@@ -93,11 +95,13 @@ def find(name: str) -> ModelEntry:
     return entries()[name]
 
 
-def meant(given: Iterable[str]) -> str:
-    """The name of the model that is meant by options, where they name none."""
+def meant(named: str | None, given: Iterable[str]) -> str:
+    """The name of the model that is meant by a name, None for none, and the options beside it."""
     given = set(given)
-    implied = (entry.name for entry in entries().values() if entry.implied_by in given)
-    return next(implied, DEFAULT)
+    for entry in entries().values():
+        if entry.implied_by in given and entry.instead_of == named:
+            return entry.name
+    return named or DEFAULT
 
 
 def options_of(record: Mapping) -> ModelOptions:

@@ -52,7 +52,8 @@ class Settings:
         for name in LISTS_OF_PATHS:
             options[name] = as_tuple(options.get(name, ()))
         dataset = data.find(options.get("dataset", default_of(TrainConfig, "dataset")))
-        entry = models.find(options.setdefault("model", models.meant(options)))
+        options["model"] = models.meant(options.get("model"), options)
+        entry = models.find(options["model"])
         if options.get("curriculum_segments"):
             options.setdefault("bptt_unrolls", options["curriculum_segments"][-1] - 1)
         if dataset.is_task:
@@ -222,7 +223,8 @@ def in_segments(train: TrainConfig, n_inputs: int) -> TrainConfig:
 def add_settings(parser: Parser, argv: Sequence[str]) -> None:
     """Add the flags of training, and those of the model and the dataset that argv names."""
     dataset = data.find(value_of(argv, "dataset", default_of(TrainConfig, "dataset")))
-    entry = models.find(value_of(argv, "model", models.meant(flags_in(argv))))
+    named = value_of(argv, "model", "") or None
+    entry = models.find(models.meant(named, flags_in(argv)))
     choices = {"dataset": tuple(data.datasets()), "model": tuple(models.entries())}
     parser.add_options(entry.options, choices=choices, meanings=entry.means)
     parser.add_options(TrainConfig, choices=choices)

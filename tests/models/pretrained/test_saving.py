@@ -6,7 +6,15 @@ import shutil
 import pytest
 import torch
 
-from helpers.pretrained import CAUSAL, ENCODERS, backbone, words, wrapped, wrapped_encoder
+from helpers.pretrained import (
+    CAUSAL,
+    ENCODERS,
+    backbone,
+    words,
+    wrapped,
+    wrapped_armt,
+    wrapped_encoder,
+)
 from rmt.models.pretrained.saving import from_pretrained, save_pretrained
 from rmt.models.pretrained.wrapping import wrap
 from rmt.runtime.errors import UsageError
@@ -41,16 +49,15 @@ def round_trip(model, folder):
     assert trained(again) == trained(model)
     # Not bit for bit: weights that lie elsewhere in memory may be added up in another order.
     for one, other in zip(outputs(model, tokens), outputs(again, tokens), strict=True):
-        if isinstance(one, torch.Tensor):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
-        else:
-            torch.testing.assert_close(one.memory, other.memory, rtol=0, atol=1e-6)
+        named = [{"": x} if isinstance(x, torch.Tensor) else x.tensors() for x in (one, other)]
+        torch.testing.assert_close(*named, rtol=0, atol=1e-6)
     return again
 
 
+@pytest.mark.parametrize("make", [wrapped, wrapped_armt])
 @pytest.mark.parametrize("name", CAUSAL)
-def test_a_language_model_comes_back_with_its_memory(name, tmp_path):
-    model = changed(wrapped(name))
+def test_a_language_model_comes_back_with_its_memory(name, make, tmp_path):
+    model = changed(make(name))
     round_trip(model, tmp_path / "new" / "model")
     # And the backbone alone is one for everybody.
     alone = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "new" / "model")
@@ -72,6 +79,30 @@ def test_frozen_backbones_stay_so(name, tmp_path):
     state = model.advance(tokens)
     model(tokens, tokens, state)[0].sum().backward()
     assert {name for name, p in model.named_parameters() if p.grad is not None} == {"memory"}
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_associative_memories_around_frozen_backbones_are_trained(name, tmp_path):
+    model = wrapped_armt(name, freeze_backbone=True, memory_update="delta")
+    own = {name for name in model.state_dict() if not name.startswith("backbone.")}
+    assert trained(model) == own
+    round_trip(model, tmp_path / "model")
+    tokens = words(2, 5)
+    model(tokens, tokens, model.advance(tokens))[0].sum().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == own
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_associative_memories_and_adapters_come_back_together(name, tmp_path):
+    pytest.importorskip("peft", reason="LoRA needs peft, of rmt[hf]")
+    model = wrapped_armt(name, lora_rank=2)
+    ours = {weight for weight in trained(model) if not weight.startswith("backbone.")}
+    assert len(ours) == 1 + 2 * 5
+    assert all("lora_" in weight for weight in trained(model) - ours)
+    again = round_trip(changed(model), tmp_path / "model")
+    tokens = words(2, 5)
+    again(tokens, tokens, again.advance(tokens))[0].sum().backward()
+    assert all(p.grad is not None for p in again.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("name", [*CAUSAL, "bert", "t5"])

@@ -6,8 +6,13 @@ from torch import nn
 
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.adaptation import adapted
+from rmt.models.pretrained.armt import PretrainedARMT
 from rmt.models.pretrained.causal import PretrainedLM
-from rmt.models.pretrained.options import PretrainedOptions
+from rmt.models.pretrained.options import (
+    AssociativeBackboneOptions,
+    BackboneOptions,
+    PretrainedOptions,
+)
 from rmt.runtime.errors import UsageError
 
 
@@ -16,6 +21,16 @@ def build(options: PretrainedOptions) -> PretrainedLM:
 
     Raises UsageError where the folder holds no causal language model, or one for fewer words.
     """
+    return PretrainedLM(options, _backbone(options))
+
+
+def build_armt(options: AssociativeBackboneOptions) -> PretrainedARMT:
+    """The same with new associative memories around its layers."""
+    return PretrainedARMT(options, _backbone(options))
+
+
+def _backbone(options: BackboneOptions) -> nn.Module:
+    """As it is trained, with adapters."""
     backbone = load_backbone(options.backbone)
     n_words = backbone.get_input_embeddings().weight.shape[0]
     if options.n_token > n_words:
@@ -23,7 +38,7 @@ def build(options: PretrainedOptions) -> PretrainedLM:
             f"the data has {options.n_token:,} tokens and the backbone {n_words:,}: use the "
             "backbone's tokenizer, --tokenizer hf:PATH"
         )
-    return PretrainedLM(options, adapted(backbone, options.lora_rank, options.freeze_backbone))
+    return adapted(backbone, options.lora_rank, options.freeze_backbone)
 
 
 def load_backbone(place: str) -> nn.Module:

@@ -10,6 +10,8 @@ position means depends on the backbone:
               tokens; memory rows are as far away as they stand;
     relative  (T5, DeBERTa)  as rotary; the backbone counts rows itself.
 
+armt.py has no read memory: its tokens stand where the backbone has them, from 0 on.
+
 Masks. causal: every row sees itself and the rows before it, as the authors' wrapper has it, so that
 a read-memory row does not see those after it. paper: read memory sees all of itself and nothing
 else, write memory everything (Bulatov et al. 2022, section 3.2):
@@ -30,22 +32,22 @@ import torch
 from torch import Tensor
 
 
-def order_of_rows(n_memory: int, n_tokens: int, lengths_B: Tensor) -> Tensor:
+def order_of_rows(n_read: int, n_tokens: int, n_write: int, lengths_B: Tensor) -> Tensor:
     """Which of the rows [read memory, tokens, padding, write memory] comes where: [B, R] int64.
 
     lengths: of each stream, tokens that are no padding.
     """
-    rows_R = torch.arange(2 * n_memory + n_tokens, device=lengths_B.device)
-    first_B1 = n_memory + lengths_B[:, None]  # of the write memory
+    rows_R = torch.arange(n_read + n_tokens + n_write, device=lengths_B.device)
+    first_B1 = n_read + lengths_B[:, None]  # of the write memory
     n_padding_B1 = n_tokens - lengths_B[:, None]
-    is_write_BR = (rows_R >= first_B1) & (rows_R < first_B1 + n_memory)
+    is_write_BR = (rows_R >= first_B1) & (rows_R < first_B1 + n_write)
     order_BR = torch.where(is_write_BR, rows_R + n_padding_B1, rows_R)
-    return torch.where(rows_R >= first_B1 + n_memory, rows_R - n_memory, order_BR)
+    return torch.where(rows_R >= first_B1 + n_write, rows_R - n_write, order_BR)
 
 
-def rows_of_write_memory(n_memory: int, lengths_B: Tensor) -> Tensor:
+def rows_of_write_memory(n_read: int, n_write: int, lengths_B: Tensor) -> Tensor:
     """Where it is then, [B, m] int64."""
-    return n_memory + lengths_B[:, None] + torch.arange(n_memory, device=lengths_B.device)
+    return n_read + lengths_B[:, None] + torch.arange(n_write, device=lengths_B.device)
 
 
 def taken(x_BRD: Tensor, rows_Br: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Options of memory around a pretrained model, and what follows from them without PyTorch."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rmt.models.associative.options import MemoryOptions
 from rmt.models.options import ModelOptions
 from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
@@ -11,20 +11,11 @@ MASKS = ("causal", "paper")
 
 
 @dataclass(frozen=True)
-class PretrainedOptions(ModelOptions):
-    """Where the model is, and the memory around it. n_token is the size of its vocabulary."""
+class BackboneOptions(ModelOptions):
+    """Where the backbone is, and what of it is trained. n_token is the size of its vocabulary."""
 
-    NOT_SETTINGS: ClassVar[tuple[str, ...]] = ()
-
-    model: str = option("pretrained", "the model")
     backbone: str = option("", "folder of a Hugging Face model; empty: one that was handed over")
     mem_len: int = option(0, "memory tokens, the paper's MEMORY")
-    memory_mask: str = option(
-        "causal",
-        "what memory rows see: causal as in the backbone and in the authors' wrapper, or paper: "
-        "read memory sees itself, write memory all",
-        MASKS,
-    )
     freeze_backbone: bool = option(False, "train the memory alone, or with lora_rank its adapters")
     lora_rank: int = option(0, "train adapters of this rank (LoRA) in the backbone; 0: none")
 
@@ -32,12 +23,37 @@ class PretrainedOptions(ModelOptions):
         check_choices(self)
         check_at_least(self, 1, "n_token")
         check_at_least(self, 0, "mem_len", "lora_rank")
+
+    @property
+    def trains_memory_alone(self) -> bool:
+        """Whether nothing of the backbone is trained, and no adapters in it."""
+        return self.freeze_backbone and not self.lora_rank
+
+    @property
+    def memory(self) -> int:
+        return self.mem_len
+
+
+@dataclass(frozen=True)
+class PretrainedOptions(BackboneOptions):
+    """Those of memory tokens around it."""
+
+    model: str = option("pretrained", "the model")
+    memory_mask: str = option(
+        "causal",
+        "what memory rows see: causal as in the backbone and in the authors' wrapper, or paper: "
+        "read memory sees itself, write memory all",
+        MASKS,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
         if self.memory_mask != "causal" and not self.mem_len:
             raise UsageError(
                 f"memory_mask {self.memory_mask} is about memory, and there is none: leave it out, "
                 "or give mem_len 1 or more"
             )
-        if self.freeze_backbone and not self.mem_len and not self.lora_rank:
+        if self.trains_memory_alone and not self.mem_len:
             raise UsageError(
                 "with freeze_backbone and mem_len 0 there is nothing to train: leave one of them "
                 "out"
@@ -48,9 +64,16 @@ class PretrainedOptions(ModelOptions):
         return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
 
     @property
-    def memory(self) -> int:
-        return self.mem_len
-
-    @property
     def folder_name(self) -> str:
         return f"{self.model}-mem{self.mem_len}"
+
+
+@dataclass(frozen=True)
+class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
+    """Those of an associative memory in each of its layers."""
+
+    model: str = option("pretrained_armt", "the model")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_memory()

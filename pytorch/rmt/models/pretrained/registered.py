@@ -1,6 +1,6 @@
 """Memory around a pretrained model in the registry."""
 
-from rmt.models.pretrained.options import PretrainedOptions
+from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
 from rmt.models.registry import ModelEntry
 
 ENTRIES = (
@@ -10,5 +10,13 @@ ENTRIES = (
         "rmt.models.pretrained.building:build",
         implied_by="backbone",
         means={"mem_len": "memory tokens around the backbone"},
+    ),
+    ModelEntry(
+        "pretrained_armt",
+        AssociativeBackboneOptions,
+        "rmt.models.pretrained.building:build_armt",
+        implied_by="backbone",
+        instead_of="armt",
+        means={"mem_len": "memory tokens at the end of a segment, whose outputs are written"},
     ),
 )

@@ -19,19 +19,24 @@ from torch import nn
 
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.adaptation import has_adapters
+from rmt.models.pretrained.armt import PretrainedARMT
 from rmt.models.pretrained.backbone import bare
 from rmt.models.pretrained.causal import PretrainedLM
 from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
-from rmt.models.pretrained.options import PretrainedOptions
+from rmt.models.pretrained.language_model import BACKBONE, BackboneLM
+from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
 from rmt.runtime.errors import UsageError
 
 FORMAT = "rmt.pretrained 1"
 ABOUT, OURS, ADAPTER = "memory.json", "memory.safetensors", "adapter"
-BACKBONE = "backbone."  # how names of its weights begin in ours
-KINDS = {"causal": (PretrainedLM, PretrainedOptions), "encoder": (MemoryEncoder, EncoderOptions)}
+KINDS = {
+    "causal": (PretrainedLM, PretrainedOptions),
+    "armt": (PretrainedARMT, AssociativeBackboneOptions),
+    "encoder": (MemoryEncoder, EncoderOptions),
+}
 
 
-def save_pretrained(model: PretrainedLM | MemoryEncoder, folder: str | os.PathLike) -> None:
+def save_pretrained(model: BackboneLM | MemoryEncoder, folder: str | os.PathLike) -> None:
     """Write a wrapped model to a new folder, as a whole or not at all.
 
     Raises UsageError where the folder is there already, or can't be written.
@@ -51,7 +56,7 @@ def save_pretrained(model: PretrainedLM | MemoryEncoder, folder: str | os.PathLi
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(model: PretrainedLM | MemoryEncoder, folder: Path) -> None:
+def _write(model: BackboneLM | MemoryEncoder, folder: Path) -> None:
     backbone = bare(model.backbone)
     weights = backbone.state_dict()
     if has_adapters(model.backbone):
@@ -88,7 +93,7 @@ def _without_adapters(weights: dict) -> dict:
     }
 
 
-def from_pretrained(folder: str | os.PathLike) -> PretrainedLM | MemoryEncoder:
+def from_pretrained(folder: str | os.PathLike) -> BackboneLM | MemoryEncoder:
     """What save_pretrained wrote, in evaluation mode.
 
     Raises UsageError where the folder holds no such model.
@@ -113,7 +118,7 @@ def from_pretrained(folder: str | os.PathLike) -> PretrainedLM | MemoryEncoder:
     elif about["frozen"]:
         backbone.requires_grad_(False)
     model = cls(config, backbone)
-    if isinstance(model, PretrainedLM):
+    if isinstance(model, BackboneLM):
         model.tgt_len = about["tgt_len"]
     missing, unexpected = model.load_state_dict(own, strict=False)
     missing = [name for name in missing if not name.startswith(BACKBONE)]

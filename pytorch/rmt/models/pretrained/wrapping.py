@@ -5,13 +5,20 @@ nll, state = model(tokens, targets)         # the first segment
 nll, state = model(tokens, targets, state)  # the next one
 """
 
+from typing import TypeVar
+
 from torch import nn
 
+from rmt.models.associative.options import MemoryOptions
 from rmt.models.pretrained.adaptation import adapted
+from rmt.models.pretrained.armt import PretrainedARMT
 from rmt.models.pretrained.backbone import bare, check_is_model
 from rmt.models.pretrained.causal import PretrainedLM
 from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
-from rmt.models.pretrained.options import PretrainedOptions
+from rmt.models.pretrained.language_model import BackboneLM
+from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
+
+Model = TypeVar("Model", bound=BackboneLM)
 
 
 def wrap(
@@ -35,13 +42,56 @@ def wrap(
     """
     check_is_model(hf_model)
     config = PretrainedOptions(
-        bare(hf_model).get_input_embeddings().weight.shape[0],
+        _n_words(hf_model),
         mem_len=mem_len,
         memory_mask=memory_mask,
         freeze_backbone=freeze_backbone,
         lora_rank=lora_rank,
     )
     model = PretrainedLM(config, adapted(hf_model, lora_rank, freeze_backbone))
+    return _for_segments(model, tgt_len)
+
+
+def wrap_armt(
+    hf_model: nn.Module,
+    *,
+    mem_len: int,
+    tgt_len: int,
+    d_mem: int = MemoryOptions.d_mem,
+    dpfp_nu: int = MemoryOptions.dpfp_nu,
+    memory_update: str = MemoryOptions.memory_update,
+    correction: bool = MemoryOptions.correction,
+    freeze_backbone: bool = False,
+    lora_rank: int = 0,
+) -> PretrainedARMT:
+    """A causal language model of the transformers library with an associative memory in each layer.
+
+    It predicts what hf_model does until it is trained, with bptt_unrolls 1 or more. hf_model,
+    mem_len and tgt_len: as for wrap. The other options are those of AssociativeBackboneOptions.
+
+    Raises UsageError for a model, or a combination, that is not possible.
+    """
+    check_is_model(hf_model)
+    config = AssociativeBackboneOptions(
+        _n_words(hf_model),
+        mem_len=mem_len,
+        d_mem=d_mem,
+        dpfp_nu=dpfp_nu,
+        memory_update=memory_update,
+        correction=correction,
+        freeze_backbone=freeze_backbone,
+        lora_rank=lora_rank,
+    )
+    model = PretrainedARMT(config, adapted(hf_model, lora_rank, freeze_backbone))
+    return _for_segments(model, tgt_len)
+
+
+def _n_words(hf_model: nn.Module) -> int:
+    return bare(hf_model).get_input_embeddings().weight.shape[0]
+
+
+def _for_segments(model: Model, tgt_len: int) -> Model:
+    """The model for segments of so many tokens."""
     model.tgt_len = tgt_len
     model.check_segment(tgt_len)
     return model
