@@ -1,17 +1,19 @@
 """A pretrained backbone is trained, continued, scored and sampled from like any other model."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from helpers.programs import assert_one_sentence, records, result, run, weights_of
 from rmt import eval as evaluation
-from rmt import generate, tables, train
+from rmt import generate, interop, tables, train
 from rmt.data.text.corpora import load_corpus
 from rmt.data.text.dataset import TextOptions
 from rmt.data.text.own import TEXT
 from rmt.data.text.pretrained import PretrainedTokenizer
+from rmt.evaluation.stream import StreamState, read
 from rmt.runs.trained import load
 
 transformers = pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
@@ -157,3 +159,48 @@ def test_wrong_use(flags, backbone, tmp_path):
 def test_what_trains_nothing_says_so(flags, tmp_path):
     outcome = run(train.main, *flags, "--freeze_backbone", "--work_dir", tmp_path / "new")
     assert "depends on nothing that is trained" in assert_one_sentence(outcome)
+
+
+@pytest.mark.parametrize(
+    "how", ["--bptt_unrolls 1", "--model armt --d_mem 4 --bptt_unrolls 1", "--lora_rank 1"]
+)
+def test_a_run_is_of_use_where_its_backbone_is_gone(flags, backbone, tmp_path, how):
+    if "lora" in how:
+        pytest.importorskip("peft", reason="LoRA needs peft, of rmt[hf]")
+    moved = tmp_path / "backbone"
+    shutil.copytree(backbone, moved)
+    where = ["--backbone", moved, "--tokenizer", f"hf:{moved}", "--encoded_dir", tmp_path / "kept"]
+    folder = trained(tmp_path / "run", *flags, *how.split(), *where)
+    before = load(folder)
+    shutil.rmtree(moved)
+    shutil.rmtree(tmp_path / "kept")
+    copy = tmp_path / "copy"
+    assert run(interop.main, folder, copy).status == 0
+    state = read(before, before.codec.encode("The cat"))
+    state.save(tmp_path / "state", before)
+    for place in (folder, copy):
+        scored = run(evaluation.main, "--work_dir", place, "--split", "test")
+        assert f"{result(folder)['test_ppl']:.3f}" in scored.out, scored.err
+        said = run(generate.main, "--work_dir", place, "--prompt", "The cat", "--tokens", 5)
+        assert said.status == 0, said.err
+        model = load(place, needs_text=True)
+        ids = torch.from_numpy(model.codec.encode("Grüße, cat 12"))[None]
+        assert torch.equal(model.predict(ids)[0], before.predict(ids)[0])
+        StreamState.load(tmp_path / "state", model)
+    # And another run may begin with it.
+    kept = ["--backbone", folder / "kept" / "backbone.json", "--tokenizer", f"hf:{folder}/kept"]
+    more = [*how.split(), *kept, "--init_from", folder, "--lr", 1e-9, "--max_step", 1]
+    begun = weights_of(trained(tmp_path / "more", *flags, *more))
+    for name, weight in before.state_dict().items():
+        torch.testing.assert_close(begun[name], weight, rtol=0, atol=1e-6)
+
+
+def test_a_configuration_alone_begins_with_random_weights(flags, backbone, tmp_path):
+    how = ["--backbone", backbone / "config.json", "--seed", 3]
+    one = weights_of(trained(tmp_path / "one", *flags, *how))
+    two = weights_of(trained(tmp_path / "two", *flags, *how))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    wrong = ["--backbone", tmp_path / "one" / "metrics.jsonl", "--work_dir", tmp_path / "three"]
+    assert "there is no folder" in assert_one_sentence(run(train.main, *flags, *wrong))
+    wrong[1] = tmp_path / "one" / "vocabulary.json"
+    assert "holds no causal language" in assert_one_sentence(run(train.main, *flags, *wrong))

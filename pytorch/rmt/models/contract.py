@@ -236,6 +236,13 @@ class SegmentModel(nn.Module):
     def check_segment(self, n_tokens: int) -> None:
         """Raise UsageError for a segment that is longer than the model can read."""
 
+    def files(self) -> Mapping[str, str]:
+        """What a run's folder must hold, by name, for ModelOptions.kept_in to be of use elsewhere.
+
+        Empty where options and weights are enough.
+        """
+        return {}
+
     # Beginning with the weights of another model
 
     def weights_from(

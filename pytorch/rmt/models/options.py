@@ -7,6 +7,7 @@ which nothing more is known.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import ClassVar, Self
 
 from rmt.options.option import from_json
@@ -75,6 +76,13 @@ class ModelOptions:
     def carried(self) -> Carried | None:
         """None where the options don't tell; SegmentModel.carries then looks at a state."""
         return None
+
+    def kept_in(self, folder: Path) -> Self:
+        """The options of the same model, where it is to be built of what a run keeps in a folder.
+
+        That is what SegmentModel.files gave. Weights may be random: a checkpoint has them.
+        """
+        return self
 
     @property
     def why_sequential(self) -> str | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import VOCABULARY, saved_checkpoints
+from rmt.runs.run_folder import KEPT, VOCABULARY, saved_checkpoints
 from rmt.runs.settings import Settings
 from rmt.runtime.files import new_folder
 
@@ -43,6 +43,8 @@ def hand_on(run: Path, target: Path, *, in_bf16: bool) -> str:
         for name in SMALL_FILES:
             with suppress(FileNotFoundError):  # of an older run, or one that hasn't ended
                 shutil.copyfile(run / name, folder / name)
+        if (run / KEPT).is_dir():
+            shutil.copytree(run / KEPT, folder / KEPT)
         saved = checkpoint.save(folder, found.step, weights, {}, about, best=True)
         size = (saved / checkpoint.MODEL_FILE).stat().st_size
     return f"{options.label} of step {found.step:,}, {size / 1e6:.1f} MB of weights"

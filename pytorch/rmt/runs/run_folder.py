@@ -5,6 +5,7 @@ log.txt         the lines that were printed
 metrics.jsonl   one JSON object per log or evaluation
 events.*        the same for TensorBoard
 vocabulary.json what the model's ids stand for
+kept/           copies of what else the model and its tokens are made of (a pretrained one)
 result.json     written at the end
 """
 
@@ -15,15 +16,17 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError, dropped_where_nobody_reads
-from rmt.runtime.files import checkout, remedy, write_text
+from rmt.runtime.files import checkout, remedy, write_bytes, write_text
 
 LOCK = ".lock"
 VOCABULARY = "vocabulary.json"
+KEPT = "kept"
 LINKS = ("last", "best")  # to checkpoints
 MANIFEST_FILE = "manifest.json"  # of a checkpoint
 
@@ -110,6 +113,13 @@ class RunFolder:
         """So that the model can be used where its training text is not."""
         if self.path:
             write_text(self.path / VOCABULARY, json.dumps(vocabulary.to_json(), ensure_ascii=False))
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Files by name, in kept/: as the vocabulary, for where they are not."""
+        if self.path and files:
+            (self.path / KEPT).mkdir(exist_ok=True)
+            for name, content in files.items():
+                write_bytes(self.path / KEPT / name, content)
 
     def close(self) -> None:
         if self.path:

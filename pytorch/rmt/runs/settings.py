@@ -12,6 +12,7 @@ from rmt.data import registry as data
 from rmt.data.registry import Dataset
 from rmt.data.tasks.task import SampleOptions
 from rmt.data.text.dataset import TextOptions
+from rmt.data.text.pretrained import kept_in
 from rmt.models import registry as models
 from rmt.models.options import Carried, ModelOptions
 from rmt.models.registry import ModelEntry
@@ -25,6 +26,7 @@ from rmt.options.training import (
     OF_TEXT,
     TrainConfig,
 )
+from rmt.runs.run_folder import KEPT
 from rmt.runtime.errors import UsageError
 
 
@@ -115,11 +117,14 @@ class Settings:
     def read(cls, work_dir: Path) -> tuple["Settings", ModelOptions]:
         """Those of a run folder. Raises UsageError where they can't be read."""
         try:
-            return cls.from_record(json.loads((work_dir / "config.json").read_text()))
+            settings, model = cls.from_record(json.loads((work_dir / "config.json").read_text()))
         except FileNotFoundError:
             raise UsageError(f"{work_dir} is not a run folder: it has no config.json") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
+        # The tokenizer may be gone from where it was.
+        tokenizer = kept_in(work_dir / KEPT, settings.train.tokenizer)
+        return replace(settings, train=replace(settings.train, tokenizer=tokenizer)), model
 
     @classmethod
     def from_record(cls, record: Mapping) -> tuple["Settings", ModelOptions]:

@@ -15,7 +15,7 @@ from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.models.registry import build
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import LINKS, VOCABULARY, saved_checkpoints
+from rmt.runs.run_folder import KEPT, LINKS, VOCABULARY, saved_checkpoints
 from rmt.runs.settings import Settings, text_options
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
@@ -71,7 +71,9 @@ def best_model(
     How the run computed says nothing of the machine that it is read on.
     """
     find = checkpoint.find_best if which == "best" else checkpoint.find
-    found, model = find(folder), build(options.with_settings_alone())
+    found, usual = find(folder), options.with_settings_alone()
+    model = build(usual.kept_in(folder / KEPT))
+    model.config = usual  # wherever it was built from
     found.load_model(model)
     return model.eval(), found
 

@@ -17,7 +17,7 @@ from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder, environment
-from rmt.runs.settings import Settings, check_gradient
+from rmt.runs.settings import Settings, check_gradient, text_options
 from rmt.runtime import distributed
 from rmt.runtime.device import peak_memory
 from rmt.runtime.errors import UsageError
@@ -187,6 +187,7 @@ def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None
     folder.remove("result.json")  # of the run before it was continued
     folder.write_json("config.json", record | about | sizes(trainer.model) | environment())
     folder.write_vocabulary(trainer.workload.vocabulary)
+    folder.keep(files_to_keep(trainer, settings))
     folder.forget_after(trainer.place.step)
     folder.log(RULE)
     for options in record.values():
@@ -206,6 +207,15 @@ def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None
         folder.log(line)
     if trainer.place.step:
         folder.log(f"| continuing after step {trainer.place.step}")
+
+
+def files_to_keep(trainer: Trainer, settings: Settings) -> dict[str, bytes]:
+    """What the model and the tokens of its text are made of beside options and weights."""
+    files = {name: content.encode() for name, content in trainer.model.files().items()}
+    if not settings.task:
+        read = settings.dataset.reading(text_options(settings.train))
+        files |= {name: path.read_bytes() for name, path in read.files.items()}
+    return files
 
 
 def sizes(model: SegmentModel) -> dict:

@@ -40,10 +40,17 @@ def reading(option: str) -> Reading:
     return _reading(str(path), hashlib.sha256(content).hexdigest())
 
 
+def kept_in(folder: Path, option: str) -> str:
+    """The option for the copy that a run keeps in a folder; where there is none, as it is."""
+    has_copy = option.startswith(OF_A_MODEL) and (folder / FILE).is_file()
+    return f"{OF_A_MODEL}{folder}" if has_copy else option
+
+
 @lru_cache  # a tokenizer takes seconds to be read
 def _reading(path: str, sha256: str) -> Reading:
     tokenizer = PretrainedTokenizer(path)
-    return Reading(tokenizer, PERPLEXITY, {"tokenizer": "hf", "tokenizer_sha256": sha256})
+    options = {"tokenizer": "hf", "tokenizer_sha256": sha256}
+    return Reading(tokenizer, PERPLEXITY, options, files={FILE: Path(path)})
 
 
 @dataclass(frozen=True)

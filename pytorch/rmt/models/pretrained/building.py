@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from rmt.models.pretrained import hub
@@ -42,21 +43,25 @@ def _backbone(options: BackboneOptions) -> nn.Module:
 
 
 def load_backbone(place: str) -> nn.Module:
-    """In float32, from a folder of the transformers library or a GGUF file in it."""
+    """In float32: from a folder of the transformers library or a GGUF file in it, or of random
+    weights from a configuration, a JSON file."""
     if not place:
         raise UsageError("name the folder of a Hugging Face model with --backbone")
     path, transformers = Path(place), hub.transformers()
-    how = {}
-    if path.suffix == ".gguf":
-        path, how = path.parent, {"gguf_file": path.name}
-    if not path.is_dir():
-        raise UsageError(f"there is no folder {path}: --backbone is one with a Hugging Face model")
     # A program's own lines would be in between.
     transformers.utils.logging.disable_progress_bar()
+    models, how = transformers.AutoModelForCausalLM, {"local_files_only": True}
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            str(path), local_files_only=True, dtype="float32", **how
-        )
-    except (OSError, ValueError, ImportError) as error:
+        if path.suffix == ".json" and path.is_file():
+            config = transformers.AutoConfig.from_pretrained(str(path), **how)
+            return models.from_config(config, dtype=torch.float32)
+        if path.suffix == ".gguf":
+            path, how["gguf_file"] = path.parent, path.name
+        if not path.is_dir():
+            raise UsageError(
+                f"there is no folder {path}: --backbone is one with a Hugging Face model"
+            )
+        return models.from_pretrained(str(path), dtype=torch.float32, **how)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{place} holds no causal language model ({reason})") from None

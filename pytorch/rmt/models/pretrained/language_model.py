@@ -24,7 +24,7 @@ from rmt.models.pretrained.backbone import (
     most_rows,
     text_config,
 )
-from rmt.models.pretrained.options import BackboneOptions
+from rmt.models.pretrained.options import CONFIG, BackboneOptions
 from rmt.runtime.errors import UsageError
 
 BACKBONE = "backbone."  # how names of its weights begin in ours
@@ -126,6 +126,10 @@ class BackboneLM(SegmentModel):
         """Raise UsageError for a segment that the backbone has no positions for."""
         n_rows, what = self.rows_of_segment(n_tokens)
         check_rows(n_rows, self.most_rows, what)
+
+    def files(self) -> Mapping[str, str]:
+        """The backbone's configuration."""
+        return {CONFIG: bare(self.backbone).config.to_json_string()}
 
     # What each model of this kind has to say
 

@@ -1,6 +1,8 @@
 """Options of memory around a pretrained model, and what follows from them without PyTorch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 from rmt.models.associative.options import MemoryOptions
 from rmt.models.options import ModelOptions
@@ -8,13 +10,18 @@ from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
 
 MASKS = ("causal", "paper")
+CONFIG = "backbone.json"  # what a run keeps of a backbone beside its weights
 
 
 @dataclass(frozen=True)
 class BackboneOptions(ModelOptions):
     """Where the backbone is, and what of it is trained. n_token is the size of its vocabulary."""
 
-    backbone: str = option("", "folder of a Hugging Face model; empty: one that was handed over")
+    backbone: str = option(
+        "",
+        "folder of a Hugging Face model, a GGUF file, or the config.json of one that is to have "
+        "random weights; empty: one that was handed over",
+    )
     mem_len: int = option(0, "memory tokens, the paper's MEMORY")
     freeze_backbone: bool = option(False, "train the memory alone, or with lora_rank its adapters")
     lora_rank: int = option(0, "train adapters of this rank (LoRA) in the backbone; 0: none")
@@ -32,6 +39,10 @@ class BackboneOptions(ModelOptions):
     @property
     def memory(self) -> int:
         return self.mem_len
+
+    def kept_in(self, folder: Path) -> Self:
+        kept = folder / CONFIG
+        return replace(self, backbone=str(kept)) if kept.is_file() else self
 
 
 @dataclass(frozen=True)
