@@ -156,9 +156,34 @@ def test_wrong_use(flags, backbone, tmp_path):
     assert "does not give back the text" in sentence("--tokenizer", f"hf:{wrong}")
 
 
-def test_what_trains_nothing_says_so(flags, tmp_path):
-    outcome = run(train.main, *flags, "--freeze_backbone", "--work_dir", tmp_path / "new")
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("--freeze_backbone", "with bptt_unrolls 0 later segments of a text"),
+        ("--freeze_backbone --bptt_unrolls 2", "2 later segments of a text don't reach it"),
+        ("--freeze_backbone --mem_len 0", "mem_len 0 there is nothing to train"),
+        ("--freeze_backbone --model armt", "give bptt_unrolls 1 or more"),
+    ],
+)
+def test_what_trains_nothing_is_refused(flags, tmp_path, how, sentence):
+    outcome = run(train.main, *flags, *how.split(), "--work_dir", tmp_path / "new")
+    assert sentence in assert_one_sentence(outcome)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_step_that_trains_nothing_says_so(flags, tmp_path):
+    how = ["--freeze_backbone", "--reset_at_documents", "--work_dir", tmp_path / "new"]
+    outcome = run(train.main, *flags, *how)
     assert "depends on nothing that is trained" in assert_one_sentence(outcome)
+
+
+@pytest.mark.parametrize("model", ["pretrained", "armt"])
+@pytest.mark.parametrize("how", [["--compile"], ["--cuda_graph", "on"]])
+def test_steps_are_neither_compiled_nor_captured(flags, tmp_path, model, how):
+    outcome = run(train.main, *flags, "--model", model, *how, "--work_dir", tmp_path / "new")
+    sentence = f"{' '.join(how)} is not possible: a pretrained backbone is computed by"
+    assert assert_one_sentence(outcome).startswith(sentence)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

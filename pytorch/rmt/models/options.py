@@ -85,6 +85,18 @@ class ModelOptions:
         return self
 
     @property
+    def why_eager(self) -> str | None:
+        """Why the model computes as it is, neither compiled nor captured; None where it can."""
+        return None
+
+    def why_untrained(self, bptt_unrolls: int, goes_on: bool) -> str | None:
+        """Why nothing would be trained, as far as these options tell; None where something is.
+
+        goes_on: whether a stream begins once in an epoch, as in text, and not with every sample.
+        """
+        return None
+
+    @property
     def why_sequential(self) -> str | None:
         """Why layers of different segments can't be computed together; None where they can."""
         return f"{self.model} computes one segment after the other"

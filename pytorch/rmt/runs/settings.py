@@ -89,6 +89,7 @@ class Settings:
         model = settings.model_before_data()
         check_gradient(entry.name, model.carried, train)
         model.check_schedule(train.schedule)
+        check_can_be(model, train, goes_on=not (dataset.is_task or train.reset_at_documents))
         return settings
 
     def model_before_data(self) -> ModelOptions:
@@ -204,6 +205,19 @@ def check_gradient(name: str, carried: Carried | None, train: TrainConfig) -> No
             f"{name} passes no gradient between segments: leave out bptt_unrolls "
             f"{train.bptt_unrolls}, or choose a model that does"
         )
+
+
+def check_can_be(model: ModelOptions, train: TrainConfig, goes_on: bool) -> None:
+    """Raise UsageError for a step that the model can't have, or in which nothing is trained.
+
+    goes_on: whether a stream begins once in an epoch.
+    """
+    eager = {"--compile": train.compile, "--cuda_graph on": train.cuda_graph == "on"}
+    for flag, is_on in eager.items():
+        if is_on and model.why_eager:
+            raise UsageError(f"{flag} is not possible: {model.why_eager}")
+    if reason := model.why_untrained(train.bptt_unrolls, goes_on):
+        raise UsageError(reason)
 
 
 def in_segments(train: TrainConfig, n_inputs: int) -> TrainConfig:

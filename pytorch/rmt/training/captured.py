@@ -36,7 +36,7 @@ def step_for(
     model: SegmentModel, config: TrainConfig, schedule: tuple[int, str, str], device: torch.device
 ) -> Step:
     """A captured step where config.cuda_graph asks for it or, if auto, where it is worth it."""
-    reason = why_not(config, device)
+    reason = model.config.why_eager or why_not(config, device)
     if reason is None:
         if model.schedule == DIAGONAL:
             say("steps are captured, but layers are not compiled: they are computed diagonally")

@@ -40,6 +40,13 @@ class BackboneOptions(ModelOptions):
     def memory(self) -> int:
         return self.mem_len
 
+    @property
+    def why_eager(self) -> str:
+        return (
+            "a pretrained backbone is computed by the transformers library, which may wait for the "
+            "GPU"
+        )
+
     def kept_in(self, folder: Path) -> Self:
         kept = folder / CONFIG
         return replace(self, backbone=str(kept)) if kept.is_file() else self
@@ -70,6 +77,15 @@ class PretrainedOptions(BackboneOptions):
                 "out"
             )
 
+    def why_untrained(self, bptt_unrolls: int, goes_on: bool) -> str | None:
+        if not (self.trains_memory_alone and goes_on):
+            return None
+        return (
+            "with freeze_backbone only the memory is trained that a stream begins with, and with "
+            f"bptt_unrolls {bptt_unrolls} later segments of a text don't reach it: give lora_rank, "
+            "or leave freeze_backbone out"
+        )
+
     @property
     def label(self) -> str:
         return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
@@ -88,3 +104,11 @@ class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
     def __post_init__(self):
         super().__post_init__()
         self.check_memory()
+
+    def why_untrained(self, bptt_unrolls: int, goes_on: bool) -> str | None:
+        if not self.trains_memory_alone or bptt_unrolls:
+            return None
+        return (
+            "with freeze_backbone only the memories are trained, and what a segment writes is read "
+            "in later ones: give bptt_unrolls 1 or more, or leave freeze_backbone out"
+        )
