@@ -375,11 +375,21 @@ def test_it_begins_with_another_model_and_another_with_it():
     assert set(changes.values()) == {"left out, there is none here"}
 
 
+def with_other_layers(n_layer: int) -> nn.Module:
+    """A backbone that says it has so many layers, and whose first two seem to be others."""
+    model = backbone("gpt2")
+    model.transformer.wte.others = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    model.config.num_hidden_layers = n_layer
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda: wrap_armt(nn.Linear(2, 2), mem_len=1, tgt_len=2), "of the transformers library"),
         (lambda: wrap_armt(backbone("bert_alone"), mem_len=1, tgt_len=2), "no causal language"),
+        (lambda: wrap_armt(with_other_layers(2), mem_len=1, tgt_len=2), "with other layers than"),
+        (lambda: wrap_armt(with_other_layers(3), mem_len=1, tgt_len=2), "no list of 3 layers"),
         (lambda: wrapped_armt("gpt2", tgt_len=62), "64 rows, and 62 tokens and 3 of memory"),
         (lambda: wrapped_armt("gpt2", mem_len=0), "pretrained_armt needs memory tokens"),
         (lambda: wrapped_armt("gpt2", d_mem=0), "d_mem must be 1 or more, but it is 0"),

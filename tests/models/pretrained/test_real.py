@@ -8,7 +8,7 @@ import torch
 
 from rmt.models.pretrained.building import load_backbone
 from rmt.models.pretrained.documents import classify
-from rmt.models.pretrained.wrapping import wrap, wrap_encoder
+from rmt.models.pretrained.wrapping import wrap, wrap_armt, wrap_encoder
 
 transformers = pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
 MODELS = "tests/requirements-pretrained-models.txt"
@@ -48,6 +48,18 @@ def test_a_trained_decoder_reads_segments_and_writes_on(smollm2):
         ours, again = model.decoder(state, 16), super(type(model), model).decoder(state, 16)
         for part in tokens[:, 16:].split(7, dim=1):
             torch.testing.assert_close(ours.feed(part), again.feed(part), rtol=0, atol=1e-3)
+
+
+def test_a_trained_decoder_is_what_it_was_until_its_memories_are_trained(smollm2):
+    backbone, tokenizer = smollm2
+    tokens = torch.tensor([tokenizer(TEXT)["input_ids"]])[:, :32]
+    model, state = wrap_armt(backbone, mem_len=4, tgt_len=16, d_mem=8).eval(), None
+    with torch.no_grad():
+        for part in tokens.split(16, dim=1):
+            log_probs, state = model.predict(part, state)
+            expected = backbone(input_ids=part).logits.log_softmax(-1)
+            torch.testing.assert_close(log_probs, expected, rtol=0, atol=1e-3)
+    assert all(z.isfinite().all() and z.any() for z in state.z)
 
 
 def test_a_trained_encoder_classifies_a_text_of_several_segments():

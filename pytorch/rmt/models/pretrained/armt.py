@@ -22,11 +22,12 @@ from rmt.models.associative.state import Associations
 from rmt.models.contract import Decoder
 from rmt.models.options import Carried
 from rmt.models.pretrained import layout
-from rmt.models.pretrained.backbone import text_config
+from rmt.models.pretrained.backbone import bare, text_config
 from rmt.models.pretrained.decoder import AssociativeDecoder
 from rmt.models.pretrained.language_model import BackboneLM
 from rmt.models.pretrained.layers import LayerMemory, layers_of, remembering
 from rmt.models.pretrained.options import AssociativeBackboneOptions
+from rmt.runtime.errors import UsageError
 
 
 class PretrainedARMT(BackboneLM):
@@ -40,6 +41,7 @@ class PretrainedARMT(BackboneLM):
         d_model, like = text_config(backbone).hidden_size, self.embedding.weight
         memories = [memory_of(config, d_model) for _ in layers_of(backbone)]
         self.memories = nn.ModuleList(memories).to(like.device, like.dtype).train(self.training)
+        self._check_layers()
 
     def decoder(self, state: Associations | None, tgt_len: int, n_streams: int = 1) -> Decoder:
         """One that keeps the backbone's keys and values within a segment."""
@@ -106,3 +108,16 @@ class PretrainedARMT(BackboneLM):
         with remembering(layers_of(self.backbone), memories):
             out = self.layers(x_BRD, **inputs).last_hidden_state
         return out, Associations.of([memory.state for memory in memories])
+
+    @torch.no_grad()
+    def _check_layers(self) -> None:
+        """Raise UsageError where the backbone does not compute with what seem to be its layers."""
+        was_training, empty = self.training, self.empty_state(1)
+        self.eval()
+        after = self.advance(self._two_words(), empty)
+        self.train(was_training)
+        if any(new is old for new, old in zip(after.A, empty.A, strict=True)):
+            raise UsageError(
+                f"{type(bare(self.backbone)).__name__} computes with other layers than those that "
+                "memories were put around: choose another backbone"
+            )
