@@ -1,6 +1,5 @@
 """BABILong: stories against a simulation of their own, samples of exact length, bAbI's files."""
 
-import itertools
 import re
 import subprocess
 import sys
@@ -15,11 +14,12 @@ from helpers.data import load_task, make_task
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import train
 from rmt.data.tasks.babilong import babi, stories
-from rmt.data.tasks.babilong.background import Background, read_sentences
-from rmt.data.tasks.babilong.samples import alone, spread
-from rmt.data.tasks.babilong.stories import KINDS, ROOMS, Story
+from rmt.data.tasks.babilong.stories import KINDS
 from rmt.data.tasks.curriculum import Curriculum, Lesson
 from rmt.data.tasks.samples import SampleReader, cut, segments
+from rmt.data.tasks.stories.background import read_sentences, words
+from rmt.data.tasks.stories.spreading import alone
+from rmt.data.tasks.stories.world import PEOPLE, ROOMS, SIDES, Story
 from rmt.runtime.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -98,61 +98,12 @@ def test_answers_differ(kind):
         assert max(map(answers.count, ROOMS)) < 200
 
 
-# A story in a text
-
-
-def background(lengths: list[int]) -> Background:
-    """Sentences of these lengths; no two of their words are equal."""
-    return Background(np.arange(100, 100 + sum(lengths), dtype=np.uint16), np.cumsum(lengths))
-
-
-@given(
-    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6),
-    facts=st.lists(st.integers(1, 5), max_size=5),
-    n_more=st.integers(0, 60),
-    seed=st.integers(0, 999),
-)
-def test_a_body_has_exactly_so_many_tokens(lengths, facts, n_more, seed):
-    text, told = background(lengths), [np.full(n, i, np.uint16) for i, n in enumerate(facts)]
-    pieces = list(spread(told, text, sum(facts) + n_more, np.random.default_rng(seed)))
-    body = np.concatenate([np.zeros(0, np.uint16), *pieces])
-    assert len(body) == sum(facts) + n_more
-    assert body[body < 100].tolist() == [i for i, n in enumerate(facts) for _ in range(n)]
-    words = (body[body >= 100] - 100).tolist()
-    size = sum(lengths)
-    starts = {0, *np.cumsum(lengths)[:-1].tolist()}
-    if words:
-        assert words[0] in starts, "it begins with a sentence"
-    assert words == [(words[0] + i) % size for i in range(n_more)], "and goes on from it"
-    # Facts stand between sentences, never inside of one.
-    for before, fact in itertools.pairwise(body):
-        if before >= 100 > fact:
-            ends = {(end - 1) for end in np.cumsum(lengths).tolist()}
-            is_cut = before == body[body >= 100][-1]
-            assert before - 100 in ends or is_cut
-
-
-def test_every_place_is_as_likely():
-    text, fact = background([2] * 50), [np.zeros(1, np.uint16)]
-    places = np.zeros(11)
-    for seed in range(3300):
-        body = np.concatenate(list(spread(fact, text, 21, np.random.default_rng(seed))))
-        places[int(np.flatnonzero(body == 0)[0]) // 2] += 1
-    assert np.abs(places / 3300 - 1 / 11).max() < 0.03
-
-
-def test_a_long_text_is_made_piece_by_piece():
-    text, fact = background([5, 3]), [np.zeros(2, np.uint16)]
-    pieces = spread(fact, text, 10**9, np.random.default_rng(0))
-    assert all(len(next(pieces)) <= 5 for _ in range(100))
+# Samples
 
 
 def test_facts_alone():
     body = np.concatenate(list(alone([np.ones(2, np.uint16)], 5, 0)))
     assert body.tolist() == [0, 0, 0, 1, 1]
-
-
-# Samples
 
 
 def read(task, row: np.ndarray) -> tuple[list[str], list[str], str]:
@@ -180,9 +131,9 @@ def test_samples_are_stories_in_a_text(questions):
 
 def own_sentences(body: str) -> list[str]:
     """The facts, found by their beginnings, which the language reference never has."""
-    people = "|".join(stories.PEOPLE)
+    people = "|".join(PEOPLE)
     rooms = "|".join(ROOMS)
-    sides = "|".join(stories.SIDES)
+    sides = "|".join(SIDES)
     form = (
         rf"(?:{people}) (?:walks into|picks up|puts down) the \w+ \."
         rf"|the (?:{rooms}) is (?:{sides}) of the (?:{rooms}) \."
@@ -353,9 +304,8 @@ def test_what_is_not_there(tmp_path, folder):
 def test_a_background_of_ones_own(tmp_path):
     path = tmp_path / "book.txt"
     path.write_text("Too short. One two three four five six seven eight nine TEN! And so on.")
-    assert read_sentences(str(path)) == [
-        tuple("one two three four five six seven eight nine ten !".split())
-    ]
+    (sentence,) = read_sentences(str(path))
+    assert words(sentence) == tuple("one two three four five six seven eight nine ten !".split())
     path.write_text("Too short.")
     with pytest.raises(UsageError, match="no sentence of 10 words"):
         read_sentences(str(path))

@@ -8,20 +8,15 @@ tell it, with tabs between. The number 1 begins a new story:
     3 Where is Mary?        bathroom        1
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rmt.data.tasks.babilong.stories import Story, Words
+from rmt.data.tasks.stories.background import words
+from rmt.data.tasks.stories.world import Story, Words
 from rmt.runtime.errors import UsageError
 
 # Which of the published tasks is of which kind.
 NUMBERS = {"one": 1, "two": 2, "three": 3, "relations": 4, "yes_no": 6}
-
-
-def words(text: str) -> Words:
-    """Words and punctuation, in small letters."""
-    return tuple(re.findall(r"\w+|[^\w\s]", text.lower()))
 
 
 def read_kind(folder: Path, kind: str, split: str) -> list[Story]:

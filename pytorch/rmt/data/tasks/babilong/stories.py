@@ -12,81 +12,28 @@ other words (babi.py); facts, questions and answers are tuples of words here as 
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
-PEOPLE = ("anna", "boris", "chen", "dina")
-ROOMS = ("attic", "cellar", "garden", "library", "porch", "workshop")
-THINGS = ("coin", "kettle", "lamp", "map")
-SIDES = {"north": "south", "east": "west", "south": "north", "west": "east"}
+from rmt.data.tasks.stories.world import (
+    PEOPLE,
+    ROOMS,
+    SIDES,
+    THINGS,
+    Story,
+    World,
+    lies,
+    what_lies,
+    where_is,
+)
+
 YES, NO = "yes", "no"
-
-Words = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Story:
-    """Facts in their order, a question on them, and its answer, one word."""
-
-    facts: tuple[Words, ...]
-    question: Words
-    answer: str
-
-
-@dataclass
-class World:
-    """Who and what is where, and what was told of it."""
-
-    random: np.random.Generator
-    facts: list[Words] = field(default_factory=list)
-    room_of: dict[str, str] = field(default_factory=dict)  # of people
-    holder_of: dict[str, str] = field(default_factory=dict)  # of things that are held
-    been_in: dict[str, list[str]] = field(default_factory=dict)  # rooms of a thing, in order
-
-    def any_of(self, several):
-        return several[self.random.integers(len(several))]
-
-    def tell(self, sentence: str) -> None:
-        self.facts.append(tuple(sentence.split()))
-
-    def move(self) -> None:
-        """Somebody goes into another room, with all that they hold."""
-        person = self.any_of(PEOPLE)
-        room = self.any_of([room for room in ROOMS if room != self.room_of.get(person)])
-        self.room_of[person] = room
-        for thing, holder in self.holder_of.items():
-            if holder == person:
-                self.been_in[thing].append(room)
-        self.tell(f"{person} walks into the {room} .")
-
-    def take(self) -> None:
-        """Somebody takes what is in their room, or a thing that nobody has spoken of."""
-        able = [
-            (person, thing)
-            for person, room in self.room_of.items()
-            for thing in THINGS
-            if thing not in self.holder_of and self.been_in.get(thing, [room])[-1] == room
-        ]
-        if able:
-            person, thing = self.any_of(able)
-            self.holder_of[thing] = person
-            self.been_in.setdefault(thing, [self.room_of[person]])
-            self.tell(f"{person} picks up the {thing} .")
-
-    def leave(self) -> None:
-        if self.holder_of:
-            thing = self.any_of(list(self.holder_of))
-            self.tell(f"{self.holder_of.pop(thing)} puts down the {thing} .")
-
-    def story(self, question: str, answer: str) -> Story:
-        return Story(tuple(self.facts), tuple(question.split()), answer)
 
 
 def one(random: np.random.Generator) -> Story:
     world = _moved(random)
     person = world.any_of(list(world.room_of))
-    return world.story(f"which room is {person} in ?", world.room_of[person])
+    return world.story(where_is(person), world.room_of[person])
 
 
 def yes_no(random: np.random.Generator) -> Story:
@@ -127,14 +74,14 @@ def relations(random: np.random.Generator) -> Story:
     for first, second in itertools.pairwise(rooms[:4]):
         side = world.any_of(list(SIDES))
         known.append((first, side, second))
-        world.tell(f"the {first} is {side} of the {second} .")
+        world.tell(lies(first, side, second))
     known = [fact for fact in known if _tells(fact, known)]
     if not known:
         return relations(random)
     first, side, second = world.any_of(known)
     if random.random() < 0.5:
-        return world.story(f"what is {side} of the {second} ?", first)
-    return world.story(f"what is {SIDES[side]} of the {first} ?", second)
+        return world.story(what_lies(side, second), first)
+    return world.story(what_lies(SIDES[side], first), second)
 
 
 def _tells(fact: tuple[str, str, str], known: list[tuple[str, str, str]]) -> bool:

@@ -21,18 +21,20 @@ from pathlib import Path
 import numpy as np
 
 from rmt.data.tasks.babilong import babi, stories
-from rmt.data.tasks.babilong.background import Background, frequent_words, read_sentences
-from rmt.data.tasks.babilong.samples import alone, spread
-from rmt.data.tasks.babilong.stories import Story, Words
 from rmt.data.tasks.curriculum import Lesson, segment_lessons
-from rmt.data.tasks.task import SampleOptions, Task, TaskDataset
+from rmt.data.tasks.stories.background import read_sentences, words
+from rmt.data.tasks.stories.language import UNKNOWN, OfWords
+from rmt.data.tasks.stories.options import StoryOptions
+from rmt.data.tasks.stories.spreading import alone, spread
+from rmt.data.tasks.stories.world import Story
+from rmt.data.tasks.task import Task, TaskDataset
 from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
 
 NAME = "babilong"
 QUESTION_LEN = 20
-PADDING, START, END, UNKNOWN = SPECIAL = ("_", ">", "<end>", "<unk>")
-PADDING_ID, START_ID, END_ID, UNKNOWN_ID = range(len(SPECIAL))
+SPECIAL = ("_", ">", "<end>", UNKNOWN)  # padding, start and end of the answer
+PADDING_ID, START_ID, END_ID = range(3)
 ALL = "all"
 N_ASKED = 200  # stories, for how long they are
 TRAIN = 0  # the split's number; then come valid and test
@@ -40,23 +42,19 @@ VALID_SHARE = 10  # one in so many stories of bAbI's train file is kept to valid
 
 
 @dataclass(frozen=True)
-class BabilongOptions(SampleOptions):
+class BabilongOptions(StoryOptions):
     """The samples of babilong."""
 
-    sample_len: int = option(256, "babilong: tokens of a sample, all facts and the question in it")
     questions: str = option(
         "one", "babilong: kind of the stories (data/tasks/babilong)", (*stories.KINDS, ALL)
     )
     babi: str = option("", "babilong: folder of bAbI's files; empty: stories in our own words")
-    background: str = option("", "babilong: text file between the facts; empty: Python's reference")
-    background_words: int = option(500, "babilong: most frequent words of it that are known")
     noise: bool = option(True, "babilong: a text between the facts; --no_noise: padding before")
 
     def __post_init__(self):
         super().__post_init__()
         check_choices(self)
         check_at_least(self, QUESTION_LEN + 1, "sample_len")
-        check_at_least(self, 0, "background_words")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -87,7 +85,7 @@ class Sources:
         return found
 
     @cached_property
-    def sentences(self) -> list[Words]:
+    def sentences(self) -> list[str]:
         return read_sentences(self.background)
 
     @cached_property
@@ -98,7 +96,8 @@ class Sources:
             for k, v in self.told.items()
             for split in v
         ]
-        return hashlib.sha256(repr([told, self.sentences]).encode()).hexdigest()
+        between = [words(sentence) for sentence in self.sentences]
+        return hashlib.sha256(repr([told, between]).encode()).hexdigest()
 
     def of_kind(self, kind: str) -> tuple[list[Story], ...]:
         """Of bAbI, for each split. UsageError where it has none."""
@@ -125,35 +124,11 @@ class Sources:
         )
 
 
-@dataclass(frozen=True)
-class Language:
-    """The words that samples of any size have, and the background as their ids.
-
-    n_words: most frequent words of the background that are among them.
-    """
-
-    sources: Sources
-    n_words: int
-
-    @cached_property
-    def symbols(self) -> tuple[str, ...]:
-        own = self.sources.words()
-        frequent = frequent_words(self.sources.sentences, self.n_words)
-        return (*SPECIAL, *own, *(word for word in frequent if word not in {*own, *SPECIAL}))
-
-    @cached_property
-    def ids(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.symbols)}
-
-    @cached_property
-    def background(self) -> Background:
-        return Background.of(self.sources.sentences, self.ids, UNKNOWN_ID)
-
-
 @lru_cache(maxsize=4)
-def language(folder: str, background: str, n_words: int) -> Language:
-    """Kept, for the tasks of all sizes share it."""
-    return Language(Sources(folder, background), n_words)
+def language(folder: str, background: str, n_words: int) -> tuple[Sources, OfWords]:
+    """With what it is made of; kept, for the tasks of all sizes share it."""
+    sources = Sources(folder, background)
+    return sources, OfWords(SPECIAL, sources.words(), sources.sentences, n_words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +136,8 @@ class Maker:
     """Makes samples of one size."""
 
     options: BabilongOptions
-    language: Language
-
-    @property
-    def sources(self) -> Sources:
-        return self.language.sources
+    sources: Sources
+    language: OfWords
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """The samples of numbers [N, 2], split and index: uint16 [N, sample_len + 1]."""
@@ -177,15 +149,15 @@ class Maker:
         split, i = map(int, number)
         random = np.random.default_rng([self.options.data_seed, split, i])
         story = self.story(split, random)
-        facts = [self.encoded(fact) for fact in story.facts]
+        facts = [self.language.encoded(fact) for fact in story.facts]
         n_body = self.options.sample_len - QUESTION_LEN
         if self.options.noise:
             yield from spread(facts, self.language.background, n_body, random)
         else:
             yield from alone(facts, n_body, PADDING_ID)
         question = np.full(QUESTION_LEN + 1, PADDING_ID, dtype=np.uint16)
-        question[-3:] = START_ID, self.language.ids[story.answer], END_ID
-        question[-3 - len(story.question) : -3] = self.encoded(story.question)
+        question[-3:] = START_ID, self.language.answer(story.answer), END_ID
+        question[-3 - len(story.question) : -3] = self.language.encoded(story.question)
         yield question
 
     def story(self, split: int, random: np.random.Generator) -> Story:
@@ -222,27 +194,23 @@ class Maker:
         """Tokens of a sample without a text in which half of the stories fit, of every kind."""
         return QUESTION_LEN + max(map(self.sources.usual_len, self.options.kinds))
 
-    def encoded(self, words: Words) -> np.ndarray:
-        ids = self.language.ids
-        return np.array([ids[word] for word in words], dtype=np.uint16)
-
 
 @lru_cache(maxsize=16)
 def make(options: BabilongOptions) -> Task:
     """The task with samples of sample_len; kept, for every update asks for its lesson's."""
-    words = language(options.babi, options.background, options.background_words)
-    maker = Maker(options, words)
+    sources, tokens = language(options.babi, options.background, options.background_words)
+    maker = Maker(options, sources, tokens)
     shown = {name: getattr(options, name) for name in ("questions", "noise", "background_words")}
     return Task(
         NAME,
-        symbols=words.symbols,
+        symbols=tokens.symbols,
         length=options.sample_len + 1,
         answer_size=2,
         final_size=2,
         kinds=(),
         assemble=maker.rows,
         headline="sequence_accuracy",
-        facts={**shown, "sources": words.sources.fingerprint},
+        facts={**shown, "sources": sources.fingerprint},
         padding=PADDING_ID,
         pieces=maker.pieces,
         n=options.sample_len,

@@ -1,10 +1,10 @@
-"""A story in a text of exactly so many tokens, piece by piece."""
+"""Facts in a text of exactly so many tokens, piece by piece."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from rmt.data.tasks.babilong.background import Background
+from rmt.data.tasks.stories.background import Background
 
 
 def spread(
@@ -19,12 +19,12 @@ def spread(
     of the places before, between and after its sentences, of which several facts may have the same
     (Kuratov et al. 2024). Nothing is kept but the facts, however long the text is.
     """
-    n_words = n_tokens - sum(map(len, facts))
+    n_between = n_tokens - sum(map(len, facts))
     first = int(random.integers(background.n_sentences))
-    n_sentences = background.n_needed(first, n_words)
+    n_sentences = background.n_needed(first, n_between)
     places = np.sort(random.integers(n_sentences + 1, size=len(facts)))
     n_told = 0
-    for i, sentence in enumerate(background.sentences(first, n_words)):
+    for i, sentence in enumerate(background.sentences(first, n_between)):
         while n_told < len(facts) and places[n_told] == i:
             yield facts[n_told]
             n_told += 1
