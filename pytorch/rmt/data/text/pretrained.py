@@ -64,9 +64,13 @@ class PretrainedTokenizer:
     def made(self):
         tokenizers = imported("tokenizers", "pretrained tokenizers")
         try:
-            return tokenizers.Tokenizer.from_file(self.path)
+            made = tokenizers.Tokenizer.from_file(self.path)
         except Exception as error:  # the library raises nothing more exact
             raise UsageError(f"{self.path} holds no tokenizer ({error})") from None
+        # The file may say to cut a text where a model's positions end.
+        made.no_truncation()
+        made.no_padding()
+        return made
 
     def vocabulary(self, documents: Mapping[str, Sequence[Part]]) -> Vocabulary:
         """All of its tokens, whatever the text; an id that it leaves out has a name, too."""
