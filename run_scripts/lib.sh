@@ -172,7 +172,7 @@ algorithmic_task() {
         exec "$PYTHON" -m rmt.eval --dataset "$task" ${flags[@]+"${flags[@]}"} "$@"
     fi
     has --recipe "$@" || flags=("${TRAINING[@]}" ${flags[@]+"${flags[@]}"})
-    flags=(--dataset "$task" "${MODEL_SIZES[@]}" ${flags[@]+"${flags[@]}"} "$@")
+    flags=(--dataset "$task" ${MODEL_SIZES[@]+"${MODEL_SIZES[@]}"} ${flags[@]+"${flags[@]}"} "$@")
     if has --multi_gpu "$@"; then
         start_processes "${flags[@]}"
     fi

@@ -30,7 +30,7 @@ SMALL = (
 )
 TRAIN: Added = {
     "rmt.train": SMALL,
-    "rmt.train .*--dataset (copy|reverse|retrieval|quadratic|remember|rewrite|babilong)": (
+    "rmt.train .*--dataset (copy|reverse|retrieval|quadratic|remember|rewrite|babilong|facts)": (
         "--train_samples 64 --valid_samples 8 --test_samples 8"
     ),
 }

@@ -1,4 +1,6 @@
-"""Random two-layer models of the families that memory is put around."""
+"""Random two-layer models of the families that memory is put around, and tokenizers."""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,3 +122,20 @@ def words(*shape: int, seed: int = 3) -> torch.Tensor:
 
 def tolerance(name: str) -> dict:
     return {"rtol": 0, "atol": 1e-5 if name in IN_FLOAT32 else 1e-12}
+
+
+def write_tokenizer(folder: Path, text: str, n_tokens: int) -> None:
+    """One of bytes and their frequent pairs in a text, as GPT-2's."""
+    tokenizers = pytest.importorskip("tokenizers")
+    byte_level = tokenizers.pre_tokenizers.ByteLevel
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=n_tokens,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=byte_level.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([text], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))

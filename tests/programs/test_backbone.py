@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from helpers.pretrained import write_tokenizer
 from helpers.programs import assert_one_sentence, records, result, run, weights_of
 from rmt import eval as evaluation
 from rmt import generate, interop, tables, train
@@ -23,20 +24,8 @@ LINES = "The cat sat on the mat, and 12 dogs sat on the log. Schöne Grüße!\n\
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
     """A folder with a random GPT-2 and a tokenizer of 300 tokens, bytes and frequent pairs."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
     folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([LINES], trainer)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tokenizer(folder, LINES, 300)
     sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
     torch.manual_seed(0)
     # More words than the tokenizer has, as in models that were padded for speed.

@@ -6,6 +6,7 @@ register() instead. Nothing here imports PyTorch.
 
 from rmt.data.tasks.associative import REMEMBER, REWRITE
 from rmt.data.tasks.babilong.task import BABILONG
+from rmt.data.tasks.facts import FACTS
 from rmt.data.tasks.memorization import COPY, REVERSE
 from rmt.data.tasks.quadratic import QUADRATIC
 from rmt.data.tasks.retrieval import RETRIEVAL
@@ -25,7 +26,7 @@ _datasets: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
         *(WT103, ENWIK8, TEXT8, TEXT, PYDOC),
-        *(COPY, REVERSE, RETRIEVAL, QUADRATIC, REMEMBER, REWRITE, BABILONG),
+        *(COPY, REVERSE, RETRIEVAL, QUADRATIC, REMEMBER, REWRITE, BABILONG, FACTS),
     )
 }
 

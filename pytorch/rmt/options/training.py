@@ -108,7 +108,8 @@ class TrainConfig:
         "dataset text: what a token is. char: a character; any text can be said, and scores are "
         "bits per character. word: what stands between white space, with <unk> for words that "
         "occur once; for texts of 10 MB and more, and scores are perplexities. hf:FOLDER: what a "
-        "pretrained model's tokenizer.json says; perplexities",
+        "pretrained model's tokenizer.json says; perplexities. Dataset facts takes word, its "
+        "default, and hf:FOLDER",
     )
     reset_at_documents: bool = option(
         False,

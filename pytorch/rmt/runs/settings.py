@@ -80,8 +80,11 @@ class Settings:
         for name in options.keys() - owner_of(dataset, entry).keys():
             raise UsageError(refusals(dataset, entry).get(name, f"there is no option {name}"))
         own = pick(entry.options, options)
-        train = TrainConfig(**pick(TrainConfig, options))
-        task = dataset.options(**pick(dataset.options, options)) if dataset.is_task else None
+        of_task = pick(dataset.options, options) if dataset.is_task else {}
+        # An option that both have (tokenizer) is about the samples.
+        of_training = {name: value for name, value in options.items() if name not in of_task}
+        train = TrainConfig(**pick(TrainConfig, of_training))
+        task = dataset.options(**of_task) if dataset.is_task else None
         _check_dataset(dataset, train)
         if task:
             train = in_segments(train, dataset.make(task).length - 1)

@@ -3,11 +3,12 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rmt.data.tasks.stories.background import Background
-from rmt.data.tasks.stories.spreading import spread
+from rmt.data.tasks.stories.spreading import first, spread
 
 # A story in a text
 
@@ -23,13 +24,16 @@ def background(lengths: list[int]) -> Background:
     n_more=st.integers(0, 60),
     seed=st.integers(0, 999),
 )
-def test_a_body_has_exactly_so_many_tokens(lengths, facts, n_more, seed):
+@pytest.mark.parametrize("put", [spread, first])
+def test_a_body_has_exactly_so_many_tokens(put, lengths, facts, n_more, seed):
     text, told = background(lengths), [np.full(n, i, np.uint16) for i, n in enumerate(facts)]
-    pieces = list(spread(told, text, sum(facts) + n_more, np.random.default_rng(seed)))
+    pieces = list(put(told, text, sum(facts) + n_more, np.random.default_rng(seed)))
     body = np.concatenate([np.zeros(0, np.uint16), *pieces])
     assert len(body) == sum(facts) + n_more
     expected = [i for i, n in enumerate(facts) for _ in range(n)]
     assert body[body < 100].tolist() == expected
+    if put is first:
+        assert body[: sum(facts)].tolist() == expected
     words = (body[body >= 100] - 100).tolist()
     size = sum(lengths)
     starts = {0, *np.cumsum(lengths)[:-1].tolist()}
@@ -53,7 +57,8 @@ def test_every_place_is_as_likely():
     assert np.abs(places / 3300 - 1 / 11).max() < 0.03
 
 
-def test_a_long_text_is_made_piece_by_piece():
+@pytest.mark.parametrize("put", [spread, first])
+def test_a_long_text_is_made_piece_by_piece(put):
     text, fact = background([5, 3]), [np.zeros(2, np.uint16)]
-    pieces = spread(fact, text, 10**9, np.random.default_rng(0))
+    pieces = put(fact, text, 10**9, np.random.default_rng(0))
     assert all(len(next(pieces)) <= 5 for _ in range(100))

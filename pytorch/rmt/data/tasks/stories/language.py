@@ -1,4 +1,4 @@
-"""Sentences as ids."""
+"""Sentences as ids: words, or tokens of a pretrained model."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,9 +7,12 @@ from functools import cached_property
 import numpy as np
 
 from rmt.data.tasks.stories.background import Background, words
-from rmt.data.tasks.stories.world import Words
+from rmt.data.tasks.stories.world import PEOPLE, Words
+from rmt.data.text import pretrained
+from rmt.data.text.encoding import id_type
 
 UNKNOWN = "<unk>"
+STOP = "."  # what a sentence stands after
 
 
 def frequent_words(sentences: Iterable[Words], n: int) -> list[str]:
@@ -45,3 +48,40 @@ class OfWords:
 
     def answer(self, word: str) -> int:
         return self.ids[word]
+
+
+class OfTokens:
+    """Tokens of a pretrained model, of sentences as people write them."""
+
+    def __init__(self, option: str, sentences: Sequence[str]):
+        """option: hf:FOLDER. Raises UsageError where no tokenizer is there."""
+        tokenizer = pretrained.reading(option).tokenizer
+        self.tokenizer, self.symbols = tokenizer.made, tuple(tokenizer.symbols)
+        self.between = sentences
+
+    @cached_property
+    def background(self) -> Background:
+        return Background.of(map(self.ids_of, self.between), id_type(len(self.symbols)))
+
+    def encoded(self, sentence: Words) -> np.ndarray:
+        return np.array(self.ids_of(written(sentence)), id_type(len(self.symbols)))
+
+    def answer(self, word: str) -> int:
+        """The first token of the word."""
+        return self.ids_of(word)[0]
+
+    def ids_of(self, text: str) -> list[int]:
+        """Of a text that stands after a sentence, on the same line."""
+        line = f"{STOP} {' '.join(text.split())}"
+        before, ids = (self.tokenizer.encode(t, add_special_tokens=False).ids for t in (STOP, line))
+        return ids[len(before) :]
+
+
+Language = OfWords | OfTokens
+
+
+def written(sentence: Words) -> str:
+    """A sentence as people write it: "Anna walks into the garden."."""
+    *most, mark = (word.capitalize() if word in PEOPLE else word for word in sentence)
+    text = " ".join(most) + mark
+    return text[0].upper() + text[1:]

@@ -32,6 +32,18 @@ def spread(
     yield from facts[n_told:]
 
 
+def first(
+    facts: list[np.ndarray],
+    background: Background,
+    n_tokens: int,
+    random: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    """As spread, with the facts before all else."""
+    yield from facts
+    begin = int(random.integers(background.n_sentences))
+    yield from background.sentences(begin, n_tokens - sum(map(len, facts)))
+
+
 def alone(facts: list[np.ndarray], n_tokens: int, padding: int) -> Iterator[np.ndarray]:
     """The facts without a text, after as much padding as it takes."""
     yield np.full(n_tokens - sum(map(len, facts)), padding, dtype=np.uint16)
