@@ -5,7 +5,8 @@ segments   scores of runs on text against the length of their segments
 accuracy   accuracy of runs on algorithmic tasks against training time
 size       accuracy of runs on tasks against the size of their samples: pairs or symbols
 sizes      the same of runs that were tested on samples of several sizes, as a map of colours
-babilong   accuracy of one model by kind of question and length, from files of rmt.eval --json
+babilong   accuracy of one model on babilong or facts by kind and length, from files of rmt.eval
+           --json
 figure4, figure5, figure7   our runs on the tasks beside the paper's
 paper      all figures of the paper with what has run, written to results/figures
 attention  what the heads of one run attend to, and the memory operations among it

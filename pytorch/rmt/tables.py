@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
         )
     sizes = tables.add_parser("sizes", help="runs on a task, tested on samples of several sizes")
     sizes.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    babilong = tables.add_parser("babilong", help="a model on BABILong, by length")
+    babilong = tables.add_parser("babilong", help="a model on babilong or facts, by length")
     babilong.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="of rmt.eval")
     paper = tables.add_parser("paper", help="write the paper's tables to results/tables")
     paper.add_argument("--results", type=Path, default=project_root() / "results")

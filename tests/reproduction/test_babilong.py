@@ -52,7 +52,7 @@ def test_what_can_not_be_shown(files, tmp_path):
     again = tmp_path / "again.json"
     again.write_bytes(files[0].read_bytes())
     for wrong, message in (
-        ([tmp_path / "other.json"], "other.json holds no test scores on babilong"),
+        ([tmp_path / "other.json"], "other.json holds no test scores on babilong or facts"),
         ([tmp_path / "none.json"], "none.json holds no test scores"),
         ([*files, again], "again.json is of one with 1024 tokens, as another file is"),
     ):

@@ -1,8 +1,10 @@
-"""Accuracy on BABILong by kind of question and length, as the benchmark shows it.
+"""Accuracy on facts in a long text by kind and length, as the benchmark BABILong shows it.
 
-From files that rmt.eval --json wrote, one for each kind and length of one trained model:
+From files that rmt.eval --json wrote, one for each kind and length:
 
     python -m rmt.eval --work_dir RUN --questions two --sample_len 4096 --split test --json FILE
+
+babilong has kinds of questions (--questions), facts has its --kind.
 """
 
 import json
@@ -27,10 +29,14 @@ def read_scores(files: Sequence[Path]) -> Scores:
     for path in files:
         try:
             record = json.loads(path.read_text())
-            place = record["samples"]["questions"], record["samples"]["sample_len"]
+            samples = record["samples"]
+            kind = samples["questions"] if "questions" in samples else samples["kind"]
+            place = kind, samples["sample_len"]
             (score,) = (s["sequence_accuracy"] for s in record["scores"] if s["of"] == "test")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} holds no test scores on babilong ({error})") from None
+            raise UsageError(
+                f"{path} holds no test scores on babilong or facts ({error})"
+            ) from None
         if place in found:
             raise UsageError(f"{path} is of {place[0]} with {place[1]} tokens, as another file is")
         found[place] = score
