@@ -105,6 +105,22 @@ class PretrainedTokenizer:
                 )
             yield np.array(ids, dtype)
 
+    def ids(self, text: str) -> list[int]:
+        """Of a whole text, which they need not give back."""
+        return self.made.encode(text, add_special_tokens=False).ids
+
+    @property
+    def around(self) -> tuple[int | None, int | None]:
+        """The tokens that are put before a text and after it for a model, as [CLS] and [SEP]; None
+        where there is none. Raises UsageError for several."""
+        alone, whole = self.ids("a"), self.made.encode("a").ids
+        n_more = len(whole) - len(alone)
+        starts = [i for i in range(n_more + 1) if whole[i : i + len(alone)] == alone]
+        if not starts or starts[0] > 1 or n_more - starts[0] > 1:
+            raise UsageError(f"{self.path} puts {n_more} tokens around a text, not one on a side")
+        before, after = whole[: starts[0]], whole[starts[0] + len(alone) :]
+        return (before or [None])[0], (after or [None])[0]
+
     def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
         """A character comes with the last of its tokens."""
         stream = imported("tokenizers.decoders", "pretrained tokenizers").DecodeStream()

@@ -1,20 +1,29 @@
-"""A model with memory from a folder that holds a backbone, as the registry asks for it."""
+"""Models with memory from a folder that holds a backbone, as the registry asks for them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from rmt.data.text import pretrained
+from rmt.data.text.dataset import OF_A_MODEL
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.adaptation import adapted
 from rmt.models.pretrained.armt import PretrainedARMT
+from rmt.models.pretrained.backbone import check_rows, most_rows
 from rmt.models.pretrained.causal import PretrainedLM
+from rmt.models.pretrained.classifier import PretrainedClassifier
+from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
 from rmt.models.pretrained.options import (
     AssociativeBackboneOptions,
     BackboneOptions,
+    ClassifierOptions,
     PretrainedOptions,
 )
 from rmt.runtime.errors import UsageError
+
+NO_LIMIT = 1 << 31  # tokens of a segment, where a backbone counts distances
 
 
 def build(options: PretrainedOptions) -> PretrainedLM:
@@ -42,26 +51,98 @@ def _backbone(options: BackboneOptions) -> nn.Module:
     return adapted(backbone, options.lora_rank, options.freeze_backbone)
 
 
+def build_classifier(options: ClassifierOptions) -> PretrainedClassifier:
+    """The backbone with its weights, and new memory and a new classifier.
+
+    Raises UsageError where the folder holds no encoder and its tokenizer, and for data without
+    labels or of another tokenizer.
+    """
+    if not options.n_labels:
+        raise UsageError(
+            f"model {options.model} tells labels: choose a dataset that has them, as classify"
+        )
+    backbone = load_encoder(options.backbone, options.n_labels)
+    tokenizer = pretrained.reading(f"{OF_A_MODEL}{options.backbone}").tokenizer
+    n_words = backbone.get_input_embeddings().weight.shape[0]
+    if options.padding != len(tokenizer.symbols) or options.padding > n_words:
+        raise UsageError(
+            f"the data has {options.padding:,} different tokens, the backbone's tokenizer "
+            f"{len(tokenizer.symbols):,} and the backbone {n_words:,}: use its tokenizer, "
+            f"--tokenizer {OF_A_MODEL}{options.backbone}"
+        )
+    cls_id, sep_id = tokenizer.around
+    n_labels = options.n_labels if backbone.base_model is backbone else 0
+    around = EncoderOptions(options.mem_len, 1, cls_id, sep_id, n_labels)
+    most, n_others = most_rows(backbone), around.n_before + (sep_id is not None)
+    check_rows(n_others + 1, most, f"one token and {options.mem_len} of memory")
+    around = replace(around, tgt_len=NO_LIMIT if most is None else most - n_others)
+    # A new classifier is trained even where the backbone is frozen.
+    body = {id(weight) for weight in backbone.base_model.parameters()}
+    head = [weight for weight in backbone.parameters() if id(weight) not in body]
+    wrapped = adapted(backbone, options.lora_rank, options.freeze_backbone)
+    if not options.lora_rank:
+        for weight in head:
+            weight.requires_grad_(True)
+    if backbone.config.is_encoder_decoder:  # the decoder has nothing to do
+        read = {id(weight) for weight in backbone.get_encoder().parameters()}
+        for weight in wrapped.parameters():
+            if id(weight) not in read:
+                weight.requires_grad_(False)
+    return PretrainedClassifier(options, MemoryEncoder(around, wrapped))
+
+
 def load_backbone(place: str) -> nn.Module:
-    """In float32: from a folder of the transformers library or a GGUF file in it, or of random
-    weights from a configuration, a JSON file."""
+    """A causal language model in float32: from a folder of the transformers library or a GGUF file
+    in it, or of random weights from a configuration, a JSON file."""
+    how, path, transformers = {"dtype": torch.float32}, Path(place), hub.transformers()
+    kind, what = transformers.AutoModelForCausalLM, "causal language model"
+    if path.suffix == ".json" and path.is_file():
+        config = _loaded(transformers.AutoConfig, path, what)
+        return kind.from_config(config, **how)
+    if path.suffix == ".gguf":
+        path, how["gguf_file"] = path.parent, path.name
+    return _loaded(kind, _folder(str(path) if place else ""), what, **how)
+
+
+def load_encoder(place: str, n_labels: int) -> nn.Module:
+    """An encoder in float32, with a new classifier for so many labels where its kind has one."""
+    path, transformers = _folder(place), hub.transformers()
+    config = _loaded(transformers.AutoConfig, path, "encoder")
+    if type(config) in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        alone = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
+        kind = transformers.AutoModelForTextEncoding if alone else transformers.AutoModel
+        return _loaded(kind, path, "encoder", dtype=torch.float32)
+    if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        raise UsageError(
+            f"{place} holds a {config.model_type} model, which is no encoder: choose one such as "
+            "BERT, RoBERTa, DeBERTa, ELECTRA, T5 or BART"
+        )
+    kind = transformers.AutoModelForSequenceClassification
+    # The classifier may be of another number of classes.
+    how = {"num_labels": n_labels, "ignore_mismatched_sizes": True, "dtype": torch.float32}
+    return _loaded(kind, path, "encoder", **how)
+
+
+def _folder(place: str) -> Path:
     if not place:
         raise UsageError("name the folder of a Hugging Face model with --backbone")
-    path, transformers = Path(place), hub.transformers()
+    path = Path(place)
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {path}: --backbone is one with a Hugging Face model")
+    return path
+
+
+def _loaded(kind: type, path: Path, what: str, **how):
+    """What kind.from_pretrained makes of a folder, in silence."""
+    transformers = hub.transformers()
     # A program's own lines would be in between.
     transformers.utils.logging.disable_progress_bar()
-    models, how = transformers.AutoModelForCausalLM, {"local_files_only": True}
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
     try:
-        if path.suffix == ".json" and path.is_file():
-            config = transformers.AutoConfig.from_pretrained(str(path), **how)
-            return models.from_config(config, dtype=torch.float32)
-        if path.suffix == ".gguf":
-            path, how["gguf_file"] = path.parent, path.name
-        if not path.is_dir():
-            raise UsageError(
-                f"there is no folder {path}: --backbone is one with a Hugging Face model"
-            )
-        return models.from_pretrained(str(path), dtype=torch.float32, **how)
+        return kind.from_pretrained(str(path), local_files_only=True, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{place} holds no causal language model ({reason})") from None
+        raise UsageError(f"{path} holds no {what} ({reason})") from None
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)

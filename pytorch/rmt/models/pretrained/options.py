@@ -1,8 +1,8 @@
 """Options of memory around a pretrained model, and what follows from them without PyTorch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from rmt.models.associative.options import MemoryOptions
 from rmt.models.options import ModelOptions
@@ -112,3 +112,45 @@ class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
             "with freeze_backbone only the memories are trained, and what a segment writes is read "
             "in later ones: give bptt_unrolls 1 or more, or leave freeze_backbone out"
         )
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(ModelOptions):
+    """A pretrained encoder that tells labels. n_token is the size of its tokenizer's vocabulary
+    with a word for padding and one for each label, in this order at its end."""
+
+    model: str = option("encoder", "the model")
+    backbone: str = option("", "folder of a Hugging Face encoder and its tokenizer.json")
+    mem_len: int = option(0, "memory tokens")
+    freeze_backbone: bool = option(
+        False, "train memory and classifier alone, or with lora_rank adapters, too"
+    )
+    lora_rank: int = option(0, "train adapters of this rank (LoRA) in the backbone; 0: none")
+    # The data tells; 0 for data without labels.
+    n_labels: int = field(default=0, metadata={"help": None})
+
+    def __post_init__(self):
+        check_at_least(self, 1, "n_token")
+        check_at_least(self, 0, "mem_len", "lora_rank", "n_labels")
+
+    @property
+    def first_label(self) -> int:
+        """The id of the first label."""
+        return self.n_token - self.n_labels
+
+    @property
+    def padding(self) -> int:
+        """The id of what stands where there is no text."""
+        return self.first_label - 1
+
+    @property
+    def label(self) -> str:
+        return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
+
+    @property
+    def memory(self) -> int:
+        return self.mem_len
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.model}-mem{self.mem_len}"

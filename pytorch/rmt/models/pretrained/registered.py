@@ -1,6 +1,10 @@
-"""Memory around a pretrained model in the registry."""
+"""Memory around pretrained models in the registry."""
 
-from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
+from rmt.models.pretrained.options import (
+    AssociativeBackboneOptions,
+    ClassifierOptions,
+    PretrainedOptions,
+)
 from rmt.models.registry import ModelEntry
 
 ENTRIES = (
@@ -18,5 +22,11 @@ ENTRIES = (
         implied_by="backbone",
         instead_of="armt",
         means={"mem_len": "memory tokens at the end of a segment, whose outputs are written"},
+    ),
+    ModelEntry(
+        "encoder",
+        ClassifierOptions,
+        "rmt.models.pretrained.building:build_classifier",
+        means={"mem_len": "memory tokens around the backbone"},
     ),
 )
