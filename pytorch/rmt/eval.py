@@ -92,7 +92,7 @@ def parse(argv: list[str]) -> dict:
     parser.add_options(EvalConfig, choices=choices)
     for entry in models.entries().values():
         parser.add_options(entry.options, only=length_flags(), with_defaults=False)
-    for dataset in data.tasks().values():
+    for dataset in data.with_answers().values():
         own = (*dataset.options.own(), *HOW_MANY)
         parser.add_options(dataset.options, only=own, with_defaults=False)
     return parser.parse(argv)
@@ -105,7 +105,7 @@ def length_flags() -> list[str]:
 
 def sample_flags() -> list[str]:
     """Options of tasks' samples: to choose a run by, or of samples of another size."""
-    own = [name for dataset in data.tasks().values() for name in dataset.options.own()]
+    own = [name for dataset in data.with_answers().values() for name in dataset.options.own()]
     return [*dict.fromkeys(own), *HOW_MANY]
 
 

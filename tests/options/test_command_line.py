@@ -159,7 +159,7 @@ def read_of_options() -> set[str]:
     return names
 
 
-REGISTERED = [*models.entries().values(), *data.tasks().values()]
+REGISTERED = [*models.entries().values(), *data.with_answers().values()]
 # Of the package; other tests may have added models and tasks of their own.
 OPTIONS = [
     *dict.fromkeys(
@@ -299,7 +299,7 @@ def test_options_with_another_effect_are_few():
         *("attention pad_sizes schedule".split()),  # likewise
         *("work_dir restart restart_dir save_interval log_interval debug".split()),
         *("cuda multi_gpu cuda_graph".split()),  # need devices
-        *("segments curriculum stop_at recipe".split()),  # test_task_training
+        *("segments curriculum stop_at stop_after recipe".split()),  # test_task_training
         *("curriculum_segments curriculum_steps".split()),  # test_segment_curriculum
         "init_from",  # test_warm_start
         *("valid_data test_data reset_at_documents".split()),  # test_documents

@@ -11,7 +11,7 @@ from rmt.analysis.patterns import SegmentMaps
 from rmt.data.batches import on_device
 from rmt.data.tasks.samples import cut
 from rmt.data.tasks.stored import load_task
-from rmt.data.tasks.task import Task, TaskData
+from rmt.data.tasks.task import Task, TaskData, TaskDataset
 from rmt.models.contract import SegmentModel
 from rmt.runs.settings import Settings
 from rmt.runs.trained import best_model
@@ -44,6 +44,8 @@ def load_run(work_dir: Path) -> TrainedRun:
             f"{work_dir} is a run on text ({settings.dataset.name}): name one that it should read "
             "with --text"
         )
+    if not isinstance(settings.dataset, TaskDataset):
+        raise UsageError(f"{settings.dataset.name} has no samples to draw: choose another run")
     model, found = best_model(work_dir, options)
     data = load_task(settings.dataset, settings.task, settings.train.encoded_dir or None)
     if found.manifest.get("corpus") != data.fingerprint:

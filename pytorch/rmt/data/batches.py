@@ -27,10 +27,14 @@ class Update(NamedTuple):
     lesson: int = 0  # which of a curriculum's it is
     # Of each segment, which streams begin anew with it, bool [B]; None: as starts_streams says.
     begins: list[Tensor] | None = None
+    # Tokens that are read, in all streams of a process, where neither shapes nor n_scored tell.
+    n_tokens: float | None = None
 
     @property
     def n_read(self) -> float:
         """Tokens, in all streams of a process."""
+        if self.n_tokens is not None:
+            return self.n_tokens
         if self.begins is not None:  # the others fill segments up
             return self.n_scored
         return sum(tokens.numel() for tokens, _ in self.segments)

@@ -1,4 +1,4 @@
-"""What scores are called: perplexity, bits per character and accuracy."""
+"""What scores are called: perplexity, bits per character, accuracy and F1."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -42,7 +42,9 @@ class Metric:
 PERPLEXITY = Metric("test_ppl", "ppl", 2, perplexity, log_digits=3, grows_fast=True)
 BITS_PER_CHARACTER = Metric("test_bpc", "bpc", 3, bits_per_character)
 ACCURACY = Metric("test_acc", "accuracy", 3, lower_is_better=False)
-METRICS = (PERPLEXITY, BITS_PER_CHARACTER, ACCURACY)
+F1 = Metric("test_f1", "F1", 3, lower_is_better=False)
+# A run that has several is compared by the first.
+METRICS = (PERPLEXITY, BITS_PER_CHARACTER, F1, ACCURACY)
 
 
 def metric_of(result: Mapping) -> Metric:

@@ -1,9 +1,10 @@
-"""Every dataset there is, texts and tasks, by the name that --dataset takes.
+"""Every dataset there is, texts, tasks and texts with labels, by the name that --dataset takes.
 
 To add one, write its file and put its object into this page; a script of your own may call
 register() instead. Nothing here imports PyTorch.
 """
 
+from rmt.data.labelled.dataset import CLASSIFY, HYPERPARTISAN, LabelledTexts
 from rmt.data.tasks.associative import REMEMBER, REWRITE
 from rmt.data.tasks.babilong.task import BABILONG
 from rmt.data.tasks.facts import FACTS
@@ -19,7 +20,7 @@ from rmt.data.text.text8 import TEXT8
 from rmt.data.text.wt103 import WT103
 from rmt.runtime.errors import UsageError
 
-Dataset = TextDataset | TaskDataset
+Dataset = TextDataset | TaskDataset | LabelledTexts
 
 # In the order in which help texts and tables show them.
 _datasets: dict[str, Dataset] = {
@@ -27,6 +28,7 @@ _datasets: dict[str, Dataset] = {
     for dataset in (
         *(WT103, ENWIK8, TEXT8, TEXT, PYDOC),
         *(COPY, REVERSE, RETRIEVAL, QUADRATIC, REMEMBER, REWRITE, BABILONG, FACTS),
+        *(CLASSIFY, HYPERPARTISAN),
     )
 }
 
@@ -43,6 +45,11 @@ def datasets() -> dict[str, Dataset]:
 
 def tasks() -> dict[str, TaskDataset]:
     """The algorithmic tasks, in order."""
+    return {name: own for name, own in _datasets.items() if isinstance(own, TaskDataset)}
+
+
+def with_answers() -> dict[str, TaskDataset | LabelledTexts]:
+    """Algorithmic tasks and texts with labels, in order: those that have options of their own."""
     return {name: dataset for name, dataset in _datasets.items() if dataset.is_task}
 
 

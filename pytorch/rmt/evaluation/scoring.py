@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
+from rmt.data.labelled.dataset import LabelledTexts
+from rmt.data.tasks.task import SampleOptions
 from rmt.data.text.corpora import Inherited
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import Protocol, in_train_protocol
 from rmt.evaluation.workloads import (
-    AlgorithmicTask,
     LanguageModelling,
     Scores,
     Scoring,
@@ -35,7 +36,7 @@ from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 
 # Options without a meaning to a task: its segments and cache are always those of training.
-TEXT_ONLY = ("protocol", "tgt_len", *LISTS_OF_PATHS)
+TEXT_ONLY = ("protocol", "tgt_len")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def other_samples(settings: Settings, samples: Mapping[str, object]) -> Settings
         if not settings.task or not hasattr(settings.task, name):
             raise UsageError(f"{name} means nothing to dataset {dataset.name}: leave it out")
     task = replace(settings.task, **samples)
-    if any(name in task.own() for name in samples):
+    if isinstance(task, SampleOptions) and any(name in task.own() for name in samples):
         task = replace(task, train_samples=1)  # nobody trains on them
     return replace(settings, task=task)
 
@@ -145,19 +146,20 @@ def _workload(
             own = getattr(options, name, None)
             if value != own:
                 raise UsageError(f"this run was trained with {name} {own}: leave {name} out")
-        for name in TEXT_ONLY:
+        in_files = isinstance(settings.dataset, LabelledTexts)
+        for name in TEXT_ONLY if in_files else (*TEXT_ONLY, *LISTS_OF_PATHS):
             if getattr(config, name) != default_of(EvalConfig, name):
                 raise UsageError(f"{name} is for text; this is {train.dataset}: leave it out")
         train = replace(train, eval_batch_size=config.batch_size or train.eval_batch_size)
     else:
         protocol = choose_protocol(config, settings, options, lengths)
-        if config.data:
-            train = replace(train, **{name: getattr(config, name) for name in LISTS_OF_PATHS})
+    if config.data:
+        train = replace(train, **{name: getattr(config, name) for name in LISTS_OF_PATHS})
     settings = replace(settings, train=train)
     _, workload = load_workload(settings, inherited=vocabulary, encoded_dir=config.encoded_dir)
-    if isinstance(workload, AlgorithmicTask):
-        return workload
-    return LanguageModelling(workload.corpus, train, protocol)
+    if isinstance(workload, LanguageModelling):
+        return replace(workload, protocol=protocol)
+    return workload
 
 
 def choose_protocol(

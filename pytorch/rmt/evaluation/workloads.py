@@ -1,16 +1,16 @@
-"""What a run trains on and how it is scored: text, or the samples of an algorithmic task.
+"""What a run trains on and how it is scored: text, the samples of an algorithmic task, or texts
+with labels.
 
-Both classes offer the same methods, and training and evaluation know no more of either. Scores are
+The classes offer the same methods, and training and evaluation know no more of any. Scores are
 dictionaries of numbers with at least "loss", in nats per token.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import torch
 
 from rmt.data.batches import EpochReader, SegmentBatches
 from rmt.data.documents import DocumentBatches, DocumentReader
+from rmt.data.labelled.dataset import LabelledTexts
 from rmt.data.metrics import Metric
 from rmt.data.tasks.curriculum import Curriculum
 from rmt.data.tasks.samples import SampleReader
@@ -18,6 +18,8 @@ from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import TaskData
 from rmt.data.text.corpora import Corpus, Inherited, load_corpus
 from rmt.data.vocabulary import Vocabulary
+from rmt.evaluation.classification import Classification
+from rmt.evaluation.scores import Scores, Scoring
 from rmt.evaluation.tasks import evaluate_task
 from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
 from rmt.models.contract import SegmentModel
@@ -26,17 +28,6 @@ from rmt.options.training import TrainConfig
 from rmt.runs.settings import Settings, text_options
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
-
-Scores = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What an evaluation needs beside a model and a split."""
-
-    device: torch.device
-    precision: str
-    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -286,7 +277,7 @@ class AlgorithmicTask:
         return {"segments": self.n_segments, "test_acc": self._headline(scores), **named}
 
 
-Workload = LanguageModelling | AlgorithmicTask
+Workload = LanguageModelling | AlgorithmicTask | Classification
 
 
 def load_workload(
@@ -303,6 +294,17 @@ def load_workload(
     """
     train = settings.train
     encoded_dir = encoded_dir or train.encoded_dir or None
+    if isinstance(settings.dataset, LabelledTexts):
+        data = settings.dataset.load(
+            train.data,
+            text_options(train),
+            settings.task,
+            inherited=inherited,
+            encoded_dir=encoded_dir,
+            progress=progress,
+        )
+        model = settings.model(len(data.vocabulary), n_labels=len(data.labels))
+        return model, Classification(data, train, settings.task)
     if settings.task:
         data = load_task(settings.dataset, settings.task, encoded_dir, progress)
         return settings.model(len(data.task.symbols)), AlgorithmicTask(data, train)

@@ -62,6 +62,20 @@ OF_TEXT = (
     "tell_time",
 )
 OF_TASKS = ("segments", "curriculum", "stop_at")
+# Options that mean nothing to texts with labels, whose samples are of unequal length.
+NOT_OF_LABELLED = (
+    "segments",
+    "curriculum",
+    "keep_newlines",
+    "reset_at_documents",
+    "adaptive",
+    "varlen",
+    "eval_tgt_len",
+    "tell_time",
+    "recipe",
+    "replay_from",
+    "compile",
+)
 EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
 # Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
@@ -125,7 +139,9 @@ class TrainConfig:
     segments: int = option(0, "tasks: cut every sample into this many segments; 0: use tgt_len")
     varlen: bool = option(False, "vary the segment length at random in training")
     bptt_unrolls: int = option(
-        0, "earlier segments that a loss sends gradient to; -1: all of a sample's (tasks)"
+        0,
+        "earlier segments that a loss sends gradient to; -1: all of a sample's (tasks, texts with "
+        "labels)",
     )
     bptt_mode: str = option(
         "replay",
@@ -145,11 +161,11 @@ class TrainConfig:
     curriculum_segments: tuple[int, ...] = option(
         (),
         "text: gradient through so many segments at first, then through more, as 1 2 4; the last "
-        "number is bptt_unrolls + 1",
+        "number is bptt_unrolls + 1. Texts with labels: at most so many segments of each",
     )
     curriculum_steps: tuple[int, ...] = option(
         (),
-        "text: steps with each of curriculum_segments but the last, which has the others",
+        "steps with each of curriculum_segments but the last, which has the others",
     )
 
     curriculum: int = option(
@@ -208,7 +224,13 @@ class TrainConfig:
     max_eval_steps: int = option(-1, "segments, or batches of samples, per validation; -1: all")
 
     stop_at: float = option(
-        0.0, "tasks: end when the validation accuracy (quadratic: solve rate) is this; 0: never"
+        0.0,
+        "tasks: end when the validation accuracy (quadratic: solve rate; texts with labels: F1) is "
+        "this; 0: never",
+    )
+
+    stop_after: int = option(
+        0, "end after so many evaluations without a better one than the best so far; 0: never"
     )
 
     # The run
@@ -244,7 +266,7 @@ class TrainConfig:
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
         check_at_least(self, 1, *positive, *intervals)
         check_at_least(self, 0, "warmup_step", "patience", "eval_tgt_len", "seed")
-        check_at_least(self, 0, "segments", "stop_at")
+        check_at_least(self, 0, "segments", "stop_at", "stop_after")
         check_at_least(self, -1, "curriculum", "bptt_unrolls")
         if self.stop_at > 1:
             raise UsageError(f"stop_at is an accuracy, at most 1, but it is {self.stop_at}")

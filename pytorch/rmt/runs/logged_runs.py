@@ -25,7 +25,8 @@ NOT_COUNTED = "memory"
 class LoggedRun:
     """One run folder: what config.json, result.json and metrics.jsonl say.
 
-    task: the options of an algorithmic task's samples; empty for a run on text. changed: settings
+    task: the options of an algorithmic task's samples, or of texts with labels; empty for a run on
+    text. changed: settings
     that were others before the run was continued.
     """
 
@@ -39,8 +40,13 @@ class LoggedRun:
 
     @property
     def is_task(self) -> bool:
-        """Whether it is a run on an algorithmic task, not on text."""
+        """Whether it is a run on an algorithmic task, or on texts with labels, not on text."""
         return bool(self.task)
+
+    @property
+    def is_algorithmic(self) -> bool:
+        """Whether it is a run on an algorithmic task."""
+        return self.is_task and isinstance(self.task_dataset, TaskDataset)
 
     @property
     def seed(self) -> int:
@@ -236,6 +242,11 @@ def refuse_text(runs: list[LoggedRun], instead: str) -> None:
     for run in runs:
         if not run.is_task:
             raise UsageError(f"{run.path} is a run on text, not on a task: {instead}")
+        if not run.is_algorithmic:
+            raise UsageError(
+                f"{run.path} is a run on {run.dataset}, texts with labels: make its table with "
+                "`rmt.tables labels`"
+            )
 
 
 def _read(folder: Path) -> LoggedRun:

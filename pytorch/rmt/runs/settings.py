@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from rmt.data import registry as data
+from rmt.data.labelled.dataset import LabelledOptions, LabelledTexts
 from rmt.data.registry import Dataset
 from rmt.data.tasks.task import SampleOptions
 from rmt.data.text.dataset import TextOptions
@@ -21,6 +22,7 @@ from rmt.options.option import as_tuple, default_of
 from rmt.options.recipes import fitting, recipe_for
 from rmt.options.training import (
     LISTS_OF_PATHS,
+    NOT_OF_LABELLED,
     NOT_SETTINGS,
     OF_TASKS,
     OF_TEXT,
@@ -35,14 +37,14 @@ class Settings:
     """What a run is made of.
 
     given: the model's options as far as they are known; the data tells the rest (n_token, cutoffs).
-    task: of the samples; None for text.
+    task: of the samples, or of texts with labels; None for text.
     """
 
     dataset: Dataset
     entry: ModelEntry
     given: Mapping[str, object]
     train: TrainConfig
-    task: SampleOptions | None
+    task: SampleOptions | LabelledOptions | None
 
     @classmethod
     def of(cls, options: Mapping[str, object]) -> "Settings":
@@ -58,7 +60,11 @@ class Settings:
         entry = models.find(options["model"])
         if options.get("curriculum_segments"):
             options.setdefault("bptt_unrolls", options["curriculum_segments"][-1] - 1)
-        if dataset.is_task:
+        if isinstance(dataset, LabelledTexts):
+            options.setdefault("bptt_unrolls", -1)
+            if options.get("curriculum_segments"):
+                options.setdefault("max_segments", options["curriculum_segments"][-1])
+        elif dataset.is_task:
             if dataset.segment_len and not options.get("segments"):
                 samples = dataset.options(**pick(dataset.options, options))
                 options.setdefault("tgt_len", dataset.segment_len(samples))
@@ -86,7 +92,9 @@ class Settings:
         train = TrainConfig(**pick(TrainConfig, of_training))
         task = dataset.options(**of_task) if dataset.is_task else None
         _check_dataset(dataset, train)
-        if task:
+        if isinstance(dataset, LabelledTexts):
+            _check_labelled(dataset, train, task)
+        elif task:
             train = in_segments(train, dataset.make(task).length - 1)
         settings = cls(dataset, entry, own, train, task)
         model = settings.model_before_data()
@@ -100,12 +108,17 @@ class Settings:
         n_token = 1 + max([0, *self.given.get("cutoffs", ())])  # fits any cutoffs
         return self.model(n_token)
 
-    def model(self, n_token: int, cutoffs: Sequence[int] = ()) -> ModelOptions:
+    def model(
+        self, n_token: int, cutoffs: Sequence[int] = (), n_labels: int | None = None
+    ) -> ModelOptions:
         """The model's options for a vocabulary.
 
-        cutoffs: the usual ones of the data, which options that were given override.
+        cutoffs: the usual ones of the data, which options that were given override. n_labels: how
+        many of the vocabulary's last words are labels; None: there are none, or it is not known.
         """
         options = {"n_token": n_token, **self.given}
+        if n_labels and self.entry.takes("n_labels"):
+            options["n_labels"] = n_labels
         if self.train.adaptive:
             if not self.entry.takes("cutoffs"):
                 raise UsageError(f"{self.entry.name} has no adaptive softmax: leave out --adaptive")
@@ -179,6 +192,8 @@ def owner_of(dataset: Dataset, entry: ModelEntry) -> dict[str, type]:
 
 def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
     """Options that mean something to other datasets alone."""
+    if isinstance(dataset, LabelledTexts):
+        return
     if train.bptt_unrolls < 0 and not dataset.is_task:
         raise UsageError(f"bptt_unrolls must be 0 or more, but it is {train.bptt_unrolls}")
 
@@ -199,6 +214,23 @@ def _check_dataset(dataset: Dataset, train: TrainConfig) -> None:
             )
     if dataset.is_task and train.curriculum and not dataset.has_lessons:
         raise UsageError(f"samples of {dataset.name} can't be shortened: leave out the curriculum")
+
+
+def _check_labelled(dataset: LabelledTexts, train: TrainConfig, task: LabelledOptions) -> None:
+    """The same of texts with labels; and what a curriculum ends with."""
+    for name in NOT_OF_LABELLED:
+        if getattr(train, name) != default_of(TrainConfig, name):
+            raise UsageError(f"{name} means nothing to dataset {dataset.name}: leave it out")
+    if train.bptt_mode == "window" and train.bptt_unrolls >= 0:
+        raise UsageError(
+            "of a text with a label the last segment alone has a loss: leave out bptt_mode window, "
+            "or bptt_unrolls"
+        )
+    if train.curriculum_segments and task.max_segments != train.curriculum_segments[-1]:
+        raise UsageError(
+            f"curriculum_segments end with {train.curriculum_segments[-1]}, but max_segments is "
+            f"{task.max_segments}: leave that out"
+        )
 
 
 def check_gradient(name: str, carried: Carried | None, train: TrainConfig) -> None:
@@ -265,7 +297,7 @@ def refusals(dataset: Dataset, entry: ModelEntry) -> dict[str, str]:
         for spec in fields(other.options):
             if spec.metadata.get("help"):  # n_token is no flag of any
                 said[spec.name] = f"{spec.name} means nothing to model {entry.name}: leave it out"
-    for other in data.tasks().values():
+    for other in data.with_answers().values():
         for spec in fields(other.options):
             said[spec.name] = f"{spec.name} means nothing to dataset {dataset.name}: leave it out"
     return said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from rmt.data.labelled.dataset import LabelledTexts
 from rmt.data.text.codec import Codec
 from rmt.data.text.corpora import Inherited, load_corpus
 from rmt.data.text.reading import CHARACTERS
@@ -127,10 +128,12 @@ def inherited(
 
 def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -> Vocabulary:
     train = settings.train
+    missing = f"{folder} holds no {VOCABULARY}, and "
+    if isinstance(settings.dataset, LabelledTexts):
+        raise NoVocabulary(f"{missing}those of {settings.dataset.name} are not made anew")
     if settings.task:
         return Vocabulary(settings.dataset.make(settings.task).symbols)
     check_ids_have_meaning(folder, found)
-    missing = f"{folder} holds no {VOCABULARY}, and "
     try:
         encoded_dir = train.encoded_dir or None
         corpus = load_corpus(

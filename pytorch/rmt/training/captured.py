@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rmt.data import registry as data
 from rmt.data.batches import Update
+from rmt.data.labelled.dataset import LabelledTexts
 from rmt.models.contract import SegmentModel
 from rmt.options.schedule import DIAGONAL
 from rmt.options.training import CAPTURED, NOT_CAPTURED, TrainConfig
@@ -59,6 +61,8 @@ def why_not(config: TrainConfig, device: torch.device) -> str | None:
         return "graphs are made on a GPU (--cuda)"
     if config.cuda_graph == "off":
         return "it is off"
+    if isinstance(data.find(config.dataset), LabelledTexts):
+        return "texts differ in length"
     if distributed.world_size() > 1:
         return "several processes exchange gradients"
     for name, wrong in NOT_CAPTURED.items():

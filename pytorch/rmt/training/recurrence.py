@@ -155,6 +155,11 @@ class Stream:
             self.newest = states[-1]
         return losses
 
+    @property
+    def begins_by_itself(self) -> bool:
+        """Whether each stream has a state of its own, in each() and not in tensors()."""
+        return isinstance(self.state, Mixed) or bool(self.begins)
+
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor, batch first, for a checkpoint; restore is the way back."""
         named = {f"history.{i}": tokens for i, tokens in enumerate(self.history)}

@@ -235,7 +235,7 @@ class Step:
 
         Where they begin by themselves it is a list of them, for their states differ in shape.
         """
-        if self.config.reset_at_documents:
+        if any(stream.begins_by_itself for stream in self.chunks):
             own = [each for stream in self.chunks for each in stream.each()]
             return distributed.gather_list(own)
         return {name: distributed.gather_streams(each) for name, each in self.tensors().items()}

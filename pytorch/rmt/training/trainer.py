@@ -86,14 +86,15 @@ class Trainer:
     def run(self, folder: RunFolder, progress: Progress, interruption: Interruption) -> bool:
         """Train to the end; return False if interrupted. Either way all is saved.
 
-        The end is max_step, or an evaluation that calls the workload solved.
+        The end is max_step, or an evaluation that calls the workload solved or is the last of too
+        many without a better score.
         """
         try:
             while True:
                 if self._evaluation_is_due():
                     self.evaluate(folder, interruption)
                     self.save(folder)
-                if self.place.step >= self.config.max_step or self._is_solved():
+                if self.place.step >= self.config.max_step or self._ends_early():
                     self._hear_all()
                     return True
                 self.announce_stage(folder)
@@ -221,9 +222,14 @@ class Trainer:
         due = step % self.config.eval_interval == 0 or step >= self.config.max_step
         return due and step > self.place.evaluated_at
 
-    def _is_solved(self) -> bool:
-        scores = self.place.valid_scores
-        return scores is not None and self.workload.solved(scores)
+    def _ends_early(self) -> bool:
+        place, n_evaluations = self.place, self.config.stop_after
+        if place.valid_scores is None:
+            return False
+        # Of a curriculum's stages the last one alone may end early.
+        since_best = place.evaluated_at - max(place.best_step, self.config.stages[-1][0])
+        is_no_better = 0 < n_evaluations * self.config.eval_interval <= since_best
+        return is_no_better or self.workload.solved(place.valid_scores)
 
     def evaluate(self, folder: RunFolder, interruption: Interruption) -> None:
         """Score the validation split and tell the schedule; remember the best."""

@@ -1,0 +1,1 @@
+"""Texts with labels, of any length: found, split, encoded and read for a classifier."""
