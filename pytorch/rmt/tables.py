@@ -1,4 +1,5 @@
-"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks FOLDER... | paper | pages
+"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks|labels FOLDER... | paper |
+pages
 
 paper: the paper's tables and claims with what has run, written to results/tables.
 
@@ -8,13 +9,16 @@ runs: runs on text, a row per configuration: the test score's mean over seeds (a
 deviation, from two seeds on), what a segment hands to the next, the speed and the size.
 
 tasks: runs on the algorithmic tasks, a row per configuration, with the authors' accuracy beside it.
+
+labels: runs on texts with labels, a row per configuration over seeds and folds, with published F1.
 """
 
 from pathlib import Path
 
 from rmt.options.command_line import Parser
-from rmt.paper.published import published_cells
+from rmt.paper.published import published_cells, published_labels
 from rmt.reproduction.babilong import babilong_table
+from rmt.reproduction.labels_table import labels_table
 from rmt.reproduction.pages import refresh
 from rmt.reproduction.paper_results import write_tables
 from rmt.reproduction.run_tables import runs_table, tasks_table
@@ -27,7 +31,11 @@ from rmt.runtime.files import project_root
 def main(argv: list[str]) -> None:
     parser = Parser(prog="python -m rmt.tables", description=__doc__.splitlines()[0])
     tables = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
-    for name, of in (("runs", "runs on text"), ("tasks", "runs on tasks")):
+    for name, of in (
+        ("runs", "runs on text"),
+        ("tasks", "runs on tasks"),
+        ("labels", "runs on texts with labels"),
+    ):
         one = tables.add_parser(name, help=of)
         one.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
         one.add_argument(
@@ -59,6 +67,8 @@ def main(argv: list[str]) -> None:
             table = runs_table(runs, with_speed)
         case "tasks":
             table = tasks_table(runs, published_cells(), with_speed)
+        case "labels":
+            table = labels_table(runs, published_labels(), with_speed)
         case "sizes":
             table = sizes_table(runs)
     print(table, end="")

@@ -11,6 +11,7 @@ Row = TypeVar("Row")
 
 RUN_FILES = ("figure4_runs.csv", "figure5_7_runs.csv")  # means over the authors' published runs
 TABLE_FILE = "table1.csv"  # as printed in the paper
+LABELS_FILE = "hyperpartisan.csv"
 # Symbols, or pairs, of the tasks that the files name without a number.
 USUAL_SIZES = {"copy": 24, "reverse": 24, "retrieval": 4, "quadratic": 0}
 
@@ -65,6 +66,26 @@ def table_cells(folder: Path | None = None) -> list[Cell]:
     return read_published(TABLE_FILE, _table_cell, folder)
 
 
+@dataclass(frozen=True)
+class PublishedF1:
+    """F1 of a pretrained model with memory around it on texts with labels.
+
+    backbone: its name. segments: of a text that are read. f1: from 0 to 1. note: for people.
+    """
+
+    dataset: str
+    backbone: str
+    memory: int
+    segments: int
+    f1: float
+    note: str
+
+
+def published_labels(folder: Path | None = None) -> list[PublishedF1]:
+    """On Hyperpartisan; folder and errors as for read_published."""
+    return read_published(LABELS_FILE, _f1_row, folder)
+
+
 def published_folder() -> Path:
     """results/paper of the source checkout; of the current folder where this is installed."""
     checkout = Path(__file__).resolve().parents[3]
@@ -89,6 +110,11 @@ def read_published(
         raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
     except (KeyError, ValueError, TypeError) as error:
         raise OSError(errno.EINVAL, f"it is damaged: {error!r}", str(path)) from None
+
+
+def _f1_row(row: dict[str, str]) -> PublishedF1:
+    numbers = int(row["memory"]), int(row["segments"])
+    return PublishedF1(row["dataset"], row["backbone"], *numbers, float(row["f1"]), row["note"])
 
 
 def _run_cell(row: dict[str, str]) -> Cell:

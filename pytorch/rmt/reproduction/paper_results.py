@@ -251,7 +251,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["claims-short"] = ledger.summary(judged)
     texts["rmt-and-trxl"] = side_by_side(runs)
     names = {cell.task.rstrip("0123456789") for cell in published_cells()}
-    on_tasks = [run for run in runs if run.is_task and run.dataset in names]
+    on_tasks = [run for run in runs if run.dataset in names]
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
     texts["associative"] = study_table("associative", runs)
@@ -280,7 +280,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
                 draw_paper_figure(figure, fitting, folder / f"{names[-1]}.png")
     for task in CURVES:
         if found := [
-            run for run in runs if run.is_task and task_name(run.dataset, run.size) == task
+            run for run in runs if run.is_algorithmic and task_name(run.dataset, run.size) == task
         ]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
