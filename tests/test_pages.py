@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers.data import load_corpus
+from helpers.labelled import texts, write_lines
 from helpers.models import tiny_model
 from helpers.pages import Reader, Shown, python_blocks, shown
 from helpers.programs import ROOT
@@ -44,6 +45,8 @@ RULES: tuple[tuple[str, Added | str], ...] = (
     ("bash getdata.sh", "downloads: tests/test_getdata.py runs it against a server of its own"),
     ("bash run_scripts/bench.sh", "takes hours: tests/benchmark runs the programs that it starts"),
     ("bash run_scripts/test.sh", "runs these tests"),
+    ("bash run_scripts/run_hyperpartisan.sh", "tests/programs/test_run_hyperpartisan.py runs it"),
+    (".*--model encoder", "tests/training/test_labelled_training.py trains one, of its own making"),
     ("python -m .*parity", "is of a task that the reader has added"),
     ("bash run_scripts/gpu_check.sh", {"rmt.gpu_check": "--help"}),
     ("bash run_scripts/make_mini_data.sh", {"rmt.data.text.mini": "--help"}),
@@ -99,7 +102,12 @@ def prepare_published_checkpoints(root: Path) -> None:
     (root / "args.json").write_text(json.dumps(args))
 
 
+def prepare_labels(root: Path) -> None:
+    write_lines(root / "reviews.jsonl", texts(60))
+
+
 PREPARE = {
+    "docs/labels.md": prepare_labels,
     ADDING_A_MODEL: prepare_adding_a_model,
     "docs/published_checkpoints.md": prepare_published_checkpoints,
 }
