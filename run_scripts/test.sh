@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-set_up_python "$ROOT/tests/requirements.txt"
+set_up_python "$ROOT/tests/requirements.txt" "$ROOT/tests/requirements-pretrained.txt"
 cd "$ROOT"
 "$PYTHON" -m ruff check
 "$PYTHON" -m ruff format --check

@@ -1,5 +1,6 @@
 """What the pages show to be typed does what they say."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from helpers.data import load_corpus
 from helpers.labelled import texts, write_lines
 from helpers.models import tiny_model
 from helpers.pages import Reader, Shown, python_blocks, shown
+from helpers.pretrained import backbone, write_tokenizer
 from helpers.programs import ROOT
 from rmt.models.transformer_xl.published_names import published_state_dict
 from rmt.runs.reports import anchor
@@ -106,7 +108,20 @@ def prepare_labels(root: Path) -> None:
     write_lines(root / "reviews.jsonl", texts(60))
 
 
+def prepare_backbone(root: Path) -> None:
+    """A small model of random weights where the pages have a pretrained one."""
+    if importlib.util.find_spec("transformers"):
+        small = {"vocab_size": 300, "n_layer": 1, "n_embd": 8, "n_head": 1}
+        backbone("gpt2", **small).float().save_pretrained(root / "gpt2")
+        write_tokenizer(root / "gpt2", (root / "my.txt").read_text(), 300)
+
+
+# What a page's lines of Python take for granted.
+GIVEN = {"tokens": torch.ones(1, 4, dtype=torch.int64), "targets": torch.zeros(1, 4).long()}
+
 PREPARE = {
+    "README.md": prepare_backbone,
+    "docs/pretrained.md": prepare_backbone,
     "docs/labels.md": prepare_labels,
     ADDING_A_MODEL: prepare_adding_a_model,
     "docs/published_checkpoints.md": prepare_published_checkpoints,
@@ -125,8 +140,11 @@ def reader(tmp_path, monkeypatch):
 def test_what_a_page_shows_can_be_typed(page, reader):
     """From top to bottom: what a command leaves, those after it find."""
     PREPARE.get(page, lambda root: None)(reader.root)
-    names: dict = {}
+    names: dict = dict(GIVEN)
+    has_library = bool(importlib.util.find_spec("transformers"))
     for each in shown(page):
+        if re.search("transformers|gpt2", each.text) and not has_library:
+            continue
         if not each.is_python:
             rule = rule_of(each)
             if isinstance(rule, dict):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from rmt.models.associative.options import MemoryOptions
 from rmt.models.options import ModelOptions
