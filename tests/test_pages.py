@@ -27,15 +27,20 @@ ADDING_A_MODEL = "docs/adding_a_model.md"
 # What a program gets besides, by how its command begins.
 Added = dict[str, str]
 
-SMALL = (
-    "--n_layer 1 --n_head 1 --d_head 4 --d_model 8 --d_inner 8 --batch_size 4 --batch_chunk 1 "
-    "--eval_batch_size 2 --max_eval_steps 1 --warmup_step 1 --max_step 3 --no_cuda --no_multi_gpu"
+SHORT = (
+    "--batch_size 4 --batch_chunk 1 --eval_batch_size 2 --max_eval_steps 1 --warmup_step 1 "
+    "--max_step 3 --no_cuda --no_multi_gpu"
 )
+SMALL = f"--n_layer 1 --n_head 1 --d_head 4 --d_model 8 --d_inner 8 {SHORT}"
 TRAIN: Added = {
     "rmt.train": SMALL,
     "rmt.train .*--dataset (copy|reverse|retrieval|quadratic|remember|rewrite|babilong|facts)": (
         "--train_samples 64 --valid_samples 8 --test_samples 8"
     ),
+}
+WITH_BACKBONE: Added = {
+    "rmt.train": SHORT,
+    "rmt.train .*--dataset facts": "--train_samples 64 --valid_samples 8 --test_samples 8",
 }
 BENCH = "--models rmt --bptt 1 --precisions fp32 --steps 1 --n_layer 1 --d_model 8 --batch_size 2"
 
@@ -54,6 +59,7 @@ RULES: tuple[tuple[str, Added | str], ...] = (
     ("bash run_scripts/make_mini_data.sh", {"rmt.data.text.mini": "--help"}),
     (r".*run_scripts/(slurm_)?reproduce\.", {"rmt.reproduce": "--dry_run --results new"}),
     (r"sbatch run_scripts/slurm_wt103_rmt\.", {"rmt.train": f"{SMALL} --work_dir runs/slurm"}),
+    (".*--backbone gpt2", WITH_BACKBONE),
     (".*--curriculum_segments", {"rmt.train": f"{SMALL} --curriculum_steps 1 1"}),
     ("bash run_scripts/.*|NPROC=2 bash run_scripts/.*|python -m rmt.train", TRAIN),
     ("python my_train.py", {"my_train.py": "--max_step 2 --max_eval_steps 1"}),
@@ -111,9 +117,11 @@ def prepare_labels(root: Path) -> None:
 def prepare_backbone(root: Path) -> None:
     """A small model of random weights where the pages have a pretrained one."""
     if importlib.util.find_spec("transformers"):
-        small = {"vocab_size": 300, "n_layer": 1, "n_embd": 8, "n_head": 1}
+        small = {"vocab_size": 300, "n_layer": 1, "n_embd": 8, "n_head": 1, "n_positions": 200}
         backbone("gpt2", **small).float().save_pretrained(root / "gpt2")
-        write_tokenizer(root / "gpt2", (root / "my.txt").read_text(), 300)
+        # It knows the rooms of facts as words.
+        text = (root / "my.txt").read_text() + " attic cellar garden library porch workshop" * 400
+        write_tokenizer(root / "gpt2", text, 300)
 
 
 # What a page's lines of Python take for granted.

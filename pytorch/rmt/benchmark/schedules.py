@@ -39,8 +39,9 @@ def of_model(name: str, tokens: Sequence[int]) -> list[dict]:
 
 
 def layer_local() -> list[str]:
-    """The models that carry something, and from each layer to itself alone."""
-    possible = [name for name, entry in models.entries().items() if entry.takes("mem_len")]
+    """The models of these sizes that carry something, and from each layer to itself alone."""
+    needed = ("n_layer", *SIZES)
+    possible = [name for name, entry in models.entries().items() if all(map(entry.takes, needed))]
     options = [options_of(name) for name in possible]
     return [own.model for own in options if own.carried.numbers and not own.why_sequential]
 
