@@ -16,7 +16,11 @@ from rmt.models.pretrained.backbone import bare, check_is_model
 from rmt.models.pretrained.causal import PretrainedLM
 from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
 from rmt.models.pretrained.language_model import BackboneLM
-from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
+from rmt.models.pretrained.options import (
+    AssociativeBackboneOptions,
+    BackboneOptions,
+    PretrainedOptions,
+)
 
 Model = TypeVar("Model", bound=BackboneLM)
 
@@ -48,8 +52,7 @@ def wrap(
         freeze_backbone=freeze_backbone,
         lora_rank=lora_rank,
     )
-    model = PretrainedLM(config, adapted(hf_model, lora_rank, freeze_backbone))
-    return _for_segments(model, tgt_len)
+    return _around(hf_model, PretrainedLM, config, tgt_len)
 
 
 def wrap_armt(
@@ -82,16 +85,16 @@ def wrap_armt(
         freeze_backbone=freeze_backbone,
         lora_rank=lora_rank,
     )
-    model = PretrainedARMT(config, adapted(hf_model, lora_rank, freeze_backbone))
-    return _for_segments(model, tgt_len)
+    return _around(hf_model, PretrainedARMT, config, tgt_len)
 
 
 def _n_words(hf_model: nn.Module) -> int:
     return bare(hf_model).get_input_embeddings().weight.shape[0]
 
 
-def _for_segments(model: Model, tgt_len: int) -> Model:
-    """The model for segments of so many tokens."""
+def _around(hf_model: nn.Module, kind: type[Model], config: BackboneOptions, tgt_len: int) -> Model:
+    """A model of a kind, for segments of so many tokens."""
+    model = kind(config, adapted(hf_model, config.lora_rank, config.freeze_backbone))
     model.tgt_len = tgt_len
     model.check_segment(tgt_len)
     return model
