@@ -24,7 +24,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 
 import numpy as np
@@ -45,7 +45,7 @@ from rmt.data.tasks.stories.world import (
     what_lies,
     where_is,
 )
-from rmt.data.tasks.task import Task, TaskDataset
+from rmt.data.tasks.task import Task, TaskDataset, whole_rows
 from rmt.data.text.dataset import OF_A_MODEL
 from rmt.options.option import check_choices, default_of, option
 from rmt.runtime.errors import UsageError
@@ -145,11 +145,6 @@ class Maker:
     options: FactsOptions
     language: Language
 
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """The samples of numbers [N, 2], split and index: [N, sample_len + 1]."""
-        rows = [np.concatenate(list(self.pieces(number))) for number in numbers]
-        return np.stack(rows) if rows else np.zeros((0, self.options.sample_len + 1), np.uint16)
-
     def pieces(self, number: np.ndarray) -> Iterator[np.ndarray]:
         """The ids of a sample, sentence by sentence."""
         random = np.random.default_rng([self.options.data_seed, *map(int, number)])
@@ -205,7 +200,7 @@ def make(options: FactsOptions) -> Task:
         answer_size=1,
         final_size=1,
         kinds=(),
-        assemble=maker.rows,
+        assemble=partial(whole_rows, maker.pieces, options.sample_len + 1),
         facts={"kind": options.kind, "sources": fingerprint(tokens)},
         pieces=maker.pieces,
         n=options.sample_len,

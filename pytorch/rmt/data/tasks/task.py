@@ -174,6 +174,17 @@ class Task:
         return random.permutation(np.concatenate(drawn))
 
 
+def whole_rows(
+    pieces: Callable[[np.ndarray], Iterator[np.ndarray]], length: int, numbers: np.ndarray
+) -> np.ndarray:
+    """Samples that are made in pieces, as rows of ids: [N, length].
+
+    numbers: of each its split and index, [N, 2].
+    """
+    rows = [np.concatenate(list(pieces(number))) for number in numbers]
+    return np.stack(rows) if rows else np.zeros((0, length), np.uint16)
+
+
 def numbers(split: int, n_samples: int) -> np.ndarray:
     """The numbers of a split's first samples: its own and theirs, [N, 2]."""
     return np.stack([np.full(n_samples, split), np.arange(n_samples)], axis=1)

@@ -27,7 +27,7 @@ from rmt.data.tasks.stories.language import UNKNOWN, OfWords
 from rmt.data.tasks.stories.options import StoryOptions
 from rmt.data.tasks.stories.spreading import alone, spread
 from rmt.data.tasks.stories.world import Story
-from rmt.data.tasks.task import Task, TaskDataset
+from rmt.data.tasks.task import Task, TaskDataset, whole_rows
 from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
 
@@ -139,11 +139,6 @@ class Maker:
     sources: Sources
     language: OfWords
 
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """The samples of numbers [N, 2], split and index: uint16 [N, sample_len + 1]."""
-        rows = [np.concatenate(list(self.pieces(number))) for number in numbers]
-        return np.stack(rows) if rows else np.zeros((0, self.options.sample_len + 1), np.uint16)
-
     def pieces(self, number: np.ndarray) -> Iterator[np.ndarray]:
         """The ids of a sample, sentence by sentence."""
         split, i = map(int, number)
@@ -208,7 +203,7 @@ def make(options: BabilongOptions) -> Task:
         answer_size=2,
         final_size=2,
         kinds=(),
-        assemble=maker.rows,
+        assemble=partial(whole_rows, maker.pieces, options.sample_len + 1),
         headline="sequence_accuracy",
         facts={**shown, "sources": sources.fingerprint},
         padding=PADDING_ID,
