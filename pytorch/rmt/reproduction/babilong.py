@@ -7,12 +7,12 @@ From files that rmt.eval --json wrote, one for each kind and length:
 babilong has kinds of questions (--questions), facts has its --kind.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from rmt.reproduction.sizes import read_test_score
 from rmt.runs.reports import markdown, percent
 from rmt.runtime.errors import UsageError
 
@@ -27,20 +27,16 @@ def read_scores(files: Sequence[Path]) -> Scores:
     """
     found: Scores = {}
     for path in files:
-        try:
-            record = json.loads(path.read_text())
-            samples = record["samples"]
-            kind = samples["questions"] if "questions" in samples else samples["kind"]
-            place = kind, samples["sample_len"]
-            (score,) = (s["sequence_accuracy"] for s in record["scores"] if s["of"] == "test")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} holds no test scores on babilong or facts ({error})"
-            ) from None
+        place, score = read_test_score(path, _place, "babilong or facts")
         if place in found:
             raise UsageError(f"{path} is of {place[0]} with {place[1]} tokens, as another file is")
         found[place] = score
     return found
+
+
+def _place(samples: Mapping) -> tuple[str, int]:
+    kind = samples["questions"] if "questions" in samples else samples["kind"]
+    return kind, samples["sample_len"]
 
 
 def as_matrix(scores: Scores) -> tuple[list[str], list[int], np.ndarray]:

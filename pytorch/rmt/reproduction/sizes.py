@@ -6,8 +6,9 @@ rmt.eval writes the scores of each size into the run folder:
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rmt.runs.reports import markdown, mean_and_spread
 from rmt.runtime.errors import UsageError
 
 FILES = "size-*.json"
+Place = TypeVar("Place")
 
 # By size of the samples, the accuracy of every seed.
 BySize = dict[int, list[float]]
@@ -40,17 +42,24 @@ def _scores(run: LoggedRun) -> list[tuple[int, float]]:
     files = sorted(run.path.glob(FILES))
     if not files:
         raise UsageError(f"{run.path} has no {FILES}: write them with `rmt.eval --json`")
-    return [_read(run, file) for file in files]
+    return [read_test_score(file, run.task_dataset.size, run.dataset) for file in files]
 
 
-def _read(run: LoggedRun, file: Path) -> tuple[int, float]:
+def read_test_score(
+    file: Path, place: Callable[[Mapping], Place], what: str
+) -> tuple[Place, float]:
+    """The test accuracy of whole answers in a file of rmt.eval --json, and where it belongs.
+
+    place: of the options of the samples. what: the tasks, for people. Raises UsageError for a file
+    that holds none.
+    """
     try:
         record = json.loads(file.read_text())
-        size = run.task_dataset.size(record["samples"])
+        found = place(record["samples"])
         (accuracy,) = (s["sequence_accuracy"] for s in record["scores"] if s["of"] == "test")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} holds no test scores on {run.dataset} ({error})") from None
-    return size, accuracy
+        raise UsageError(f"{file} holds no test scores on {what} ({error})") from None
+    return found, accuracy
 
 
 def sizes_table(runs: Sequence[LoggedRun]) -> str:
