@@ -178,16 +178,16 @@ def judge(runs: Sequence[LoggedRun]) -> list[Judged]:
     ]
 
 
-def overview(judged: Sequence[Judged], details: str) -> str:
+def overview(judged: Sequence[Judged], page: str) -> str:
     """A line per claim in Markdown, with the effect of its first comparison.
 
-    details: the page that has them all, as links name it.
+    page: the one that has them all, as links name it.
     """
     head = ["claim", "verdict", "such as", "in the paper", "here, 95 % interval", "unit", "seeds"]
     lines = []
     for i, (claim, effects) in enumerate(judged, start=1):
         first, found = claim.comparisons[0], effects[0]
-        link = f"{details}#{anchor(_heading(i, claim))}"
+        link = f"{page}#{anchor(_heading(i, claim))}"
         line = [f"[{claim.text}]({link})", verdict_of(effects), first.what]
         line += [_signed(first.published, first), _interval(found, first), first.unit]
         lines.append([*line, " and ".join(str(len(same)) for same in found.runs)])
