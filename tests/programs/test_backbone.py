@@ -50,17 +50,22 @@ def trained(folder, *flags):
     return folder
 
 
+def assert_it_is_a_run_like_any_other(folder, label):
+    """It has learned, is scored, has a row in a table, and generates."""
+    losses = [entry["loss"] for entry in records(folder, "train")]
+    assert losses[-1] < losses[0]
+    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
+    assert f"{result(folder)['test_ppl']:.3f}" in scored.out
+    assert label in run(tables.main, "runs", folder).out
+    said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
+    assert said.status == 0, said.err
+
+
 def test_it_trains_is_scored_generates_and_has_a_row(flags, tmp_path):
     folder = trained(tmp_path / "run", *flags, "--bptt_unrolls", "2")
     made = result(folder)
     assert (made["model"], made["n_carried"], made["carries_gradient"]) == ("pretrained", 48, True)
-    losses = [entry["loss"] for entry in records(folder, "train")]
-    assert losses[-1] < losses[0]
-    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
-    assert f"{made['test_ppl']:.3f}" in scored.out
-    assert "pretrained, memory 3" in run(tables.main, "runs", folder).out
-    said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
-    assert said.status == 0, said.err
+    assert_it_is_a_run_like_any_other(folder, "pretrained, memory 3")
     model = load(folder)
     assert model.codec.decode(model.codec.encode("Grüße, cat 12")) == "Grüße, cat 12"
 
@@ -71,13 +76,7 @@ def test_with_associative_memories_too(flags, tmp_path):
     made = result(folder)
     assert (made["model"], made["d_mem"]) == ("pretrained_armt", 4)
     assert (made["n_carried"], made["carries_gradient"]) == (2 * 24 * 17, True)
-    losses = [entry["loss"] for entry in records(folder, "train")]
-    assert losses[-1] < losses[0]
-    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
-    assert f"{made['test_ppl']:.3f}" in scored.out
-    assert "pretrained_armt, memory 3, d_mem 4" in run(tables.main, "runs", folder).out
-    said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
-    assert said.status == 0, said.err
+    assert_it_is_a_run_like_any_other(folder, "pretrained_armt, memory 3, d_mem 4")
 
 
 @pytest.mark.parametrize(
