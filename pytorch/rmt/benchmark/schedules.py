@@ -18,6 +18,7 @@ LAYERS, STREAMS, TOKENS = (4, 12, 24), (1, 8), (16, 64, 256, 1024)
 N_SYMBOLS = 204
 LONG = 5  # seconds of a window that is not measured again
 SEGMENTS, MOST_TOKENS = (4, 32), 4096  # of a window, in all streams
+MOST_TRAINED = 24 * 8192  # layers times tokens: what training keeps of more doesn't fit 24 GiB
 
 
 def schedules(share: float) -> list[dict]:
@@ -30,12 +31,24 @@ def schedules(share: float) -> list[dict]:
 
 
 def of_model(name: str, tokens: Sequence[int]) -> list[dict]:
-    """Of every depth, number of streams and length of a segment."""
+    """Of every depth, number of streams and length of a segment; training where it fits."""
     return [
         compare(options_of(name, n_layer), n_streams, n_tokens, trains)
         for n_layer, n_streams, n_tokens in product(LAYERS, STREAMS, tokens)
         for trains in (False, True)
+        if not trains or n_layer * window_tokens(n_streams, n_tokens) <= MOST_TRAINED
     ]
+
+
+def n_segments(n_streams: int, n_tokens: int) -> int:
+    """Of a window."""
+    fewest, most = SEGMENTS
+    return max(fewest, min(most, MOST_TOKENS // (n_streams * n_tokens)))
+
+
+def window_tokens(n_streams: int, n_tokens: int) -> int:
+    """In all segments and streams."""
+    return n_segments(n_streams, n_tokens) * n_streams * n_tokens
 
 
 def layer_local() -> list[str]:
@@ -57,9 +70,8 @@ def compare(options: ModelOptions, n_streams: int, n_tokens: int, trains: bool) 
     A long one is measured once.
     """
     torch.manual_seed(0)
-    fewest, most = SEGMENTS
-    n_segments = max(fewest, min(most, MOST_TOKENS // (n_streams * n_tokens)))
-    ids = torch.randint(N_SYMBOLS, (n_segments, n_streams, n_tokens + 1))
+    n = n_segments(n_streams, n_tokens)
+    ids = torch.randint(N_SYMBOLS, (n, n_streams, n_tokens + 1))
     segments = [(each[:, :-1], each[:, 1:]) for each in ids]
     model, window = models.build(options), train_window if trains else read_window
     times = {SEQUENTIAL: [], DIAGONAL: []}
@@ -72,15 +84,15 @@ def compare(options: ModelOptions, n_streams: int, n_tokens: int, trains: bool) 
     seconds = {order: statistics.median(found[1:] or found) for order, found in times.items()}
     what = "training" if trains else "reading"
     return {
-        "what": f"{what}, {options.label}, {options.n_layer} layers, {n_segments} segments of "
+        "what": f"{what}, {options.label}, {options.n_layer} layers, {n} segments of "
         f"{n_streams} x {n_tokens}",
         "options": {k: v for k, v in vars(options).items() if k in SIZES or k == "n_layer"},
         "unit": "tokens",
-        "amount": n_segments * n_streams * n_tokens,
+        "amount": window_tokens(n_streams, n_tokens),
         "seconds": seconds[DIAGONAL],
         "seconds_sequential": seconds[SEQUENTIAL],
         "ratio": seconds[SEQUENTIAL] / seconds[DIAGONAL],
-        "bound": options.n_layer * n_segments / (options.n_layer + n_segments - 1),
+        "bound": options.n_layer * n / (options.n_layer + n - 1),
     }
 
 

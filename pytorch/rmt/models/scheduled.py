@@ -76,12 +76,12 @@ def _looked_into(segments: Iterator[Segment]) -> tuple[list[Segment], Iterator[S
     return first, chain(first, segments)
 
 
-# Where the time is that of calling operations, not of computing them: in deep models, and up to so
-# many numbers in a layer's rows of all streams, where rows of 128 numbers were timed on a CPU
-# (results/bench/cpu-schedules.md). One stream of 16 or 64 tokens gains in models of 12 and 24
-# layers, 1.1 to 1.8 times in 11 of 12 cases; in models of 4 layers, 0.8 to 1.5 times, it is not
-# clear; from 8 x 16 tokens on hardly anything is gained, and from 256 tokens on nothing.
-DEEP, FEW = 8, 64 * 128
+# Where the time is that of calling operations, not of computing them: up to so many numbers in a
+# layer's rows of all streams, where rows of 128 numbers were timed on both cores of a CPU
+# (results/bench/cpu-schedules.md). Models of 4, 12 and 24 layers gain 1.4 to 2.8 times with one
+# stream of 16 or 64 tokens, and 1.04 to 1.4 times with 8 x 16; with 1 x 256 it is 0.95 to 1.4
+# times, and with more nothing is gained. Fewer layers were not timed.
+FEWEST_LAYERS, MOST_NUMBERS = 4, 128 * 128
 
 
 def is_faster(device: torch.device, n_layer: int, d_model: int, n_tokens: int) -> bool:
@@ -89,4 +89,4 @@ def is_faster(device: torch.device, n_layer: int, d_model: int, n_tokens: int) -
 
     n_tokens: of a segment, in all streams. On a GPU nothing was measured, so the answer is no.
     """
-    return device.type == "cpu" and n_layer >= DEEP and n_tokens * d_model <= FEW
+    return device.type == "cpu" and n_layer >= FEWEST_LAYERS and n_tokens * d_model <= MOST_NUMBERS
