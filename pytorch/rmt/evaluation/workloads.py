@@ -8,6 +8,7 @@ dictionaries of numbers with at least "loss", in nats per token.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rmt.data import registry
 from rmt.data.batches import EpochReader, SegmentBatches
 from rmt.data.documents import DocumentBatches, DocumentReader
 from rmt.data.labelled.dataset import LabelledTexts
@@ -247,7 +248,7 @@ class AlgorithmicTask:
         return 0 < self.config.stop_at <= self._headline(scores)
 
     def _headline(self, scores: Scores) -> float:
-        return scores[self.data.task.headline]
+        return scores[registry.find(self.data.task.name).headline]
 
     def readable(self, scores: Scores) -> str:
         text = f"loss {scores['loss']:7.4f}"
@@ -307,7 +308,8 @@ def load_workload(
         return model, Classification(data, train, settings.task)
     if settings.task:
         data = load_task(settings.dataset, settings.task, encoded_dir, progress)
-        return settings.model(len(data.task.symbols)), AlgorithmicTask(data, train)
+        model = settings.model(len(data.task.symbols), n_labels=data.task.n_labels)
+        return model, AlgorithmicTask(data, train)
     corpus = load_text(settings, inherited=inherited, encoded_dir=encoded_dir, progress=progress)
     model = settings.model(len(corpus.vocabulary), corpus.cutoffs)
     return model, LanguageModelling(corpus, train, in_train_protocol(model, train))

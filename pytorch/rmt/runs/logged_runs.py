@@ -145,8 +145,7 @@ class LoggedRun:
     @property
     def headline(self) -> str:
         """Which rate the paper reports of the task, as in metrics.jsonl."""
-        task = self.task_dataset
-        return task.make(task.options(**self.task)).headline
+        return self.task_dataset.headline
 
     @property
     def whole_sample(self) -> bool:

@@ -95,7 +95,7 @@ class Settings:
         if isinstance(dataset, LabelledTexts):
             _check_labelled(dataset, train, task)
         elif task:
-            train = in_segments(train, dataset.make(task).length - 1)
+            train = in_segments(train, dataset.n_inputs(task))
         settings = cls(dataset, entry, own, train, task)
         model = settings.model_before_data()
         check_gradient(entry.name, model.carried, train)

@@ -236,3 +236,12 @@ def test_the_tokenizer_is_of_the_samples(folder):
     by_words, by_tokens = make_task("facts"), make_task("facts", tokenizer=f"hf:{folder}")
     assert len(by_tokens.symbols) == 300
     assert by_words.facts["sources"] != by_tokens.facts["sources"]
+
+
+def test_an_answer_may_be_a_label():
+    words, labels = (make_task("facts", kind="reason", answer=a) for a in ("token", "label"))
+    assert (words.n_labels, labels.n_labels) == (0, 6)
+    assert labels.symbols[: -labels.n_labels] == (*words.symbols, "<padding>")
+    for one, other in zip(words.rows(numbered(30)), labels.rows(numbered(30)), strict=True):
+        assert np.array_equal(one[:-1], other[:-1])
+        assert labels.symbols[other[-1]] == f"<label {words.symbols[one[-1]]}>"

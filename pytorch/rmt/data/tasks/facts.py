@@ -14,8 +14,9 @@ sample_len inputs:
 
 With --tokenizer hf:FOLDER tokens are those of a pretrained model, for one that is trained on
 (--backbone FOLDER), sentences are written as people do, and the answer is the first token of the
-room's name. Sample i of a split is made of (data_seed, split, i) alone, whenever it is read, and is
-the same story in a text of any length.
+room's name. With --answer label it is one of six labels at the vocabulary's end, after a word for
+padding, as a model that tells labels needs it. Sample i of a split is made of (data_seed, split, i)
+alone, whenever it is read, and is the same story in a text of any length.
 
 The words are ours; the paper's facts are those of bAbI, and its text is QuALITY's.
 """
@@ -47,11 +48,14 @@ from rmt.data.tasks.stories.world import (
 )
 from rmt.data.tasks.task import Task, TaskDataset, whole_rows
 from rmt.data.text.dataset import OF_A_MODEL
+from rmt.data.text.encoding import id_type
 from rmt.options.option import check_choices, default_of, option
 from rmt.runtime.errors import UsageError
 
 NAME = "facts"
 WORDS = "word"  # --tokenizer: every word is a token
+TOKEN, LABEL = "token", "label"  # --answer
+LABELS = ("<padding>", *(f"<label {room}>" for room in ROOMS))
 
 
 # --- stories -------------------------------------------------------------------------------------
@@ -123,6 +127,9 @@ class FactsOptions(StoryOptions):
     tokenizer: str = option(
         WORDS, "facts: word, or hf:FOLDER with a pretrained model's tokenizer.json"
     )
+    answer: str = option(
+        TOKEN, "facts: what an answer is; label: for a model that tells labels", (TOKEN, LABEL)
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -155,7 +162,18 @@ class Maker:
         n_body = self.options.sample_len - len(question)
         yield from sort.put(facts, self.language.background, n_body, random)
         yield question
-        yield np.array([self.language.answer(story.answer)], question.dtype)
+        yield np.array([self.answer(story.answer)], id_type(len(self.symbols)))
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Those of the language, and the labels."""
+        labels = LABELS if self.options.answer == LABEL else ()
+        return (*self.language.symbols, *labels)
+
+    def answer(self, room: str) -> int:
+        if self.options.answer == TOKEN:
+            return self.language.answer(room)
+        return len(self.language.symbols) + 1 + ROOMS.index(room)
 
 
 @lru_cache(maxsize=4)
@@ -195,7 +213,7 @@ def make(options: FactsOptions) -> Task:
 
     return Task(
         NAME,
-        symbols=tokens.symbols,
+        symbols=maker.symbols,
         length=options.sample_len + 1,
         answer_size=1,
         final_size=1,
@@ -208,6 +226,7 @@ def make(options: FactsOptions) -> Task:
         shorten=lambda numbers, n: numbers,
         lessons=lessons,
         learned_at=0.1,
+        n_labels=len(ROOMS) if options.answer == LABEL else 0,
     )
 
 
@@ -229,6 +248,7 @@ FACTS = TaskDataset(
     held_out=(500, 1000),
     label=_label,
     size=itemgetter("sample_len"),
+    input_len="sample_len",
     chance=1 / len(ROOMS),
     has_lessons=True,
 )

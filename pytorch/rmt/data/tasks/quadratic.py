@@ -109,7 +109,6 @@ def make(options: SampleOptions | None = None) -> Task:
         final_size=STAGE_SIZE,
         kinds=(real, unreal),
         assemble=assemble,
-        headline="solve_rate",
         padding=SYMBOLS.index(PADDING),
     )
 
@@ -118,6 +117,7 @@ QUADRATIC = TaskDataset(
     NAME,
     make=make,
     held_out=(10_000, 20_000),
+    headline="solve_rate",
     # Its samples can't be made shorter.
     fast={"curriculum": 0, "mem_init": "shared", "batch_size": 32, "eval_interval": 250},
 )

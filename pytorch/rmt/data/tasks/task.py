@@ -68,8 +68,8 @@ class Task:
     answer_size: how many of a sample's last tokens count in loss and accuracy.
     final_size: how many of those must all be right for the sample to be solved.
     kinds, assemble: how samples are drawn, and how rows of ids are made of what was drawn.
-    headline: the rate that the paper reports, in the names of rmt.evaluation.tasks.RATES.
     facts: what samples depend on beside the name, the symbols and the length.
+    n_labels: how many of the last symbols are labels, of which an answer is one; 0 for others.
     padding: the id that fills samples up, which readable leaves out; None without any.
 
     Of samples that can be made shorter, for a curriculum (without it n is 0):
@@ -90,8 +90,8 @@ class Task:
     final_size: int
     kinds: tuple[Kind, ...] = field(repr=False, compare=False)
     assemble: Callable[[Content], np.ndarray] = field(repr=False, compare=False)
-    headline: str = "accuracy"
     facts: Mapping[str, object] = field(default_factory=dict)
+    n_labels: int = 0
     padding: int | None = None
     n: int = 0
     resized: "Callable[[int], Task] | None" = field(default=None, repr=False, compare=False)
@@ -222,11 +222,14 @@ class TaskDataset:
 
     options: its options dataclass. make: the task at the size that they say.
     held_out: samples to validate and to test on, as in the paper.
+    headline: the rate that the paper reports, in the names of rmt.evaluation.tasks.RATES.
     label: the task with its size, for people, and size, that number, of its recorded options.
     fast: what --recipe fast sets beside what it sets for every task (rmt.training.recipes).
     chance: the accuracy of guessing; None where that means nothing.
     has_lessons: whether samples can be made shorter, for a curriculum.
     segment_len: tokens of a segment, where samples are made of such; None where any will do.
+    input_len: the option that says how many tokens of a sample are input; empty where only the
+        task itself can tell.
     """
 
     is_task: ClassVar[bool] = True
@@ -236,12 +239,14 @@ class TaskDataset:
     make: Callable[[SampleOptions], Task]
     options: type[SampleOptions] = SampleOptions
     held_out: tuple[int, int] = (5_000, 10_000)
+    headline: str = "accuracy"
     label: Callable[[Mapping], str] | None = None
     size: Callable[[Mapping], int] = _no_size
     fast: Mapping[str, object] = field(default_factory=dict)
     chance: float | None = None
     has_lessons: bool = False
     segment_len: Callable[[SampleOptions], int] | None = None
+    input_len: str = ""
 
     def sizes(self, options: SampleOptions) -> dict[str, int]:
         """Samples of each split."""
@@ -251,6 +256,10 @@ class TaskDataset:
             "valid": options.valid_samples or valid,
             "test": options.test_samples or test,
         }
+
+    def n_inputs(self, options: SampleOptions) -> int:
+        """Tokens of a sample's input."""
+        return getattr(options, self.input_len) if self.input_len else self.make(options).length - 1
 
     def described(self, options: Mapping) -> str:
         """The task with its size, for people: "copy, n 24"."""

@@ -204,7 +204,6 @@ def make(options: BabilongOptions) -> Task:
         final_size=2,
         kinds=(),
         assemble=partial(whole_rows, maker.pieces, options.sample_len + 1),
-        headline="sequence_accuracy",
         facts={**shown, "sources": sources.fingerprint},
         padding=PADDING_ID,
         pieces=maker.pieces,
@@ -240,6 +239,8 @@ BABILONG = TaskDataset(
     options=BabilongOptions,
     held_out=(500, 1000),
     label=_label,
+    headline="sequence_accuracy",
     size=itemgetter("sample_len"),
+    input_len="sample_len",
     has_lessons=True,
 )
