@@ -11,14 +11,12 @@ from rmt.paper.experiments import Row, rows
 from rmt.paper.panels import LEVEL_5D, LINES_5D
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.scales import MINI_SEGMENT, plan
-from rmt.runs.drawing import legend_name, look, plt, save_figure
+from rmt.runs.drawing import DEPTHS, legend_name, look, plt, save_figure
 from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_tasks
 from rmt.runs.reports import common_text, over_seeds
 from rmt.runtime.errors import UsageError
 
 WIDE = 65  # letters: of longer names in a legend no two fit side by side
-# RMT's lines by gradient depth: from light to dark.
-DEPTHS = {0: "#f6c9a5", 1: "#f0a367", 2: "#e5803a", 3: "#D55E00", 4: "#8c3d00"}
 
 
 def draw_curves(runs: list[LoggedRun], out: Path) -> None:
