@@ -175,10 +175,12 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "claims-short",
                 "rmt-and-trxl",
                 "associative",
+                "arms",
                 "tasks",
             )
         ),
         *("figure4.png", "figure5.png", "figure5cd.png", "figure7.png"),
+        *("claims.png", "table3.png"),
     }
 
 

@@ -9,9 +9,11 @@ from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import reproduce
 from rmt.data.registry import tasks
 from rmt.models.registry import build
+from rmt.reproduction.ledger import not_alike
 from rmt.reproduction.paper_results import TARGETS, plans_for
-from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, study_table
+from rmt.reproduction.studies import DIFFERENCES, OF_TEXT, STUDIES, is_complete, study_table
 from rmt.runs.logged_runs import finished_runs
+from rmt.training.cost import segments_per_step
 
 
 @pytest.mark.parametrize("with_data", [True, False])
@@ -107,6 +109,60 @@ def test_both_models_are_trained_alike_in_every_arm():
         assert of_rmt == of_trxl
         trainings = {(rest["curriculum"], rest["init"]) for rest in of_rmt}
         assert trainings == {(-1, "xavier"), (-1, "uniform"), (0, "xavier"), (0, "uniform")}
+
+
+def test_each_difference_of_the_published_code_is_alone_and_with_all_others():
+    for name, n_bases in (("as_published", 2), ("as_published_reverse", 1)):
+        plans = STUDIES[name](True)
+        bases = [own for own in plans if "-published-" not in own.name]
+        assert len(bases) == n_bases
+        for base in bases:
+            names = [own.name.removeprefix(f"{base.name}-published-") for own in plans]
+            arms = dict(zip(names, plans, strict=True))
+            every = {}
+            for arm in DIFFERENCES.keys() & arms.keys():
+                assert arms[arm].compared == base.compared | DIFFERENCES[arm]
+                every |= DIFFERENCES[arm]
+            assert arms["all"].compared == base.compared | every
+    (of_rmt, of_both), (of_reverse,) = (
+        [own for own in STUDIES[name](True) if own.name.endswith("-all")]
+        for name in ("as_published", "as_published_reverse")
+    )
+    # What --as_published would set, but for what has no effect there.
+    assert not of_rmt.compared["published_cache"]
+    assert of_both.compared["published_cache"]
+    assert of_reverse.compared["replay_from"] == "stored"
+
+
+def test_the_grid_has_rows_of_the_papers_table():
+    published = {own.name for own in plans_for(["table4"], "mini")}
+    names = [own.name for own in STUDIES["grid"](True)]
+    assert len(set(names)) == 16
+    assert set(names) - published == {"wt103-50-rmt25-bptt3"}
+
+
+def test_memory_around_pretrained_models_is_trained_alike():
+    for name in ("wrapped_gpt2", "smollm"):
+        plans = {own.name: own for own in STUDIES[name](True)}
+        with_memory = [own for key, own in plans.items() if "-mem" in key]
+        assert len(with_memory) == 3
+        alone = plans[with_memory[0].name.partition("-mem")[0]]
+        for own in with_memory:
+            assert set(not_alike([alone, own])) <= {"batch_size", "bptt_mode"}
+            assert tokens_of_a_step(own) == tokens_of_a_step(alone) == 512
+            assert own.begins_with == alone.begins_with
+
+
+def tokens_of_a_step(own) -> int:
+    config = own.settings.train
+    n_new, _ = segments_per_step(config)
+    return n_new * config.batch_size * config.tgt_len
+
+
+@pytest.mark.parametrize("name", ["smollm", "wrapped_gpt2"])
+def test_a_study_of_a_text_of_its_own_needs_it(name, tmp_path):
+    refused = run(reproduce.main, name, "--scale", "mini", "--results", tmp_path)
+    assert f"{name} needs a text: name it with --data" in assert_one_sentence(refused)
 
 
 def test_a_study_is_complete_with_a_run_of_each_plan():

@@ -4,7 +4,7 @@ An effect is a difference of means over seeds, or of such differences, with a 95
 interval (Welch's, for every experiment has a spread of its own).
 
 A comparison counts for a claim only if its experiments are trained alike: they may differ in what
-the paper varies (VARIED), and in nothing else.
+the paper varies (VARIED), and in nothing else; or each is the best of the same trainings (arms.py).
 """
 
 import math
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from rmt.paper.claims import Claim, Comparison, claims
+from rmt.paper.experiments import Experiment
+from rmt.reproduction.arms import best_of_each
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
@@ -83,11 +85,10 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
 
     Raises UsageError for runs on different texts.
     """
-    plans = [(weight, plan(experiment, "mini")) for weight, experiment in comparison.terms]
-    differs = not_alike([own for _, own in plans])
-    terms = [(weight, fitting_runs(own, runs)) for weight, own in plans]
+    weights, experiments = zip(*comparison.terms, strict=True)
+    found_runs, differs = runs_of(experiments, runs)
+    terms = list(zip(weights, found_runs, strict=True))
     common_text([run for _, found in terms for run in found if not run.is_task])
-    found_runs = [found for _, found in terms]
     if not all(found_runs):
         return Effect(math.nan, math.inf, NOT_RUN, found_runs, differs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
@@ -95,6 +96,16 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
     half_width = _half_width(groups)
     said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
     return Effect(mean, half_width, said, found_runs, differs)
+
+
+def runs_of(
+    experiments: Sequence[Experiment], runs: Sequence[LoggedRun]
+) -> tuple[list[Sequence[LoggedRun]], list[str]]:
+    """Of experiments that are compared: the runs of each, and what differs (not_alike)."""
+    if best := best_of_each(experiments, runs):
+        return [arm.runs for arm in best], []
+    plans = [plan(experiment, "mini") for experiment in experiments]
+    return [fitting_runs(own, runs) for own in plans], not_alike(plans)
 
 
 def not_alike(plans: Sequence[Plan]) -> list[str]:
@@ -133,7 +144,7 @@ def student_quantile(freedom: float) -> float:
 
 def verdict(comparison: Comparison, mean: float, half_width: float, last_score: float) -> str:
     """yes, no (the interval excludes it) or unclear; last_score is that of the last term."""
-    margin = ACCURACY_MARGIN if comparison.unit == "accuracy" else MARGIN * last_score
+    margin = margin_of(comparison, last_score)
     low, high = mean - half_width, mean + half_width
     holds, fails = {
         "lower": (high < 0, low > 0),
@@ -143,6 +154,11 @@ def verdict(comparison: Comparison, mean: float, half_width: float, last_score: 
         "not lower": (low > -margin, high < -margin),
     }[comparison.expected]
     return "yes" if holds else "no" if fails else "unclear"
+
+
+def margin_of(comparison: Comparison, last_score: float) -> float:
+    """How large an effect still counts as none."""
+    return ACCURACY_MARGIN if comparison.unit == "accuracy" else MARGIN * last_score
 
 
 def verdict_of(effects: Sequence[Effect]) -> str:

@@ -14,6 +14,7 @@ from rmt.paper.experiments import ADDED, SEGMENT_5CD, TABLES, UNITS, Experiment,
 from rmt.paper.panels import PAPER_FIGURES
 from rmt.paper.published import figure_cells, published_cells, table_cells, task_name
 from rmt.reproduction import ledger
+from rmt.reproduction.arms import arms_table
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
@@ -255,6 +256,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["tasks"] = tasks_table(on_tasks, published_cells(), with_speed=False) if on_tasks else ""
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
     texts["associative"] = study_table("associative", runs)
+    texts["arms"] = arms_table(runs)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
@@ -262,9 +264,11 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
 
 
 def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
-    """Draw the paper's figures with what has run, the learning curves of CURVES, and studies of
-    which nothing is missing."""
+    """Draw with what has run the paper's figures, Table 3, the claims and the learning curves of
+    CURVES, and studies of which nothing is missing."""
     # Imported late: tables need no matplotlib.
+    from rmt.reproduction.carried_figure import draw_by_carried
+    from rmt.reproduction.claims_figure import draw_claims
     from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
     from rmt.reproduction.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
 
@@ -289,4 +293,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
         if is_complete(name, runs):
             names.append(name)
             draw(runs_of_study(name, runs), folder / f"{name}.png")
+    draw_claims(ledger.judge(runs), folder / "claims.png")
+    draw_by_carried(runs, folder / "table3.png")
+    names += ["claims", "table3"]
     return [folder / f"{name}.png" for name in names]

@@ -142,6 +142,9 @@ class Order:
 def reproduce(order: Order) -> int:
     """Run what is left to do, and make tables and figures anew; returns the exit status."""
     with_data = order.scale != "mini" or bool(order.data)
+    for target in order.targets:
+        if not plans_for([target], order.scale, with_data):
+            raise UsageError(f"{target} needs a text: name it with --data")
     plans = choose(plans_for(order.targets, order.scale, with_data), order.rows)
     if order.scale == "midi" and not order.data:
         order = replace(order, data=small_text(plans[0]))

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 from rmt.paper.side_by_side import pairs
-from rmt.reproduction.ledger import not_alike
-from rmt.reproduction.plans import fitting_runs
-from rmt.reproduction.scales import plan
+from rmt.reproduction.ledger import runs_of
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, markdown, mean_and_spread
 
@@ -16,12 +14,10 @@ def side_by_side(runs: Sequence[LoggedRun]) -> str:
     """In Markdown, at mini scale."""
     lines = []
     for pair in pairs():
-        plans = [plan(experiment, "mini") for experiment in (pair.rmt, pair.trxl)]
-        found = [fitting_runs(own, runs) for own in plans]
-        differs = " and ".join(not_alike(plans))
+        found, differs = runs_of((pair.rmt, pair.trxl), runs)
         line = [pair.task, pair.score, *map(_mean, found)]
         line.append(" and ".join(str(len(same)) for same in found))
-        lines.append([*line, f"no: {differs}" if differs else "yes"])
+        lines.append([*line, f"no: {' and '.join(differs)}" if differs else "yes"])
     return markdown(HEAD, lines, n_words=2)
 
 

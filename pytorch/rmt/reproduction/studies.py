@@ -10,9 +10,14 @@ warm_start text: RMT that begins with a trained Transformer-XL, or with nothing;
            through 1, 2 and then 4 segments, or through 4 from the start
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and both with six times as many
+facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
 armt_text  text: ARMT, RMT and Transformer-XL with as many numbers carried, and as many parameters
 alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
            with lessons and without, from initial weights of both kinds
+grid       WikiText-103: gradient through 0 to 3 segments, with 1 to 25 memory tokens
+as_published  what the published code computes in another way (--as_published), each alone and all
+           together: RMT and Transformer-XL + RMT on enwik8; as_published_reverse: RMT on reverse
+wrapped_gpt2, smollm, minilm  memory around pretrained models (pretrained_studies.py)
 
 They are targets of rmt.reproduce, as the paper's tables and figures are.
 """
@@ -21,9 +26,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
-from rmt.paper.experiments import ADDED, rows
+from rmt.paper.experiments import ADDED, SEGMENT_5CD, rows
 from rmt.paper.published import figure_cells, published_cells
 from rmt.reproduction.plans import Plan, fitting_runs
+from rmt.reproduction.pretrained_studies import minilm, smollm, wrapped_gpt2
 from rmt.reproduction.run_tables import runs_table, tasks_table
 from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, plan
 from rmt.runs.logged_runs import LoggedRun
@@ -105,20 +111,24 @@ def lessons(_with_data: bool) -> list[Plan]:
     return plans
 
 
-def alike(_with_data: bool) -> list[Plan]:
-    plans = []
+# Where Figure 4 decides: task, model, memory, segments.
+ALIKE = tuple(
+    (task, model, memory, segments)
     for task, memory, segments in (
         ("copy", 12, 6),
         ("copy", 8, 9),
         ("reverse", 12, 4),
         ("reverse", 8, 6),
-    ):
-        for model in ("rmt", "trxl"):
-            plans += _arms(_of_figure4(task, model, memory, segments))
-    return plans
+    )
+    for model in ("rmt", "trxl")
+)
 
 
-def _arms(base: Plan) -> list[Plan]:
+def alike(_with_data: bool) -> list[Plan]:
+    return [own for place in ALIKE for own in arms_of(_of_figure4(*place))]
+
+
+def arms_of(base: Plan) -> list[Plan]:
     """With lessons and without, from initial weights of both kinds; one of the four is the base.
 
     Names say what differs from the base, and of the initial weights where they are not the usual
@@ -182,6 +192,41 @@ def associative(_with_data: bool) -> list[Plan]:
     return plans
 
 
+def facts(_with_data: bool) -> list[Plan]:
+    """As run_scripts/run_facts.sh trains."""
+    common = {
+        "dataset": "facts",
+        "kind": "detect",
+        "sample_len": 448,
+        "tgt_len": 64,
+        "n_layer": 2,
+        "n_head": 4,
+        "d_head": 16,
+        "d_model": 64,
+        "d_inner": 128,
+        "dropout": 0.0,
+        "optim": "adam",
+        "lr": 0.001,
+        "clip": 1.0,
+        "scheduler": "cosine",
+        "warmup_step": 200,
+        "max_step": 6000,
+        "curriculum": -1,
+        "batch_size": 32,
+        "eval_interval": 250,
+        "eval_batch_size": 100,
+        "max_eval_steps": 2,
+        "save_interval": 500,
+        "stop_at": 0.995,
+    }
+    arms = {
+        "rmt": {"model": "rmt", "mem_len": 10},
+        "armt": {"model": "armt", "mem_len": 10, "d_mem": 16},
+        "trxl": {"model": "trxl", "mem_len": 64},
+    }
+    return [Plan("mini", f"detect7-{name}", common | model) for name, model in arms.items()]
+
+
 def armt_text(with_data: bool) -> list[Plan]:
     """ARMT on text: with the numbers of a cache of 10, which 40 memory tokens of RMT have, too, and
     with the parameters of RMT. Its feed-forward layers are smaller by what its memories need."""
@@ -199,6 +244,55 @@ def armt_text(with_data: bool) -> list[Plan]:
     return plans
 
 
+GRID_MEMORIES, GRID_DEPTHS = (1, 5, 10, 25), (0, 1, 2, 3)
+
+
+def grid(with_data: bool) -> list[Plan]:
+    """Rows of Table 4, and those that it leaves out."""
+    (base,) = (
+        row
+        for row in rows("table4")
+        if (row.model, row.memory, row.bptt_unrolls, row.segment_len) == ("rmt", 10, 1, SEGMENT_5CD)
+    )
+    return [
+        plan(replace(base, memory=memory, bptt_unrolls=depth), "mini", with_data)
+        for memory, depth in product(GRID_MEMORIES, GRID_DEPTHS)
+    ]
+
+
+# docs/differences.md says what they are. Without a cache there is nothing for cache to change, and
+# of a task's samples nothing is replayed.
+DIFFERENCES = {
+    "positions": {"published_positions": True},
+    "cache": {"published_cache": True},
+    "replay": {"replay_from": "newest"},
+    "init": {"mem_init": "shared"},
+}
+
+
+def as_published(with_data: bool) -> list[Plan]:
+    rmt = _both(with_data)["rmt10-bptt1"]
+    both = {"model": "trxl_rmt", "cache_len": 10}
+    trxl_rmt = _changed(rmt, f"{rmt.dataset}-128-trxl_rmt10-cache10-bptt1", both)
+    return [
+        *_published(rmt, "positions", "replay", "init"),
+        *_published(trxl_rmt, "positions", "cache", "replay", "init"),
+    ]
+
+
+def as_published_reverse(_with_data: bool) -> list[Plan]:
+    return _published(_of_figure4("reverse", "rmt", 12, 4), "positions", "init")
+
+
+def _published(base: Plan, *names: str) -> list[Plan]:
+    """The base, with each of some DIFFERENCES, and with all of them."""
+    plans, every = [base], {}
+    for name in names:
+        plans.append(_changed(base, f"{base.name}-published-{name}", DIFFERENCES[name]))
+        every |= DIFFERENCES[name]
+    return [*plans, _changed(base, f"{base.name}-published-all", every)]
+
+
 STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
     study.__name__: study
     for study in (
@@ -210,10 +304,27 @@ STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
         alike,
         warm_start,
         associative,
+        facts,
         armt_text,
+        grid,
+        as_published,
+        as_published_reverse,
+        wrapped_gpt2,
+        smollm,
+        minilm,
     )
 }
-OF_TEXT = ("window", "segments", "rates", "warm_start", "armt_text")
+OF_TEXT = (
+    "window",
+    "segments",
+    "rates",
+    "warm_start",
+    "armt_text",
+    "grid",
+    "as_published",
+    "wrapped_gpt2",
+    "smollm",
+)
 
 
 def runs_of_study(name: str, runs: Sequence[LoggedRun], with_data: bool = True) -> list[LoggedRun]:

@@ -1,0 +1,73 @@
+"""The same trainings for both models: which one is a model's best, and when it counts."""
+
+from dataclasses import replace
+
+import pytest
+
+from helpers.logged import run_of
+from rmt.paper.claims import Comparison
+from rmt.paper.published import figure_cells
+from rmt.reproduction.arms import NAMES, arms, arms_table, best_of_each
+from rmt.reproduction.ledger import effect
+from rmt.reproduction.studies import STUDIES
+
+CELLS = {cell.place: cell for cell in figure_cells()}
+RMT, TRXL = (CELLS["reverse", model, 8, 6] for model in ("rmt", "trxl"))
+KEYS = list(NAMES)
+
+
+def runs_of_arms(cell, scores: dict) -> list:
+    """scores: of an arm's key the validation and test scores of every seed."""
+    found = []
+    for arm in arms(cell, []):
+        for seed, (valid, test) in enumerate(scores.get(arm.key, ()), start=1):
+            logged = run_of(arm.plan, seed, test)
+            metrics = [{"kind": "valid", "accuracy": value} for value in (0.1, valid, 0.2)]
+            found.append(replace(logged, metrics=metrics))
+    return found
+
+
+def test_the_arms_are_those_of_the_study():
+    plans = {own.name for own in STUDIES["alike"](True)}
+    found = [arm for cell in (RMT, TRXL) for arm in arms(cell, [])]
+    assert {arm.plan.name for arm in found} <= plans
+    assert [arm.key for arm in found] == KEYS * 2
+
+
+def test_the_best_is_chosen_on_validation_and_scored_on_test():
+    lucky, best = {KEYS[0]: [(0.7, 0.9), (0.7, 0.9)]}, {KEYS[2]: [(0.9, 0.6), (0.7, 0.8)]}
+    poor = {key: [(0.3, 0.3)] for key in (KEYS[1], KEYS[3])}
+    runs = runs_of_arms(RMT, lucky | best | poor)
+    (chosen,) = best_of_each([RMT], runs)
+    assert chosen.key == KEYS[2]
+    assert [run.score for run in chosen.runs] == [0.6, 0.8]
+
+
+def test_nothing_is_chosen_before_all_arms_of_both_have_run():
+    every = {key: [(0.5, 0.5)] for key in KEYS}
+    runs = runs_of_arms(RMT, every) + runs_of_arms(TRXL, {k: every[k] for k in KEYS[:3]})
+    assert best_of_each([RMT], runs)
+    assert best_of_each([RMT, TRXL], runs) is None
+    # The smallest number of segments has no arms.
+    assert best_of_each([RMT, CELLS["reverse", "rmt", 24, 2]], runs) is None
+
+
+def test_a_comparison_counts_once_both_have_all_arms():
+    comparison = Comparison("RMT - Tr-XL", [(1, RMT), (-1, TRXL)], "higher")
+    rmt = {key: [(0.2, 0.2)] * 3 for key in KEYS} | {KEYS[1]: [(0.9, 0.9), (0.91, 0.91)]}
+    trxl = {key: [(0.3, 0.3)] * 3 for key in KEYS} | {KEYS[2]: [(0.6, 0.6), (0.61, 0.61)]}
+    of_rmt, of_trxl = runs_of_arms(RMT, rmt), runs_of_arms(TRXL, trxl)
+    found = effect(comparison, of_rmt + of_trxl)
+    assert found.counts
+    assert found.verdict == "yes"
+    assert found.mean == pytest.approx(0.3)
+    less = runs_of_arms(TRXL, {key: trxl[key] for key in KEYS[:3]})
+    assert effect(comparison, of_rmt + less).differs == ["init", "curriculum"]
+
+
+def test_the_table_shows_all_arms_and_marks_the_best():
+    every = {key: [(0.5, 0.5)] for key in KEYS} | {KEYS[3]: [(0.6, 0.4), (0.6, 0.4)]}
+    runs = runs_of_arms(RMT, every) + runs_of_arms(TRXL, {KEYS[0]: [(1, 1)]})
+    *_, of_rmt, of_trxl = arms_table(runs).splitlines()
+    assert of_rmt.endswith("| 0.500 (1) | 0.500 (1) | 0.500 (1) | **0.400 ± 0.000 (2)** |")
+    assert of_trxl.endswith("| 1.000 (1) | not run | not run | not run |")
