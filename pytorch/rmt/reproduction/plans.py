@@ -68,6 +68,11 @@ class Plan:
         beginning = self.begins_with.place if self.begins_with else ""
         return self.settings.scores_depend_on(self.model) | {"init_from": beginning}
 
+    @cached_property
+    def defaults(self) -> dict:
+        """Of what is compared."""
+        return {name: self.settings.default_of(name) for name in self.compared}
+
     def differences(self, config: Mapping) -> str:
         """Which settings of a run's config.json are others; empty if none.
 
@@ -79,12 +84,14 @@ class Plan:
         names = [
             name
             for name, value in self.compared.items()
-            if from_json(logged.get(name, self.settings.default_of(name))) != value
+            if from_json(logged.get(name, self.defaults[name])) != value
         ]
         return ", ".join(dict.fromkeys([*names, *config.get("changed", [])]))
 
     def fits(self, run: LoggedRun) -> bool:
         """Whether a run is one of this plan."""
+        if (run.dataset, run.model.model) != (self.dataset, self.model.model):
+            return False  # as most runs, and quickly told
         if self.n_token not in (None, run.result.get("n_token")):
             return False
         if not self.is_task:
