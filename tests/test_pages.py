@@ -125,7 +125,10 @@ def prepare_backbone(root: Path) -> None:
 
 
 # What a page's lines of Python take for granted.
-GIVEN = {"tokens": torch.ones(1, 4, dtype=torch.int64), "targets": torch.zeros(1, 4).long()}
+GIVEN = {
+    name: torch.ones(1, 4, dtype=torch.int64)
+    for name in ("tokens", "targets", "more_tokens", "more_targets")
+}
 
 PREPARE = {
     "README.md": prepare_backbone,

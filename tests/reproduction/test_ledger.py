@@ -181,10 +181,11 @@ def test_plans_are_alike_if_they_differ_in_what_the_paper_varies_alone():
 
 def test_the_summary_counts_every_claim():
     n_claims = len(claims())
-    said = f"Of {n_claims} of the paper's claims: {n_claims} not run.\n"
+    said = f"Of the paper's {n_claims} claims that scores decide: 0 reproduced in full, "
+    said += f"{n_claims} not run.\n"
     assert ledger.summary(ledger.judge([])) == said
     own = claims()[-1].comparisons[0]
-    assert ": 1 in part, " in ledger.summary(ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01])))
+    assert " 1 in part, " in ledger.summary(ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01])))
 
 
 def test_every_claim_has_its_verdict_and_a_line_for_every_comparison(tmp_path):

@@ -25,10 +25,10 @@ def pairs() -> list[Pair]:
     found = []
     for task, segments, memory in LAST_COLUMN:
         both = (cells[task, model, memory, segments] for model in ("rmt", "trxl"))
-        found.append(Pair(f"{task}, {segments} segments", "right symbols", *both))
+        found.append(Pair(f"{task}, {segments} segments", "right symbols (more is better)", *both))
     texts = (
-        ("enwik8", "bits per character", "table3", 128),
-        ("WikiText-103", "perplexity", "table4", 50),
+        ("enwik8", "bits per character (less is better)", "table3", 128),
+        ("WikiText-103", "perplexity (less is better)", "table4", 50),
     )
     for text, score, table, segment_len in texts:
         found.append(Pair(f"{text}, short segments", score, *_of_text(table, segment_len)))

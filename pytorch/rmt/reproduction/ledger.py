@@ -246,10 +246,10 @@ def _heading(i: int, claim: Claim) -> str:
 def summary(judged: Sequence[Judged]) -> str:
     """How many claims got which verdict, in a sentence."""
     verdicts = [verdict_of(effects).partition(" (")[0] for _, effects in judged]
-    counts = ", ".join(
-        f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts
-    )
-    return f"Of {len(verdicts)} of the paper's claims: {counts}.\n"
+    whole, *others = VERDICTS
+    counts = [f"{verdicts.count(whole)} reproduced in full"]
+    counts += [f"{verdicts.count(verdict)} {verdict}" for verdict in others if verdict in verdicts]
+    return f"Of the paper's {len(verdicts)} claims that scores decide: {', '.join(counts)}.\n"
 
 
 def _signed(effect: float, comparison: Comparison) -> str:

@@ -1,8 +1,8 @@
 """Our studies of memory around pretrained models, at mini scale.
 
-wrapped_gpt2  a small GPT-2 trained from nothing on text in segments of 64, and then in segments of
-              16: alone, or with 10 memory tokens around each and gradient through 0, 1 or 3 of the
-              segments before
+wrapped_gpt2  a small GPT-2 trained from nothing on characters in segments of 64, and then in segments
+              of 16: alone, or with 10 memory tokens around each and gradient through 0, 1 or 3 of
+              the segments before
 smollm        SmolLM2-135M in segments of 128, with adapters: the same, with 16 memory tokens
 minilm        all-MiniLM-L6-v2 on facts at the beginning of 7 segments (facts.py, memorize): alone
               and with 10 memory tokens
@@ -13,22 +13,20 @@ The backbones of the last two are made by run_scripts/make_backbones.sh.
 from dataclasses import replace
 
 from rmt.reproduction.plans import Plan
-from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, MINI_VOCABULARY
+from rmt.reproduction.scales import MINI_TOKENS_PER_STEP
 
 GPT2 = "run_scripts/gpt2_mini.json"
 SMOLLM, MINILM = "data/smollm2-135m", "data/minilm-l6"
-WORDS = {"n_token": MINI_VOCABULARY["wt103"]["n_token"]}  # as many as gpt2_mini.json says
 # Gradient through so many of the segments before.
 DEPTHS = (0, 1, 3)
 
 
 def wrapped_gpt2(with_data: bool) -> list[Plan]:
-    """Without the text of WikiText-103 there are none: a backbone has one vocabulary."""
     if not with_data:
         return []
     long, short, memory = 64, 16, 10
     common = {
-        "dataset": "wt103",
+        "dataset": "text",
         "model": "pretrained",
         "backbone": GPT2,
         "optim": "adam",
@@ -39,10 +37,10 @@ def wrapped_gpt2(with_data: bool) -> list[Plan]:
     }
     training = {"lr": 0.002, "max_step": 2400, "warmup_step": 200, "eval_interval": 300}
     cut = {"tgt_len": long, "batch_size": MINI_TOKENS_PER_STEP // long}
-    base = Plan("mini", "wt103-gpt2", common | training | cut, vocabulary=WORDS)
+    base = Plan("mini", "text-gpt2", common | training | cut)
     training = {"lr": 0.001, "max_step": 1200, "warmup_step": 100, "eval_interval": 300}
     cut = {"tgt_len": short, "batch_size": MINI_TOKENS_PER_STEP // short}
-    own = replace(base, name="wt103-gpt2-16", options=common | training | cut, begins_with=base)
+    own = replace(base, name="text-gpt2-16", options=common | training | cut, begins_with=base)
     return [base, own, *(_with_memory(own, memory, n) for n in DEPTHS)]
 
 
