@@ -1,12 +1,16 @@
 """Runs that were tested on samples of several sizes."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
-from helpers.logged import write_task_run
+from helpers.logged import run_of, write_task_run
 from helpers.programs import assert_one_sentence, run
 from rmt import figures, tables
+from rmt.reproduction.paper_results import write_figures, write_tables
+from rmt.reproduction.studies import STUDIES
+from rmt.runs.logged_runs import finished_runs
 
 
 def score(folder, pairs: int, accuracy: float):
@@ -56,3 +60,24 @@ def test_what_can_not_be_shown(folder, tmp_path):
     damaged.write_text("{}")
     message = assert_one_sentence(run(tables.main, "sizes", folder))
     assert f"{damaged} holds no test scores on remember" in message
+
+
+def test_the_tables_and_figures_of_studies_that_are_tested_by_size(tmp_path):
+    for own in STUDIES["facts"](True)[:2]:
+        logged = run_of(own, score=0.5)
+        folder = tmp_path / "runs" / own.folder_name(1)
+        folder.mkdir(parents=True)
+        config = {"model": asdict(logged.model), "train": logged.train, "task": logged.task}
+        (folder / "config.json").write_text(json.dumps(config))
+        result = logged.result | {"segments": 7, "tgt_len": 64, "steps": 1, "seconds": 1}
+        (folder / "result.json").write_text(json.dumps(result))
+        (folder / "metrics.jsonl").write_text("")
+    record = {"samples": {"sample_len": 2048}}
+    record["scores"] = [{"of": "test", "sequence_accuracy": 0.75}]
+    (folder / "size-2048.json").write_text(json.dumps(record))
+    runs = finished_runs(tmp_path / "runs")
+    table = tmp_path / "tables" / "facts-sizes.md"
+    assert table in write_tables(runs, tmp_path)
+    assert table.read_text().endswith("| 0.75 |\n")
+    assert table.read_text().count("\n") == 3  # the other one was not tested
+    assert tmp_path / "figures" / "facts-sizes.png" in write_figures(runs, tmp_path)

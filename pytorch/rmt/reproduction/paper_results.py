@@ -19,6 +19,7 @@ from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
 from rmt.reproduction.side_by_side import side_by_side
+from rmt.reproduction.sizes import draw_sizes, is_tested, sizes_table
 from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, links, markdown, mean_and_spread, over_seeds
@@ -34,6 +35,8 @@ CLAIMS_PAGE = "../../docs/results/claims.md"  # from where the tables are
 ENOUGH = 8  # rows: the fewer, the more often orders agree by chance
 # Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
+# Studies whose runs are tested on samples of other sizes, too (rmt.eval --json RUN/size-N.json).
+BY_SIZE = ("associative_longer", "facts", "minilm")
 
 
 def experiments(target: str) -> list[Experiment]:
@@ -240,8 +243,8 @@ def _agreement(places: dict[Row, tuple[float, float]], scale: str = "mini") -> s
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Write the paper's tables with what has run, the claims at length and in short, tables of all
-    runs on the paper's tasks and on associative retrieval, and those of studies on text of which
-    nothing is missing."""
+    runs on the paper's tasks and on associative retrieval, those of studies on text of which
+    nothing is missing, and accuracies by the size of samples."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
@@ -257,15 +260,22 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
     texts["associative"] = study_table("associative", runs)
     texts["arms"] = arms_table(runs)
+    texts |= {f"{name}-sizes": sizes_table(tested) for name, tested in _by_size(runs)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in texts]
 
 
+def _by_size(runs: Sequence[LoggedRun]) -> list[tuple[str, list[LoggedRun]]]:
+    """Of BY_SIZE those that have been tested, with their runs."""
+    found = [(name, list(filter(is_tested, runs_of_study(name, runs)))) for name in BY_SIZE]
+    return [(name, tested) for name, tested in found if tested]
+
+
 def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Draw with what has run the paper's figures, Table 3, the claims and the learning curves of
-    CURVES, and studies of which nothing is missing."""
+    CURVES, studies of which nothing is missing, and accuracies by the size of samples."""
     # Imported late: tables need no matplotlib.
     from rmt.reproduction.carried_figure import draw_by_carried
     from rmt.reproduction.claims_figure import draw_claims
@@ -296,4 +306,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     draw_claims(ledger.judge(runs), folder / "claims.png")
     draw_by_carried(runs, folder / "table3.png")
     names += ["claims", "table3"]
+    for name, tested in _by_size(runs):
+        names.append(f"{name}-sizes")
+        draw_sizes(tested, folder / f"{name}-sizes.png")
     return [folder / f"{name}.png" for name in names]

@@ -1,6 +1,6 @@
 """Our studies of memory around pretrained models, at mini scale.
 
-wrapped_gpt2  a small GPT-2 trained from nothing on characters in segments of 64, and then in segments
+wrapped_gpt2  a small GPT-2 trained from nothing on characters in segments of 64, then in segments
               of 16: alone, or with 10 memory tokens around each and gradient through 0, 1 or 3 of
               the segments before
 smollm        SmolLM2-135M in segments of 128, with adapters: the same, with 16 memory tokens

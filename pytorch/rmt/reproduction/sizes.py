@@ -37,6 +37,11 @@ def scores_by_size(runs: Sequence[LoggedRun]) -> dict[str, BySize]:
     return found
 
 
+def is_tested(run: LoggedRun) -> bool:
+    """Whether there are such files of a run."""
+    return any(run.path.glob(FILES))
+
+
 def _scores(run: LoggedRun) -> list[tuple[int, float]]:
     """Sizes and test accuracies of whole answers."""
     files = sorted(run.path.glob(FILES))

@@ -10,6 +10,7 @@ warm_start text: RMT that begins with a trained Transformer-XL, or with nothing;
            through 1, 2 and then 4 segments, or through 4 from the start
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and both with six times as many
+associative_longer  remember with up to 100 pairs: ARMT with twice the memory in each layer
 facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
 armt_text  text: ARMT, RMT and Transformer-XL with as many numbers carried, and as many parameters
 alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
@@ -192,6 +193,12 @@ def associative(_with_data: bool) -> list[Plan]:
     return plans
 
 
+def associative_longer(_with_data: bool) -> list[Plan]:
+    flags = {"dataset": "remember", "pairs": 100, "recipe": "fast", "n_head": 4}
+    flags |= {"model": "armt", "mem_len": 1, "d_mem": 32, "max_step": 8000}
+    return [Plan("mini", "remember100-armt32", flags)]
+
+
 def facts(_with_data: bool) -> list[Plan]:
     """As run_scripts/run_facts.sh trains."""
     common = {
@@ -304,6 +311,7 @@ STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
         alike,
         warm_start,
         associative,
+        associative_longer,
         facts,
         armt_text,
         grid,
