@@ -176,6 +176,7 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "rmt-and-trxl",
                 "associative",
                 "arms",
+                "coverage",
                 "tasks",
             )
         ),

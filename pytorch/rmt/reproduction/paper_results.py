@@ -15,6 +15,7 @@ from rmt.paper.panels import PAPER_FIGURES
 from rmt.paper.published import figure_cells, published_cells, table_cells, task_name
 from rmt.reproduction import ledger
 from rmt.reproduction.arms import arms_table
+from rmt.reproduction.coverage import coverage_table
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
@@ -244,7 +245,7 @@ def _agreement(places: dict[Row, tuple[float, float]], scale: str = "mini") -> s
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Write the paper's tables with what has run, the claims at length and in short, tables of all
     runs on the paper's tasks and on associative retrieval, those of studies on text of which
-    nothing is missing, and accuracies by the size of samples."""
+    nothing is missing, accuracies by the size of samples, and how much there is of everything."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
@@ -260,6 +261,8 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts |= {name: study_table(name, runs) for name in OF_TEXT if is_complete(name, runs)}
     texts["associative"] = study_table("associative", runs)
     texts["arms"] = arms_table(runs)
+    planned = {target: plans_for([target], "mini") for target in (*TARGETS, *STUDIES)}
+    texts["coverage"] = coverage_table(planned, runs)
     texts |= {f"{name}-sizes": sizes_table(tested) for name, tested in _by_size(runs)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

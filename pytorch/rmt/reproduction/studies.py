@@ -2,6 +2,7 @@
 
 window     one optimizer step for N+1 segments, instead of replaying N for every step
 segments   whether 10 memory tokens do what a cache of 10 does, by the length of the segments
+segments_scaled  the same with memory and cache an eighth of a segment, and a cache of 20
 rates      the same, by the learning rate
 gradients  reverse, with gradient through fewer segments than a sample has
 lessons    copy and reverse, with the other model's training: RMT without lessons, Transformer-XL
@@ -78,6 +79,25 @@ def segments(with_data: bool) -> list[Plan]:
             _changed(base, f"{base.dataset}-segment{n}-{name}", flags)
             for name, base in bases.items()
         ]
+    return plans
+
+
+SEGMENTS = (16, 32, 64, 128)
+
+
+def segments_scaled(with_data: bool) -> list[Plan]:
+    bases = _both(with_data)
+    plans = [_of_table3("trxl", 20, 0, with_data)]  # with segments of 16
+    for n in SEGMENTS:
+        cut = {"tgt_len": n, "eval_tgt_len": n, "batch_size": MINI_TOKENS_PER_STEP // n}
+        for base, name, memory in (
+            (bases["rmt10-bptt1"], f"rmt{n // 8}-bptt1", n // 8),
+            (bases["trxl10"], f"trxl{n // 8}", n // 8),
+            (bases["trxl10"], "trxl20", 20),
+        ):
+            if (n, memory) != (16, 20):
+                named = f"{base.dataset}-segment{n}-{name}"
+                plans.append(_changed(base, named, {**cut, "mem_len": memory}))
     return plans
 
 
@@ -305,6 +325,7 @@ STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
     for study in (
         window,
         segments,
+        segments_scaled,
         rates,
         gradients,
         lessons,
@@ -325,6 +346,7 @@ STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
 OF_TEXT = (
     "window",
     "segments",
+    "segments_scaled",
     "rates",
     "warm_start",
     "armt_text",
