@@ -4,8 +4,8 @@
 #   bash run_scripts/reproduce.sh table3 --scale mini --data data/enwik8-head   (make_mini_data.sh)
 #   bash run_scripts/reproduce.sh table2 --scale paper [--rows 'wt103-150-*'] [--seeds 3] [--jobs N]
 #   bash run_scripts/reproduce.sh figure4 --scale mini --dry_run
-# Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7, and at mini scale the
-# studies window, segments, rates, gradients, lessons, alike, warm_start, associative, armt_text
+# Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7, and at mini scale our
+# studies: window, segments, alike, grid, as_published, associative, facts, wrapped_gpt2 and others
 # (pytorch/rmt/reproduction/studies.py); --help says more.
 # Each GPU (at mini scale without one: each core) has one run at a time unless --jobs says otherwise;
 # slurm_reproduce.sbatch spreads them over an array.

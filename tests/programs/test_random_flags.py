@@ -40,6 +40,16 @@ MEMORY = {
     "cache_len": ([1, 8, 30], [0, -1]),
     "bptt_unrolls": ([1, 2, 3, 100], [-1]),
 }
+# Of armt alone.
+ASSOCIATIVE = {
+    "d_mem": ([3, 1], [0]),
+    "dpfp_nu": ([1, 2], [0, 1000]),
+    "no_correction": ([True], []),
+    "memory_update": (["delta"], ["hebb"]),
+}
+NOT_ASSOCIATIVE = {"same_length", "mem_init"}
+BEGUN_WITH = ("baseline", "mt", "trxl", "rmt", "rmt", "trxl_rmt", "trxl_rmt")
+MODELS = (*BEGUN_WITH, "armt")
 OTHERS = {
     "bptt_mode": (["window", "window", "replay"], []),
     "read_mem_from_cache": ([True], []),
@@ -115,17 +125,27 @@ TASK_OTHERS = {
 }
 
 
-def draw_flags(draw, options: dict, others: dict, memory: dict, careful: bool) -> list[str]:
+def draw_flags(
+    draw, options: dict, others: dict, memory: dict, careful: bool, models: tuple[str, ...] = MODELS
+) -> list[str]:
     """A model with its memory, these options and some of the others, as words.
 
     Careful: of values that are allowed, and what fits the model.
     """
-    model = draw(st.sampled_from(["baseline", "mt", "trxl", "rmt", "rmt", "trxl_rmt", "trxl_rmt"]))
+    model = draw(st.sampled_from(models))
     options = {"model": ([model], [])} | options
+    if model == "armt":
+        without = NOT_ASSOCIATIVE if careful else set()
+        others = {n: own for n, own in others.items() if n not in without} | ASSOCIATIVE
     for name in draw(st.lists(st.sampled_from(list(others)), max_size=7, unique=True)):
         options[name] = others[name]
-    fitting = {"trxl": ["mem_len"], "mt": ["mem_len"], "rmt": ["mem_len", "bptt_unrolls"]}
-    fitting = fitting.get(model, list(memory) if model == "trxl_rmt" else [])
+    fitting = {
+        "trxl": ["mem_len"],
+        "mt": ["mem_len"],
+        "rmt": ["mem_len", "bptt_unrolls"],
+        "trxl_rmt": ["mem_len", "cache_len", "bptt_unrolls"],
+        "armt": ["mem_len", "bptt_unrolls"],
+    }.get(model, [])
     for name in fitting if careful else draw(st.sets(st.sampled_from(list(memory)))):
         options[name] = memory[name]
 
@@ -284,7 +304,10 @@ def random_beginnings(draw) -> list[str]:
     others = {**OTHERS, **FITTING, **CURRICULUM}
     always = {**ALWAYS, **{"d_model": FITTING["d_model"]}}
     names = [*SOURCES, *([] if careful else ["characters", "empty", "nowhere"])]
-    return [draw(st.sampled_from(names)), *draw_flags(draw, always, others, MEMORY, careful)]
+    return [
+        draw(st.sampled_from(names)),
+        *draw_flags(draw, always, others, MEMORY, careful, BEGUN_WITH),
+    ]
 
 
 def test_any_flags_with_init_from(fast, data_flags, sources, tmp_path):

@@ -238,3 +238,38 @@ def test_tables_are_put_into_their_places_with_the_pages_links(tmp_path):
     (tables / "a.md").unlink()
     with pytest.raises(UsageError, match=r"has a place for .*a.md, which can't be read"):
         refresh(tmp_path)
+
+
+CELLS = """\
+| model | memory | mini |
+| --- | ---: | ---: |
+| RMT | 10 | 1,203.45 ± 2.00 |
+| RMT | 20 | |
+"""
+
+
+def test_a_number_in_a_sentence_is_that_of_its_cell(tmp_path):
+    (tmp_path / "t.md").write_text(CELLS)
+    page = tmp_path / "page.md"
+    for now, then in (("9.9", "1,203.5"), ("1,000.00", "1,203.45"), ("7", "1,203")):
+        page.write_text(f"It is at <!-- t | RMT | 10 | mini -->{now}. And more.\n")
+        assert with_tables(page, tmp_path) == (
+            f"It is at <!-- t | RMT | 10 | mini -->{then}. And more.\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("t | RMT | mini", "there are 2 such rows"),
+        ("t | MT | 10 | mini", "there are 0 such rows"),
+        ("t | RMT | 10 | midi", "the columns are model, memory, mini"),
+        ("t | RMT | 20 | mini", "there is no number"),
+        ("u | RMT | 10 | mini", "u.md, which can't be read"),
+    ],
+)
+def test_a_number_without_its_cell_is_refused(tmp_path, place, reason):
+    (tmp_path / "t.md").write_text(CELLS)
+    (tmp_path / "page.md").write_text(f"It is at <!-- {place} -->1.0.\n")
+    with pytest.raises(UsageError, match=reason):
+        with_tables(tmp_path / "page.md", tmp_path)

@@ -66,7 +66,9 @@ def test_memory_and_cache_grow_with_the_segment():
         assert config.batch_size * config.tgt_len == 512
         assert config.eval_tgt_len == config.tgt_len
         found.setdefault(config.tgt_len, set()).add((own.model.model, own.model.mem_len))
-    assert found == {n: {("rmt", n // 8), ("trxl", n // 8), ("trxl", 20)} for n in (16, 32, 64, 128)}
+    assert found == {
+        n: {("rmt", n // 8), ("trxl", n // 8), ("trxl", 20)} for n in (16, 32, 64, 128)
+    }
 
 
 def test_rmt_and_armt_carry_as_many_numbers():

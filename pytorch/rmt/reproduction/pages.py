@@ -1,7 +1,16 @@
-"""Tables inside pages: between <!-- table NAME --> and <!-- end --> is results/tables/NAME.md."""
+"""Tables and their numbers inside pages.
+
+Between <!-- table NAME --> and <!-- end --> is results/tables/NAME.md. A number in a sentence is
+that of a table's cell, named before it by the row's first cells and the column, and has as many
+digits as the sentence gives it:
+
+    Ten tokens are at <!-- table4 | RMT BPTT-0 | 10 | 50 | mini -->210.6 with BPTT-0.
+"""
 
 import os
 import re
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from rmt.runtime.errors import UsageError
@@ -11,27 +20,57 @@ PAGES = ("README.md", "results/README.md", "docs/results/*.md")
 START = re.compile(r"<!-- table \S+ -->")
 LINK = re.compile(r"\]\(([^):#][^):]*)\)")  # to a file, from where the tables are
 PLACE = re.compile(r"<!-- table (\S+) -->\n(?:(?!<!-- table ).)*?<!-- end -->", re.DOTALL)
+NUMBER = re.compile(r"<!-- ([^\s|]+) \|([^>]+)\|([^>|]+)-->([\d.,]*\d)")
 
 
 def with_tables(page: Path, tables: Path) -> str:
-    """The page's text with the tables as they are now; their links are made the page's."""
+    """The page's text with the tables and numbers as they are now; links are made the page's."""
 
-    def table(place: re.Match) -> str:
-        name = place[1]
+    def read(name: str) -> str:
         try:
-            text = (tables / f"{name}.md").read_text("utf-8")
+            return (tables / f"{name}.md").read_text("utf-8")
         except OSError as error:
             raise UsageError(
                 f"{page} has a place for {error.filename}, which can't be read: make it with "
                 "`python -m rmt.tables paper` or its script in run_scripts"
             ) from None
+
+    def table(place: re.Match) -> str:
+        name = place[1]
+        text = read(name)
         text = LINK.sub(lambda link: f"]({os.path.relpath(tables / link[1], page.parent)})", text)
         return f"<!-- table {name} -->\n{text}<!-- end -->"
 
-    text = page.read_text("utf-8")
+    def number(place: re.Match) -> str:
+        name, row, column, now = place.groups()
+        cells = [cell.strip() for cell in row.split("|")]
+        try:
+            value = Decimal(cell_of(read(name), cells, column.strip()).replace(",", ""))
+        except ValueError as error:
+            raise UsageError(f"{page} has {place[0]}, but in {name}.md {error}") from None
+        _, _, decimals = now.partition(".")
+        rounded = value.quantize(Decimal(1).scaleb(-len(decimals)), ROUND_HALF_UP)
+        return f"{place[0].removesuffix(now)}{rounded:,}"
+
+    text = NUMBER.sub(number, page.read_text("utf-8"))
     if len(START.findall(text)) > len(PLACE.findall(text)):
         raise UsageError(f"{page} has a place for a table without its end, <!-- end -->: add that")
     return PLACE.sub(table, text)
+
+
+def cell_of(table: str, row: Sequence[str], column: str) -> str:
+    """The first number of a cell. row: what the row's first cells are.
+
+    ValueError where there is not one such row, column or number.
+    """
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    head, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    found = [cells for cells in rows if cells[: len(row)] == list(row)]
+    if len(found) != 1 or column not in head:
+        raise ValueError(f"there are {len(found)} such rows, and the columns are {', '.join(head)}")
+    if not (number := re.match(r"[-+]?[\d.,]*\d", found[0][head.index(column)])):
+        raise ValueError("there is no number")
+    return number[0]
 
 
 def find_pages(root: Path) -> list[Path]:
