@@ -48,6 +48,7 @@ VARIANTS = [
     ("trxl", {"same_length": True}),
     ("trxl_rmt", {"same_length": True}),
     ("trxl_rmt", {"read_mem_from_cache": True}),
+    ("rmt", {"memory_mask": "causal", "write_from": "learned"}),
     ("rmt", {"clamp_len": 3}),
     ("rmt", {"not_tied": True, "d_embed": 6}),
     ("rmt", {"cutoffs": (5, 12)}),

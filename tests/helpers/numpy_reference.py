@@ -53,6 +53,8 @@ def visible(config, n_cache, n_tokens):
         for column, column_kind in enumerate(columns):
             back = place[n_cache + row] - place[column]  # only used between stream tokens
             near = not config.same_length or back < cache_size(config)
+            is_before = column <= n_cache + row  # itself, too
+            is_open = is_before or getattr(config, "memory_mask", "paper") == "paper"
             if row_kind == "token":
                 seen = {
                     "cache": near,
@@ -63,7 +65,7 @@ def visible(config, n_cache, n_tokens):
             elif row_kind == "read":
                 seen = {
                     "cache": config.read_mem_from_cache,
-                    "read": True,
+                    "read": is_open,
                     "token": False,
                     "write": False,
                 }
@@ -72,7 +74,7 @@ def visible(config, n_cache, n_tokens):
                     "cache": config.read_mem_from_cache,
                     "read": True,
                     "token": True,
-                    "write": True,
+                    "write": is_open,
                 }
             mask[row, column] = seen[column_kind]
     return mask
@@ -250,6 +252,8 @@ def reference_segment(weights, config, tokens, targets, state):
 
         blocks = {"read": memory_mD, "token": embed(weights, config, tokens[b])}
         blocks["write"] = memory_mD
+        if getattr(config, "write_from", "memory") == "learned":
+            blocks["write"] = weights["mem_tokens"][:, 0]
         x_SD = np.concatenate([blocks[kind] for kind in LAYOUTS[config.model]])
         kinds = np.array(row_kinds(config, n_tokens))
 

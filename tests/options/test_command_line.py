@@ -182,6 +182,8 @@ DEV_PERF = "--scheduler dev_perf --lr 3".split()  # so large that validation get
 EFFECTS = [
     ([], "--mem_len 3"),
     ([], "--mem_init shared"),
+    ([], "--memory_mask causal"),
+    ([], "--write_from learned"),
     ([], "--as_published"),
     (["--model", "mt"], "--published_memory"),
     (["--model", "trxl_rmt", "--cache_len", "4"], "--published_cache"),

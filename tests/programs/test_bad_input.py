@@ -74,6 +74,8 @@ def finished_run(tiny, tmp_path):
         ("--model trxl --mem_len 4 --cache_len 4", "for trxl leave it out (trxl's cache is mem_"),
         ("--model rmt --mem_len 1 --cache_len 4", "cache_len belongs to trxl_rmt"),
         ("--model baseline --cache_len 4", "cache_len belongs to trxl_rmt"),
+        ("--model trxl --mem_len 1 --memory_mask causal", "memory_mask causal is about memory to"),
+        ("--model mt --mem_len 1 --write_from learned", "write_from learned is about write mem"),
         ("--model rmt --mem_len 1 --read_mem_from_cache", "read_mem_from_cache belongs to trxl_"),
         ("--model trxl --mem_len 4 --bptt_unrolls 1", "trxl passes no gradient between segments"),
         ("--model baseline --bptt_unrolls 1", "baseline passes no gradient between segments"),

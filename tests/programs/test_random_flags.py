@@ -47,13 +47,15 @@ ASSOCIATIVE = {
     "no_correction": ([True], []),
     "memory_update": (["delta"], ["hebb"]),
 }
-NOT_ASSOCIATIVE = {"same_length", "mem_init"}
+NOT_ASSOCIATIVE = {"same_length", "mem_init", "memory_mask", "write_from"}
 BEGUN_WITH = ("baseline", "mt", "trxl", "rmt", "rmt", "trxl_rmt", "trxl_rmt")
 MODELS = (*BEGUN_WITH, "armt")
 OTHERS = {
     "bptt_mode": (["window", "window", "replay"], []),
     "read_mem_from_cache": ([True], []),
     "mem_init": (["shared"], []),
+    "memory_mask": (["causal"], []),
+    "write_from": (["learned"], []),
     "d_embed": ([4, 16], [-1]),
     "dropout": ([0.1, 0.9], [1, "nan"]),
     "dropatt": ([0.1, 0.9], [-1]),

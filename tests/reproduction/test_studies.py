@@ -146,6 +146,16 @@ def test_each_difference_of_the_published_code_is_alone_and_with_all_others():
     assert of_reverse.compared["replay_from"] == "stored"
 
 
+def test_an_ablation_changes_one_thing_at_a_time():
+    for name in ("ablation", "ablation_reverse"):
+        base, *others = STUDIES[name](True)
+        changed = [
+            {key for key, value in own.compared.items() if value != base.compared[key]}
+            for own in others
+        ]
+        assert changed == [{"mem_init"}, {"memory_mask"}, {"write_from"}]
+
+
 def test_the_grid_has_rows_of_the_papers_table():
     published = {own.name for own in plans_for(["table4"], "mini")}
     names = [own.name for own in STUDIES["grid"](True)]

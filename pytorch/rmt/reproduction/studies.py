@@ -19,6 +19,8 @@ alike      copy and reverse where they decide, RMT and Transformer-XL with the s
 grid       WikiText-103: gradient through 0 to 3 segments, with 1 to 25 memory tokens
 as_published  what the published code computes in another way (--as_published), each alone and all
            together: RMT and Transformer-XL + RMT on enwik8; as_published_reverse: RMT on reverse
+ablation   what RMT's memory is made of, on enwik8 (ablation_reverse: on reverse): equal first rows,
+           a causal mask for it, write memory that begins as learned rows
 wrapped_gpt2, smollm, minilm  memory around pretrained models (pretrained_studies.py)
 
 They are targets of rmt.reproduce, as the paper's tables and figures are.
@@ -307,6 +309,27 @@ def as_published(with_data: bool) -> list[Plan]:
     ]
 
 
+ABLATED = {
+    "mask": {"memory_mask": "causal"},
+    "write": {"write_from": "learned"},
+}
+
+
+def ablation(with_data: bool) -> list[Plan]:
+    return _ablated(_both(with_data)["rmt10-bptt1"])
+
+
+def ablation_reverse(_with_data: bool) -> list[Plan]:
+    return _ablated(_of_figure4("reverse", "rmt", 12, 4))
+
+
+def _ablated(base: Plan) -> list[Plan]:
+    """The base, with equal first rows, and with each of ABLATED."""
+    _, shared, _ = _published(base, "init")
+    each = [_changed(base, f"{base.name}-{name}", flags) for name, flags in ABLATED.items()]
+    return [base, shared, *each]
+
+
 def as_published_reverse(_with_data: bool) -> list[Plan]:
     return _published(_of_figure4("reverse", "rmt", 12, 4), "positions", "init")
 
@@ -338,6 +361,8 @@ STUDIES: dict[str, Callable[[bool], list[Plan]]] = {
         grid,
         as_published,
         as_published_reverse,
+        ablation,
+        ablation_reverse,
         wrapped_gpt2,
         smollm,
         minilm,
@@ -352,6 +377,7 @@ OF_TEXT = (
     "armt_text",
     "grid",
     "as_published",
+    "ablation",
     "wrapped_gpt2",
     "smollm",
 )

@@ -306,6 +306,7 @@ def test_its_options_are_those_of_the_backbone_and_its_own():
     }
     assert names[ModelConfig] - names[AssociativeConfig] == {
         *("cache_len", "read_mem_from_cache", "same_length", "mem_init", "as_published"),
+        *("memory_mask", "write_from"),
         *("published_memory", "published_cache", "published_positions"),
     }
 

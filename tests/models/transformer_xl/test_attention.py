@@ -60,6 +60,21 @@ x x x x x x . .
     assert torch.equal(opened[:, 2:], ~masked_keys(2, 2, 2, 2)[:, 2:])
 
 
+def test_causal_memory_sees_nothing_after_itself():
+    expected = """
+x . . . . . .
+x x . . . . .
+x x x . . . .
+x x x x . . .
+x x x x x . .
+x x x x x x .
+x x x x x x x
+"""
+    assert drawn(~masked_keys(0, 2, 3, 2, memory_is_causal=True)) == expected
+    opened = ~masked_keys(2, 2, 2, 2, memory_sees_cache=True, memory_is_causal=True)
+    assert opened[:, :2].all()
+
+
 def test_a_window_shows_equally_many_tokens_and_all_of_the_memory():
     expected = """
 . . . x x . . . . .

@@ -70,6 +70,10 @@ PUBLISHED = [
     ("trxl_rmt", {"as_published": True, "mem_len": 3, "read_mem_from_cache": True}),
 ]
 CASES += PUBLISHED
+# What the ablations change.
+CASES += [(name, {"memory_mask": "causal", "mem_len": 3}) for name in ("mt", "rmt", "trxl_rmt")]
+CASES += [(name, {"write_from": "learned"}) for name in ("rmt", "trxl_rmt")]
+CASES += [("trxl_rmt", {"memory_mask": "causal", "read_mem_from_cache": True})]
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)

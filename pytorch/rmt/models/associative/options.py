@@ -80,6 +80,8 @@ class AssociativeConfig(MemoryOptions, ModelConfig):
     read_mem_from_cache: ClassVar[bool] = False
     same_length: ClassVar[bool] = False
     mem_init: ClassVar[str] = "distinct"
+    memory_mask: ClassVar[str] = "paper"
+    write_from: ClassVar[str] = "memory"
     as_published: ClassVar[bool] = False
     published_memory: ClassVar[bool] = False
     published_cache: ClassVar[bool] = False

@@ -322,10 +322,14 @@ class MemTransformerLM(ScheduledModel):
 
     def input_rows(self, tokens_BT: Tensor, state: MemoryAndCache | None) -> Tensor:
         """Embed the tokens and put memory around them: [B, rows, D]."""
+        config, n_streams = self.config, len(tokens_BT)
         x = self.embedded(tokens_BT)
-        if self.config.n_memory:
-            memory = self.read_memory(state, len(tokens_BT))
-            x = torch.cat([memory, x, memory] if self.config.writes_memory else [memory, x], dim=1)
+        if config.n_memory:
+            rows = [memory := self.read_memory(state, n_streams), x]
+            if config.writes_memory:
+                is_copy = config.write_from == "memory"
+                rows.append(memory if is_copy else self.memory.expand(n_streams, -1, -1))
+            x = torch.cat(rows, dim=1)
         return self.dropout(x)
 
     def embedded(self, tokens_BT: Tensor) -> Tensor:
@@ -367,6 +371,7 @@ class MemTransformerLM(ScheduledModel):
             n_tokens,
             n_write,
             memory_sees_cache=config.read_mem_from_cache,
+            memory_is_causal=config.memory_mask == "causal",
             window=config.n_cached if config.same_length else None,
             n_empty=n_empty,
             device=x.device,

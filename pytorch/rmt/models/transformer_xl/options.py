@@ -56,6 +56,18 @@ class ModelConfig(ModelOptions):
         "start memory tokens as distinct random rows, or all as one row (as published)",
         ("distinct", "shared"),
     )
+    memory_mask: str = option(
+        "paper",
+        "what rows of memory see: paper: read memory all of its block, write memory all rows of "
+        "the segment; causal: of these none after themselves",
+        ("paper", "causal"),
+    )
+    write_from: str = option(
+        "memory",
+        "what write memory begins as: the memory that is read, as in the paper, or in every "
+        "segment the learned rows (rmt, trxl_rmt)",
+        ("memory", "learned"),
+    )
     as_published: bool = option(
         False, "compute what the published code does where the paper says otherwise: all of these"
     )
@@ -136,6 +148,16 @@ class ModelConfig(ModelOptions):
             )
         if self.read_mem_from_cache and self.model != "trxl_rmt":
             raise UsageError(f"read_mem_from_cache belongs to trxl_rmt, not to {self.model}")
+        if self.memory_mask != "paper" and not self.n_memory:
+            raise UsageError(
+                f"memory_mask {self.memory_mask} is about memory tokens, and {self.model} has "
+                "none: leave it out"
+            )
+        if self.write_from != "memory" and not self.writes_memory:
+            raise UsageError(
+                f"write_from {self.write_from} is about write memory, and {self.model} has none: "
+                "leave it out"
+            )
         check_limit(self, "clamp_len")
         if self.same_length and not self.n_cached:
             raise UsageError(
@@ -282,8 +304,10 @@ class ModelConfig(ModelOptions):
     @classmethod
     def refuses(cls, model: str) -> tuple[str, ...]:
         of_cache = () if model == "trxl_rmt" else ("cache_len", "read_mem_from_cache")
-        of_memory = () if model in WITH_MEMORY else ("mem_init",)
-        return (*(("mem_len",) if model == "baseline" else ()), *of_memory, *of_cache)
+        of_memory = () if model in WITH_MEMORY else ("mem_init", "memory_mask")
+        of_writing = () if model in WRITES_MEMORY else ("write_from",)
+        of_none = ("mem_len",) if model == "baseline" else ()
+        return (*of_none, *of_memory, *of_writing, *of_cache)
 
     @classmethod
     def lengths(cls, model: str) -> tuple[str, ...]:

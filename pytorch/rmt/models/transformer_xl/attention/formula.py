@@ -21,6 +21,7 @@ def masked_keys(
     n_write: int,
     *,
     memory_sees_cache: bool = False,
+    memory_is_causal: bool = False,
     window: int | None = None,
     n_empty: int = 0,
     device: torch.device | str = "cpu",
@@ -29,10 +30,11 @@ def masked_keys(
 
     Rows are read memory, tokens, write memory; keys are the cache and then the same rows. Tokens
     see the cache, the read memory and tokens up to themselves; read memory sees itself; write
-    memory sees the whole segment. memory_sees_cache opens the cache to both memory blocks. With a
-    window (same_length), a token sees only the last `window` tokens of the stream, itself
-    included, cached ones among them; its view of the memory stays whole. The first n_empty keys of
-    the cache hold nothing, and no row sees them.
+    memory sees the whole segment. memory_sees_cache opens the cache to both memory blocks, and
+    memory_is_causal closes to each of their rows what stands after it. With a window (same_length),
+    a token sees only the last `window` tokens of the stream, itself included, cached ones among
+    them; its view of the memory stays whole. The first n_empty keys of the cache hold nothing, and
+    no row sees them.
     """
     n_rows = n_read + n_tokens + n_write
     row = torch.arange(n_rows)[:, None]
@@ -43,6 +45,8 @@ def masked_keys(
     # A token sees every column up to its own, a write row every row, a read row the read block.
     visible = torch.where(row < n_read, is_read_column, column >= 0)
     visible = torch.where(is_token_row, column <= row, visible)
+    if memory_is_causal:
+        visible &= column <= row
     if memory_sees_cache:
         visible |= ~is_token_row & (column < 0)
     if window is not None:
