@@ -6,7 +6,7 @@
 #   bash run_scripts/reproduce.sh figure4 --scale mini --dry_run
 # Targets: table1 ... table4, headline, figure4, figure5, figure5cd, figure7, and at mini scale our
 # studies: window, segments, alike, grid, as_published, associative, facts, wrapped_gpt2 and others
-# (pytorch/rmt/reproduction/studies.py); --help says more.
+# (pytorch/rmt/reproduction/studies/); --help says more.
 # Each GPU (at mini scale without one: each core) has one run at a time unless --jobs says otherwise;
 # slurm_reproduce.sbatch spreads them over an array.
 set -euo pipefail

@@ -14,8 +14,7 @@ from rmt.models import registry
 PACKAGE = ROOT / "pytorch" / "rmt"
 # Where models are named, as data: what the paper trained, how that is done at each scale, and what
 # we study besides. README's example of rmt.build is a docstring.
-PLANS = ("scales", "studies", "pretrained_studies")
-NAMES_MODELS = ("models", "paper", *(f"reproduction/{name}.py" for name in PLANS))
+NAMES_MODELS = ("models", "paper", "reproduction/scales.py", "reproduction/studies/")
 # What only models are made of.
 INSIDE_A_MODEL = {
     "n_memory",

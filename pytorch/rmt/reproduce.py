@@ -15,7 +15,7 @@ from rmt.options.training import GRAPHS
 from rmt.reproduction.paper_results import TARGETS, targets_at
 from rmt.reproduction.runner import Order, reproduce
 from rmt.reproduction.scales import SCALES
-from rmt.reproduction.studies import STUDIES
+from rmt.reproduction.studies.registry import STUDIES
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import project_root
 

@@ -9,7 +9,7 @@ from rmt.paper.claims import Comparison
 from rmt.paper.published import figure_cells
 from rmt.reproduction.arms import NAMES, arms, arms_table, best_of_each
 from rmt.reproduction.ledger import effect
-from rmt.reproduction.studies import STUDIES
+from rmt.reproduction.studies.registry import STUDIES
 
 CELLS = {cell.place: cell for cell in figure_cells()}
 RMT, TRXL = (CELLS["reverse", model, 8, 6] for model in ("rmt", "trxl"))

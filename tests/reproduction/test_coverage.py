@@ -2,7 +2,7 @@
 
 from helpers.logged import run_of
 from rmt.reproduction.coverage import coverage_table
-from rmt.reproduction.studies import STUDIES
+from rmt.reproduction.studies.registry import STUDIES
 
 
 def test_rows_are_counted_by_their_seeds():

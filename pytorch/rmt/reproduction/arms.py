@@ -13,7 +13,7 @@ from rmt.paper.experiments import Experiment
 from rmt.paper.published import Cell, figure_cells
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
-from rmt.reproduction.studies import ALIKE, arms_of
+from rmt.reproduction.studies.tasks import ALIKE, arms_of
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, markdown, mean_and_spread
 

@@ -21,7 +21,13 @@ from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES, describe_midi, describe_mini, plan
 from rmt.reproduction.side_by_side import side_by_side
 from rmt.reproduction.sizes import draw_sizes, is_tested, sizes_table
-from rmt.reproduction.studies import OF_TEXT, STUDIES, is_complete, runs_of_study, study_table
+from rmt.reproduction.studies.registry import (
+    OF_TEXT,
+    STUDIES,
+    is_complete,
+    runs_of_study,
+    study_table,
+)
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, links, markdown, mean_and_spread, over_seeds
 from rmt.runtime.files import write_text

@@ -22,7 +22,7 @@ from rmt.reproduction.paper_results import (
 )
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import FOR_GPUS, WITHOUT_DATA
-from rmt.reproduction.studies import STUDIES, study_table
+from rmt.reproduction.studies.registry import STUDIES, study_table
 from rmt.runs.logged_runs import LoggedRun, finished_run, finished_runs
 from rmt.runs.reports import markdown
 from rmt.runs.run_folder import saved_checkpoints

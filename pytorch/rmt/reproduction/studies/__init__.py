@@ -1,0 +1,1 @@
+"""Our own studies at mini scale: what the paper's comparisons depend on."""

@@ -1,0 +1,151 @@
+"""Our studies on algorithmic tasks.
+
+gradients  reverse, with gradient through fewer segments than a sample has
+lessons    copy and reverse, with the other model's training: RMT without lessons, Transformer-XL
+           with them
+alike      copy and reverse where they decide, RMT and Transformer-XL with the same four trainings:
+           with lessons and without, from initial weights of both kinds
+associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
+           tokens, ARMT with as many numbers, and both with six times as many
+associative_longer  remember with up to 100 pairs: ARMT with twice the memory in each layer
+facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
+as_published_reverse, ablation_reverse  reverse, with what those of text.py change
+"""
+
+from dataclasses import replace
+from itertools import product
+
+from rmt.reproduction.plans import Plan
+from rmt.reproduction.studies.common import ablated, changed, of_figure4, published
+from rmt.runs.settings import Settings
+
+
+def gradients(_with_data: bool) -> list[Plan]:
+    base = of_figure4("reverse", "rmt", 12, 4)
+    shorter = [changed(base, f"{base.name}-bptt{n}", {"bptt_unrolls": n}) for n in (0, 1)]
+    return [base, *shorter]
+
+
+def lessons(_with_data: bool) -> list[Plan]:
+    plans = []
+    for place in (("copy", "rmt", 12, 6), ("reverse", "rmt", 8, 6), ("reverse", "trxl", 12, 4)):
+        base = of_figure4(*place)
+        if base.options["model"] == "trxl":
+            flags = {k: v for k, v in base.options.items() if k not in ("curriculum", "init")}
+            other = replace(base, name=f"{base.name}-lessons", options=flags)
+        else:
+            other = changed(base, f"{base.name}-plain", {"curriculum": 0})
+        plans += [base, other]
+    return plans
+
+
+# Where Figure 4 decides: task, model, memory, segments.
+ALIKE = tuple(
+    (task, model, memory, segments)
+    for task, memory, segments in (
+        ("copy", 12, 6),
+        ("copy", 8, 9),
+        ("reverse", 12, 4),
+        ("reverse", 8, 6),
+    )
+    for model in ("rmt", "trxl")
+)
+
+
+def alike(_with_data: bool) -> list[Plan]:
+    return [own for place in ALIKE for own in arms_of(of_figure4(*place))]
+
+
+def arms_of(base: Plan) -> list[Plan]:
+    """With lessons and without, from initial weights of both kinds; one of the four is the base.
+
+    Names say what differs from the base, and of the initial weights where they are not the usual
+    ones: the base's, or with other lessons the recipe's.
+    """
+    own = base.settings
+    usual = Settings.of({k: v for k, v in base.options.items() if k not in ("curriculum", "init")})
+    plans = []
+    for lessons, init in product((-1, 0), ("xavier", "uniform")):
+        name, usual_init = base.name, own.given["init"]
+        if lessons != own.train.curriculum:
+            name += "-lessons" if lessons else "-plain"
+            usual_init = usual.given["init"]
+        name += f"-{init}" if init != usual_init else ""
+        same = (lessons, init) == (own.train.curriculum, own.given["init"])
+        arm = changed(base, name, {"curriculum": lessons, "init": init})
+        plans.append(base if same else arm)
+    return plans
+
+
+# By how many pairs; the models. Numbers carried: as many by rmt32 as by armt-small, 2,048, and by
+# rmt192 as by armt, 12,288. A step of rmt192 takes 1.4 s on one core where one of armt takes 0.02,
+# so that it is trained on the fewest pairs alone.
+PAIRS = (5, 10, 20, 50)
+
+
+RETRIEVERS = {
+    "baseline": {"model": "baseline"},
+    "rmt32": {"model": "rmt", "mem_len": 32},
+    "rmt192": {"model": "rmt", "mem_len": 192},
+    "armt-small": {"model": "armt", "mem_len": 1, "d_mem": 8, "dpfp_nu": 1},
+    "armt": {"model": "armt", "mem_len": 1},
+}
+
+
+def associative(_with_data: bool) -> list[Plan]:
+    plans = []
+    for pairs, (name, model) in product(PAIRS, RETRIEVERS.items()):
+        if name == "rmt192" and pairs > min(PAIRS):
+            continue
+        flags = {"dataset": "remember", "pairs": pairs, "recipe": "fast", "n_head": 4}
+        plans.append(Plan("mini", f"remember{pairs}-{name}", flags | model))
+    return plans
+
+
+def associative_longer(_with_data: bool) -> list[Plan]:
+    flags = {"dataset": "remember", "pairs": 100, "recipe": "fast", "n_head": 4}
+    flags |= {"model": "armt", "mem_len": 1, "d_mem": 32, "max_step": 8000}
+    return [Plan("mini", "remember100-armt32", flags)]
+
+
+def facts(_with_data: bool) -> list[Plan]:
+    """As run_scripts/run_facts.sh trains."""
+    common = {
+        "dataset": "facts",
+        "kind": "detect",
+        "sample_len": 448,
+        "tgt_len": 64,
+        "n_layer": 2,
+        "n_head": 4,
+        "d_head": 16,
+        "d_model": 64,
+        "d_inner": 128,
+        "dropout": 0.0,
+        "optim": "adam",
+        "lr": 0.001,
+        "clip": 1.0,
+        "scheduler": "cosine",
+        "warmup_step": 200,
+        "max_step": 6000,
+        "curriculum": -1,
+        "batch_size": 32,
+        "eval_interval": 250,
+        "eval_batch_size": 100,
+        "max_eval_steps": 2,
+        "save_interval": 500,
+        "stop_at": 0.995,
+    }
+    arms = {
+        "rmt": {"model": "rmt", "mem_len": 10},
+        "armt": {"model": "armt", "mem_len": 10, "d_mem": 16},
+        "trxl": {"model": "trxl", "mem_len": 64},
+    }
+    return [Plan("mini", f"detect7-{name}", common | model) for name, model in arms.items()]
+
+
+def as_published_reverse(_with_data: bool) -> list[Plan]:
+    return published(of_figure4("reverse", "rmt", 12, 4), "positions", "init")
+
+
+def ablation_reverse(_with_data: bool) -> list[Plan]:
+    return ablated(of_figure4("reverse", "rmt", 12, 4))
