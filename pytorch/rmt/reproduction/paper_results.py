@@ -288,6 +288,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     # Imported late: tables need no matplotlib.
     from rmt.reproduction.carried_figure import draw_by_carried
     from rmt.reproduction.claims_figure import draw_claims
+    from rmt.reproduction.grid_figure import draw_grid
     from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
     from rmt.reproduction.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
 
@@ -307,7 +308,12 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
         ]:
             names.append(f"curves-{task}")
             draw_accuracy(found, folder / f"{names[-1]}.png")
-    studies = {"window": draw_curves, "segments": draw_by_segment, "associative": draw_by_size}
+    studies = {
+        "window": draw_curves,
+        "segments": draw_by_segment,
+        "associative": draw_by_size,
+        "grid": draw_grid,
+    }
     for name, draw in studies.items():
         if is_complete(name, runs):
             names.append(name)
