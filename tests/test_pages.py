@@ -37,6 +37,7 @@ TRAIN: Added = {
     "rmt.train .*--dataset (copy|reverse|retrieval|quadratic|remember|rewrite|babilong|facts)": (
         "--train_samples 64 --valid_samples 8 --test_samples 8"
     ),
+    "rmt.eval .*--sample_len": "--test_samples 2",
 }
 WITH_BACKBONE: Added = {
     "rmt.train": SHORT,
@@ -56,6 +57,7 @@ RULES: tuple[tuple[str, Added | str], ...] = (
     (".*--model encoder", "tests/training/test_labelled_training.py trains one, of its own making"),
     ("python -m .*parity", "is of a task that the reader has added"),
     ("bash run_scripts/gpu_check.sh", {"rmt.gpu_check": "--help"}),
+    ("bash run_scripts/make_backbones.sh", {"rmt.models.pretrained.small": "--help"}),
     ("bash run_scripts/make_mini_data.sh", {"rmt.data.text.mini": "--help"}),
     (r".*run_scripts/(slurm_)?reproduce\.", {"rmt.reproduce": "--dry_run --results new"}),
     (r"sbatch run_scripts/slurm_wt103_rmt\.", {"rmt.train": f"{SMALL} --work_dir runs/slurm"}),

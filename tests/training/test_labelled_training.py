@@ -252,3 +252,14 @@ def test_a_causal_model_is_no_encoder(flags, tmp_path, place):
     own = ["--backbone", folder, "--tokenizer", f"hf:{folder}", "--debug"]
     sentence = assert_one_sentence(run(train.main, *flags, *ENCODER, *own))
     assert "holds a gpt2 model, which is no encoder" in sentence
+
+
+def test_an_encoder_answers_on_facts(bert, tmp_path):
+    """With labels in the place of words; scored on samples of another length, too."""
+    samples = "--dataset facts --kind memorize --answer label --sample_len 100 --tgt_len 50"
+    few = "--train_samples 40 --valid_samples 6 --test_samples 6 --batch_size 4 --max_step 3"
+    folder = trained(tmp_path / "run", *samples.split(), *few.split(), "--curriculum", -1, *bert)
+    assert 0 <= result(folder)["test_acc"] <= 1
+    assert result(folder)["segments"] == 2
+    longer = run(evaluation.main, "--work_dir", folder, "--sample_len", 200, "--split", "test")
+    assert longer.status == 0, longer.err

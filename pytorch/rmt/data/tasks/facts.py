@@ -178,27 +178,27 @@ class Maker:
 
 @lru_cache(maxsize=4)
 def language(tokenizer: str, background: str, n_words: int) -> Language:
-    """Kept, for the tasks of all sizes share it. Raises UsageError for tokens that don't tell the
-    rooms apart."""
+    """Kept, for the tasks of all sizes share it."""
     sentences = read_sentences(background)
     if tokenizer == WORDS:
         return OfWords((UNKNOWN,), OWN, sentences, n_words)
-    tokens = OfTokens(tokenizer, sentences)
-    if len({tokens.answer(room) for room in ROOMS}) < len(ROOMS):
-        raise UsageError(
-            f"with the tokenizer {tokenizer} several of the answers {', '.join(ROOMS)} begin with "
-            "the same token: take another one"
-        )
-    return tokens
+    return OfTokens(tokenizer, sentences)
 
 
 @lru_cache(maxsize=16)
 def make(options: FactsOptions) -> Task:
     """The task with samples of sample_len; kept, for every update asks for its lesson's.
 
-    Raises UsageError where the facts and the question are too long for it.
+    Raises UsageError where the facts and the question are too long for it, and for tokens that
+    don't tell the answers apart.
     """
     tokens = language(options.tokenizer, options.background, options.background_words)
+    answers = {tokens.answer(room) for room in ROOMS}
+    if options.answer == TOKEN and len(answers) < len(ROOMS):
+        raise UsageError(
+            f"with the tokenizer {options.tokenizer} several of the answers {', '.join(ROOMS)} "
+            "begin with the same token: take another one, or --answer label"
+        )
     n_least = SORTS[options.kind].most_tokens(tokens)
     if options.sample_len < n_least:
         raise UsageError(

@@ -59,7 +59,8 @@ def build_classifier(options: ClassifierOptions) -> PretrainedClassifier:
     """
     if not options.n_labels:
         raise UsageError(
-            f"model {options.model} tells labels: choose a dataset that has them, as classify"
+            f"model {options.model} tells labels: choose a dataset that has them, as classify, or "
+            "facts with --answer label"
         )
     backbone = load_encoder(options.backbone, options.n_labels)
     tokenizer = pretrained.reading(f"{OF_A_MODEL}{options.backbone}").tokenizer
