@@ -14,7 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.models import LENGTHS, tiny_config, tiny_segments
+from helpers.models import LENGTHS, tiny_config, tiny_model, tiny_segments
 from helpers.programs import (
     ROOT,
     assert_one_sentence,
@@ -109,6 +109,19 @@ def test_the_split_finds_where_the_time_goes():
         assert {"attention", "feed-forward", "softmax", "dropout", "something else"} <= {*found}
     assert shares["d_inner"]["feed-forward"] > shares["n_token"]["feed-forward"]
     assert shares["n_token"]["softmax"] > shares["d_inner"]["softmax"]
+
+
+def test_the_split_knows_associative_memories():
+    """And leaves their methods as they were."""
+    model, segments = tiny_model("armt", d_mem=64), tiny_segments([5, 5])
+
+    def step():
+        _, state = model(*segments[0])
+        model(*segments[1], state)[0].mean().backward()
+
+    found = time_split(model, step, torch.device("cpu"))
+    assert found["memory"] > 0.05
+    assert not {"read", "write"} & vars(model.layers[0].memory).keys()
 
 
 def test_the_split_leaves_no_marks():

@@ -181,7 +181,7 @@ def test_plans_are_alike_if_they_differ_in_what_the_paper_varies_alone():
 
 def test_the_summary_counts_every_claim():
     n_claims = len(claims())
-    said = f"Of the paper's {n_claims} claims that scores decide: 0 reproduced in full, "
+    said = f"{n_claims} claims of the paper are checked by scores: 0 reproduced in full, "
     said += f"{n_claims} not run.\n"
     assert ledger.summary(ledger.judge([])) == said
     own = claims()[-1].comparisons[0]

@@ -55,8 +55,9 @@ def _profiled(model: SegmentModel, step: Callable[[], None], device: torch.devic
 
 @contextmanager
 def _marked(model: SegmentModel):
-    """While entered, calls of the model's parts are marked for the profiler."""
-    marks, handles = [], []
+    """While entered, calls of the model's parts are marked for the profiler: of their forward, or
+    of the methods that a module names in `called`."""
+    marks, handles, shadowed = [], [], []
 
     def enter(name: str) -> Callable:
         def hook(_module, _inputs):
@@ -70,6 +71,9 @@ def _marked(model: SegmentModel):
         marks.pop().__exit__(None, None, None)
 
     def mark(name: str, module: nn.Module) -> None:
+        for method in getattr(module, "called", ()):
+            setattr(module, method, part(name)(getattr(module, method)))
+            shadowed.append((module, method))
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave))
 
@@ -80,6 +84,8 @@ def _marked(model: SegmentModel):
     finally:
         for handle in handles:
             handle.remove()
+        for module, method in shadowed:
+            delattr(module, method)  # its class has it
 
 
 def _parts_of_nodes(events) -> dict[int, str]:

@@ -249,7 +249,7 @@ def summary(judged: Sequence[Judged]) -> str:
     whole, *others = VERDICTS
     counts = [f"{verdicts.count(whole)} reproduced in full"]
     counts += [f"{verdicts.count(verdict)} {verdict}" for verdict in others if verdict in verdicts]
-    return f"Of the paper's {len(verdicts)} claims that scores decide: {', '.join(counts)}.\n"
+    return f"{len(verdicts)} claims of the paper are checked by scores: {', '.join(counts)}.\n"
 
 
 def _signed(effect: float, comparison: Comparison) -> str:

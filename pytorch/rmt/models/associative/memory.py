@@ -15,6 +15,8 @@ layer, for it is a sum over the whole stream.
 Axes and sources are in this folder's __init__.py.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +41,8 @@ def features(x_BNr: Tensor, nu: int) -> Tensor:
 
 class AssociativeMemory(nn.Module):
     """The parameters of a layer's memory, and what is done with its state."""
+
+    called: ClassVar = ("read", "write")  # in the place of forward, for rmt.bench to find its time
 
     def __init__(
         self,
