@@ -35,6 +35,13 @@ SHORTER = {
     "eval_interval": 500,
     "eval_tgt_len": 0,
 }
+SEGMENTS = (16, 32, 64, 128)  # the first are mini scale's
+
+
+def _cut(tgt_len: int) -> dict:
+    """Segments of a length, in as many streams as make a step's tokens."""
+    batch_size = MINI_TOKENS_PER_STEP // tgt_len
+    return {"tgt_len": tgt_len, "eval_tgt_len": tgt_len, "batch_size": batch_size}
 
 
 def window(with_data: bool) -> list[Plan]:
@@ -63,23 +70,18 @@ def segments(with_data: bool) -> list[Plan]:
     """Mini scale's segments of 16, of which a cache of 10 is 62 %, up to the paper's 128 (8 %)."""
     bases = both_of_text(with_data) | {"baseline": of_table3("baseline", 0, 0, with_data)}
     plans = list(bases.values())
-    for n in (32, 64, 128):
-        flags = {"tgt_len": n, "eval_tgt_len": n, "batch_size": MINI_TOKENS_PER_STEP // n}
+    for n in SEGMENTS[1:]:
         plans += [
-            changed(base, f"{base.dataset}-segment{n}-{name}", flags)
+            changed(base, f"{base.dataset}-segment{n}-{name}", _cut(n))
             for name, base in bases.items()
         ]
     return plans
-
-
-SEGMENTS = (16, 32, 64, 128)
 
 
 def segments_scaled(with_data: bool) -> list[Plan]:
     bases = both_of_text(with_data)
     plans = [of_table3("trxl", 20, 0, with_data)]  # with segments of 16
     for n in SEGMENTS:
-        cut = {"tgt_len": n, "eval_tgt_len": n, "batch_size": MINI_TOKENS_PER_STEP // n}
         for base, name, memory in (
             (bases["rmt10-bptt1"], f"rmt{n // 8}-bptt1", n // 8),
             (bases["trxl10"], f"trxl{n // 8}", n // 8),
@@ -87,7 +89,7 @@ def segments_scaled(with_data: bool) -> list[Plan]:
         ):
             if (n, memory) != (16, 20):
                 named = f"{base.dataset}-segment{n}-{name}"
-                plans.append(changed(base, named, {**cut, "mem_len": memory}))
+                plans.append(changed(base, named, {**_cut(n), "mem_len": memory}))
     return plans
 
 
