@@ -7,7 +7,7 @@ import pytest
 from helpers.logged import run_of
 from rmt.paper.claims import Comparison
 from rmt.paper.published import figure_cells
-from rmt.reproduction.arms import NAMES, arms, arms_table, best_of_each
+from rmt.reproduction.arms import NAMES, arms, arms_table, best_of_each, headline
 from rmt.reproduction.ledger import effect
 from rmt.reproduction.studies.registry import STUDIES
 
@@ -50,6 +50,16 @@ def test_nothing_is_chosen_before_all_arms_of_both_have_run():
     assert best_of_each([RMT, TRXL], runs) is None
     # The smallest number of segments has no arms.
     assert best_of_each([RMT, CELLS["reverse", "rmt", 24, 2]], runs) is None
+
+
+def test_a_figure_shows_the_best_arm_once_both_models_have_all():
+    every = {key: [(0.5, 0.5)] for key in KEYS} | {KEYS[2]: [(0.8, 0.7)]}
+    of_rmt, of_trxl = runs_of_arms(RMT, every), runs_of_arms(TRXL, every)
+    (shown,) = headline(RMT, of_rmt + of_trxl)
+    assert shown.score == 0.7
+    (shown,) = headline(RMT, of_rmt)  # its own plan's: with lessons, from smaller weights
+    assert (shown.train["curriculum"], shown.score) == (-1, 0.5)
+    assert headline(CELLS["reverse", "rmt", 24, 2], of_rmt + of_trxl) == []
 
 
 def test_a_comparison_counts_once_both_have_all_arms():

@@ -67,6 +67,18 @@ def best_of_each(experiments: Sequence[Experiment], runs: Sequence[LoggedRun]) -
     return [max(own, key=lambda arm: arm.validation) for own in found]
 
 
+def headline(experiment: Experiment, runs: Sequence[LoggedRun]) -> Sequence[LoggedRun]:
+    """The runs that stand for an experiment in a figure: its best arm's, where both models of its
+    cell have run all arms, else its plan's."""
+    if has_arms(experiment):
+        task, _, *sizes = experiment.place
+        cells = {cell.place: cell for cell in figure_cells()}
+        both = [cells[place] for place in ALIKE if (place[0], *place[2:]) == (task, *sizes)]
+        if best := best_of_each(both, runs):
+            return best[both.index(experiment)].runs
+    return fitting_runs(plan(experiment, "mini"), runs)
+
+
 def arms_table(runs: Sequence[LoggedRun]) -> str:
     """In Markdown: of each cell the test scores of every arm, the best on validation in bold."""
     cells = {cell.place: cell for cell in figure_cells()}

@@ -14,7 +14,7 @@ from rmt.paper.experiments import ADDED, SEGMENT_5CD, TABLES, UNITS, Experiment,
 from rmt.paper.panels import PAPER_FIGURES
 from rmt.paper.published import figure_cells, published_cells, table_cells, task_name
 from rmt.reproduction import ledger
-from rmt.reproduction.arms import arms_table
+from rmt.reproduction.arms import arms_table, headline
 from rmt.reproduction.coverage import coverage_table
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.run_tables import tasks_table
@@ -276,6 +276,17 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     return [folder / f"{name}.md" for name in texts]
 
 
+def _of_figure(figure: str, scale: str, runs: Sequence[LoggedRun]) -> list[LoggedRun]:
+    """The runs that are drawn in one of PAPER_FIGURES, each once."""
+    if figure not in targets_at(scale):
+        return []
+    if scale == "mini":
+        found = [run for cell in experiments(figure) for run in headline(cell, runs)]
+    else:
+        found = [run for own in plans_for([figure], scale) for run in fitting_runs(own, runs)]
+    return list({run.path: run for run in found}.values())
+
+
 def _by_size(runs: Sequence[LoggedRun]) -> list[tuple[str, list[LoggedRun]]]:
     """Of BY_SIZE those that have been tested, with their runs."""
     found = [(name, list(filter(is_tested, runs_of_study(name, runs)))) for name in BY_SIZE]
@@ -297,8 +308,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     names = [FIGURE_5CD]
     for figure in PAPER_FIGURES:
         for scale in SCALES:
-            plans = plans_for([figure], scale) if figure in targets_at(scale) else []
-            fitting = [run for own in plans for run in fitting_runs(own, runs)]
+            fitting = _of_figure(figure, scale, runs)
             if fitting or scale == "mini":
                 names.append(figure if scale == "mini" else f"{figure}-{scale}-scale")
                 draw_paper_figure(figure, fitting, folder / f"{names[-1]}.png")
