@@ -43,7 +43,7 @@ ENOUGH = 8  # rows: the fewer, the more often orders agree by chance
 # Tasks whose learning curves are drawn.
 CURVES = ("copy120", "copy360", "retrieval", "quadratic")
 # Studies whose runs are tested on samples of other sizes, too (rmt.eval --json RUN/size-N.json).
-BY_SIZE = ("associative_longer", "facts", "minilm")
+BY_SIZE = ("associative", "associative_longer", "facts", "minilm")
 
 
 def experiments(target: str) -> list[Experiment]:

@@ -7,7 +7,7 @@ alike      copy and reverse where they decide, RMT and Transformer-XL with the s
            with lessons and without, from initial weights of both kinds
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and both with six times as many
-associative_longer  remember with up to 100 pairs: ARMT with twice the memory in each layer
+associative_longer  remember with 50 and 100 pairs: ARMT that goes on from 20
 facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
 as_published_reverse, ablation_reverse  reverse, with what those of text.py change
 """
@@ -102,10 +102,15 @@ def associative(_with_data: bool) -> list[Plan]:
     return plans
 
 
-def associative_longer(_with_data: bool) -> list[Plan]:
-    flags = {"dataset": "remember", "pairs": 100, "recipe": "fast", "n_head": 4}
-    flags |= {"model": "armt", "mem_len": 1, "d_mem": 32, "max_step": 8000}
-    return [Plan("mini", "remember100-armt32", flags)]
+def associative_longer(with_data: bool) -> list[Plan]:
+    """From 20 pairs on to 50, and from there to 100. From nothing, 100 pairs were not learned."""
+    (trained,) = (own for own in associative(with_data) if own.name == "remember20-armt")
+    plans = []
+    for pairs, steps in ((50, 2000), (100, 1500)):
+        flags = {"pairs": pairs, "curriculum": 0, "max_step": steps}
+        longer = changed(trained, f"remember{pairs}-armt-longer", flags)
+        plans.append(replace(longer, begins_with=plans[-1] if plans else trained))
+    return plans
 
 
 def facts(_with_data: bool) -> list[Plan]:
