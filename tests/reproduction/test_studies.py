@@ -79,7 +79,7 @@ def test_rmt_and_armt_carry_as_many_numbers():
         carried.setdefault(arm, set()).add(own.model.carried.numbers)
     assert carried["baseline"] == {0}
     assert carried["rmt32"] == carried["armt-small"] == {2_048}
-    assert carried["rmt192"] == carried["armt"] == {12_288}
+    assert carried["armt"] == {12_288}
 
 
 def test_armt_on_text_is_as_large_as_what_it_is_compared_with():
