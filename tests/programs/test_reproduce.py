@@ -201,13 +201,14 @@ SMALL = """
 import sys
 from rmt import reproduce
 from rmt.runtime import errors
-from rmt.reproduction import scales, studies
+from rmt.reproduction import scales
+from rmt.reproduction.studies import text
 scales.MINI_SIZES = dict(n_layer=1, n_head=1, d_head=4, d_model=8, d_inner=8)
 scales.MINI_SEGMENT = {50: 8, 128: 8, 150: 8, 512: 8}
 scales.MINI_TOKENS_PER_STEP = 64
 scales.MINI_STEPS = dict(enwik8=%(steps)d, wt103=%(steps)d)
 scales.MINI_TRAINING = dict(lr=0.01, log_interval=1, save_interval=5, max_eval_steps=2)
-studies.SHORTER.update(max_step=%(steps)d, warmup_step=0, eval_interval=%(steps)d)
+text.SHORTER.update(max_step=%(steps)d, warmup_step=0, eval_interval=%(steps)d)
 scales.MINI_TRAINING["encoded_dir"] = %(encoded_dir)r
 sys.argv = ["reproduce", *%(flags)r]
 errors.run_program(reproduce.main)

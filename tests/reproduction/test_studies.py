@@ -11,6 +11,8 @@ from rmt.data.registry import tasks
 from rmt.models.registry import build
 from rmt.reproduction.ledger import not_alike
 from rmt.reproduction.paper_results import TARGETS, plans_for
+from rmt.reproduction.plans import Plan
+from rmt.reproduction.runner import find_texts
 from rmt.reproduction.studies.common import DIFFERENCES
 from rmt.reproduction.studies.registry import OF_TEXT, STUDIES, is_complete, study_table
 from rmt.runs.logged_runs import finished_runs
@@ -233,3 +235,13 @@ def test_a_run_that_began_with_another_one_does_not_count():
         assert not warm.fits(other)
         of_other_seed = warm.begins_with.folder_name(seed + 1)
         assert not warm.fits(run_of(warm, seed, init_from=of_other_seed))
+
+
+def test_one_text_may_be_read_in_several_ways(tmp_path):
+    """As by the studies around pretrained models, each with the tokenizer of its own."""
+    text = tmp_path / "my.txt"
+    text.write_text("a few words of a text of few words " * 400)
+    common = {"dataset": "text", "model": "baseline", "encoded_dir": str(tmp_path / "encoded")}
+    plans = [Plan("mini", how, {**common, "tokenizer": how}) for how in ("char", "word")]
+    found = find_texts([*plans, plans[0]], str(text))
+    assert len(found) == len(set(found.values())) == 2

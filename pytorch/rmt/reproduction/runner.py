@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from rmt.data.text.corpora import Corpus, load_corpus
-from rmt.data.text.dataset import data_folder
+from rmt.data.text.dataset import TextOptions, data_folder
 from rmt.paper.experiments import TABLES
 from rmt.reproduction.expected import GPUS, UTILIZATION, hours, run_operations
 from rmt.reproduction.jobs import Job, Outcome, run_jobs
@@ -154,7 +154,7 @@ def reproduce(order: Order) -> int:
     folder = order.results / "runs"
     longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
     planned = [
-        Planned(plan, seed, folder / plan.folder_name(seed), texts.get(plan.dataset))
+        Planned(plan, seed, folder / plan.folder_name(seed), texts.get(_reading(plan)))
         for seed in range(1, order.seeds + 1)
         for plan in longest_first
     ][first - 1 :: n_shares]
@@ -231,8 +231,16 @@ def choose(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
 # --- texts ---------------------------------------------------------------------------------------
 
 
-def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
-    """Fingerprints of the plans' texts by dataset, of those that are there.
+# A text as a plan reads it: the dataset, and its options.
+Reading = tuple[str, TextOptions]
+
+
+def _reading(plan: Plan) -> Reading:
+    return plan.dataset, text_options(plan.settings.train)
+
+
+def find_texts(plans: Sequence[Plan], data: str) -> dict[Reading, str]:
+    """Fingerprints of the plans' texts, of those that are there.
 
     Raises UsageError where one place is to serve two datasets.
     """
@@ -241,9 +249,9 @@ def find_texts(plans: Sequence[Plan], data: str) -> dict[str, str]:
         raise UsageError(f"--data can't be {' and '.join(datasets)}: name targets of one of them")
     found = {}
     for plan in plans:
-        if not plan.is_task and plan.dataset not in found:
+        if not plan.is_task and _reading(plan) not in found:
             try:
-                found[plan.dataset] = _text(plan, data).fingerprint
+                found[_reading(plan)] = _text(plan, data).fingerprint
             except UsageError:
                 if data:
                     raise
@@ -257,7 +265,7 @@ def small_text(plan: Plan) -> str:
 
 def require_texts(plans: Sequence[Plan], data: str) -> None:
     """Raise UsageError, which says how to get it, where a text is missing or not the plans'."""
-    for plan in {plan.dataset: plan for plan in plans if not plan.is_task}.values():
+    for plan in {_reading(plan): plan for plan in plans if not plan.is_task}.values():
         n_token = len(_text(plan, data).vocabulary)
         if plan.n_token not in (None, n_token):
             raise UsageError(
@@ -281,6 +289,7 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
     """The commands, and how long they would take at most."""
     lines = [f"python -m rmt.train {shlex.join(job.command)}\n" for job in jobs]
     lines = [line.replace(f"{project_root()}/", "") for line in lines]
+    n_uncounted = sum(not job.cost for job in jobs)
     precisions = [each.plan.settings.train.precision for each in left]
     costs = list(zip(jobs, precisions, strict=True))
     flops = sum(job.cost for job in jobs)
@@ -293,6 +302,11 @@ def dry_run(left: Sequence[Planned], jobs: Sequence[Job], n_parallel: int) -> st
         f"core at {PER_CORE / 1e9:.0f} GFLOP/s. Models as small as those of mini scale and of the "
         "tasks will not reach that on a GPU; tasks end when they are solved.\n\n"
     )
+    if n_uncounted:
+        about += (
+            f"Without {n_uncounted} of the {len(jobs)} runs: the operations of memory around a "
+            "pretrained model are not counted.\n\n"
+        )
     return "".join(lines) + about + markdown(["on", "hours"], rows)
 
 
