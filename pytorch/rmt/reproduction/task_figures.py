@@ -164,7 +164,7 @@ def draw_by_size(runs: Sequence[LoggedRun], out: Path) -> None:
     axis.set(xlabel="pairs or symbols of a sample", ylabel="test accuracy", ylim=(0, 1.05))
     axis.set_title(runs[0].dataset)
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     save_figure(figure, out)
 
 
