@@ -81,3 +81,11 @@ def test_the_tables_and_figures_of_studies_that_are_tested_by_size(tmp_path):
     assert table.read_text().endswith("| 0.75 |\n")
     assert table.read_text().count("\n") == 3  # the other one was not tested
     assert tmp_path / "figures" / "facts-sizes.png" in write_figures(runs, tmp_path)
+
+
+def test_models_that_were_trained_on_several_sizes_say_on_which(folder):
+    longer = write_task_run(folder / "longer", "remember", "rmt", 2, 51, 0.5, pairs=50)
+    score(longer, 1000, 0.75)
+    lines = run(tables.main, "sizes", folder).out.splitlines()
+    assert "| rmt, memory 2, trained on 50 |  | 0.75 |" in lines
+    assert "| rmt, memory 2, trained on 20 | 0.60 ± 0.14 | 0.25 ± 0.00 |" in lines

@@ -29,9 +29,13 @@ def scores_by_size(runs: Sequence[LoggedRun]) -> dict[str, BySize]:
     Raises UsageError for runs on text, or without such files, and for files that are damaged.
     """
     refuse_text(runs, "`rmt.eval --tgt_len` scores a text in segments of another length")
-    found = {}
-    for same, added in by_configuration(runs, lambda run: run.label):
-        row = found[same[0].label + added] = {}
+    found, several = {}, len({run.size for run in runs}) > 1
+
+    def name(run: LoggedRun) -> str:
+        return f"{run.label}, trained on {run.size:,}" if several else run.label
+
+    for same, added in by_configuration(runs, name):
+        row = found[name(same[0]) + added] = {}
         for size, accuracy in (score for run in same for score in _scores(run)):
             row.setdefault(size, []).append(accuracy)
     return found
