@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from rmt.paper.claims import Comparison
 from rmt.reproduction.ledger import NOT_ALIKE, Effect, Judged, margin_of
 from rmt.runs.drawing import plt, save_figure
-from rmt.runs.reports import NOT_RUN, over_seeds
+from rmt.runs.reports import over_seeds
 
 # By what a comparison says of its claim: Okabe and Ito's colours, and markers for print in grey.
 LOOKS = {
@@ -58,7 +58,7 @@ def draw_claims(judged: Sequence[Judged], out: Path) -> None:
         _Line(i, comparison, found)
         for i, (claim, effects) in enumerate(judged, start=1)
         for comparison, found in zip(claim.comparisons, effects, strict=True)
-        if found.verdict != NOT_RUN
+        if found.has_run
     ]
     by_unit = {unit: [own for own in lines if own.comparison.unit == unit] for unit in UNITS}
     panels = {unit: own for unit, own in by_unit.items() if own}

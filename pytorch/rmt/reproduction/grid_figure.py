@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rmt.paper.experiments import SEGMENT_5CD, rows
+from rmt.reproduction.accuracy_map import write_numbers
 from rmt.reproduction.studies.text import GRID_DEPTHS, GRID_MEMORIES
 from rmt.runs.drawing import plt, save_figure
 from rmt.runs.logged_runs import LoggedRun
@@ -43,10 +44,6 @@ def _draw_map(axis, scores: Scores) -> None:
     )
     axis.imshow(values, cmap="viridis", aspect="auto")
     middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            if not np.isnan(value):
-                colour = "white" if value < middle else "black"
-                axis.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour)
+    write_numbers(axis, values, "{:.1f}".format, lambda value: value < middle)
     axis.set_xticks(range(len(GRID_DEPTHS)), map(str, GRID_DEPTHS))
     axis.set_yticks(range(len(GRID_MEMORIES)), map(str, GRID_MEMORIES))
