@@ -184,8 +184,8 @@ def describe_mini(dataset: str, text: str | None) -> str:
         f"{MINI_SEGMENT[papers]} tokens where the paper has {papers}" for papers in lengths
     )
     return (
-        f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, segments of "
-        f"{segments} (memories and caches are as large as there), {MINI_STEPS[dataset]:,} steps of "
-        f"about {MINI_TOKENS_PER_STEP:,} tokens, {_of_text(text)}. **Not comparable with the "
-        "paper's numbers, only with each other.**"
+        f"mini: {MINI_SIZES['n_layer']} layers, d_model {MINI_SIZES['d_model']}, "
+        f"{MINI_STEPS[dataset]:,} steps of about {MINI_TOKENS_PER_STEP:,} tokens, "
+        f"{_of_text(text)}. Segments are of {segments}. Memories and caches are as large as there. "
+        "**Not comparable with the paper's numbers, only with each other.**"
     )
