@@ -181,8 +181,8 @@ class AlgorithmicTask:
             )
         if self.config.curriculum > n_full:
             raise UsageError(
-                f"curriculum {self.config.curriculum} is more than the samples' {n_full} symbols "
-                "or pairs: begin with fewer"
+                f"curriculum {self.config.curriculum} is more than the {n_full} that whole samples "
+                "have: begin with fewer"
             )
 
     def check_scoring(self, splits: Sequence[str], prefix: str = "") -> None:

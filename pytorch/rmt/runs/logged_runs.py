@@ -13,6 +13,7 @@ from rmt.data.tasks.task import TaskDataset
 from rmt.models import registry as models
 from rmt.models.options import ModelOptions
 from rmt.options.option import default_of, from_json
+from rmt.options.recipes import recipe_for
 from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runtime.errors import UsageError
 
@@ -106,7 +107,7 @@ class LoggedRun:
 
     @property
     def _training(self) -> list[str]:
-        """How far gradient goes, if not through a whole sample, and lessons that were left out."""
+        """How far gradient goes, if not through a whole sample, and other lessons than usual."""
         n_unrolls, parts = self.train["bptt_unrolls"], []
         if self.carries_gradient and n_unrolls >= 0:
             parts.append(f"BPTT-{n_unrolls}")
@@ -116,10 +117,12 @@ class LoggedRun:
             parts.append(f"after {', '.join(map(str, segments[:-1]))} segments")
         if began_with := self.result.get("began_with"):
             parts.append(f"from {began_with['model']}")
-        # Runs without a recipe, as the paper's, have no lessons to leave out.
-        has_lessons = self.is_task and self.task_dataset.has_lessons
-        if self.train.get("recipe") and has_lessons and not self.train.get("curriculum"):
-            parts.append("no lessons")
+        recipe = self.train.get("recipe", "")
+        if self.is_task and recipe and self.task_dataset.has_lessons:
+            usual = recipe_for({"recipe": recipe}, self.task_dataset.fast).get("curriculum")
+            own = self.train.get("curriculum")
+            if bool(own) != bool(usual):
+                parts.append("lessons" if own else "no lessons")
         return parts
 
     # Of runs on tasks

@@ -20,6 +20,7 @@ from rmt.data.registry import find
 from rmt.data.registry import tasks as all_tasks
 from rmt.data.tasks import memorization, quadratic, retrieval, stored
 from rmt.data.tasks.__main__ import main as show
+from rmt.data.tasks.curriculum import Lesson
 from rmt.data.tasks.task import Kind, Task
 from rmt.runtime.errors import UsageError
 
@@ -152,8 +153,6 @@ def test_shortened_retrieval_keeps_the_pair_asked_for(n_pairs, seed, data):
 
 
 def test_what_cannot_be_shortened():
-    with pytest.raises(UsageError, match="quadratic can't be made shorter"):
-        make_task("quadratic").shortened(generate("quadratic", 2), 1)
     for n in (0, -1, 7):
         with pytest.raises(UsageError, match=f"n 6 can't be shortened to n {n}"):
             make_task("copy", n=6).shortened(generate("copy", 2, n=6), n)
@@ -371,13 +370,51 @@ def test_a_fifth_has_no_real_roots():
     assert 0.78 <= solved.mean() <= 0.82
 
 
-def test_number_of_equations():
+@given(largest=st.integers(1, 100), seed=st.integers(0, 99))
+@settings(max_examples=30)
+def test_lessons_of_equations_have_smaller_roots(largest, seed):
+    task, samples = make_task("quadratic"), generate("quadratic", 20, seed)
+    shortened, scored = task.shortened(samples, largest)
+    assert scored.tolist() == task.scored.tolist()
+    for short, sample in zip(shortened, samples, strict=True):
+        equation, canonical, discriminant, *roots, answer = stages_of(short)
+        check_equation(equation, canonical)
+        check_solution(canonical, discriminant, roots, answer)
+        whole = stages_of(sample)
+        assert equation.split("x^2")[0] == whole[0].split("x^2")[0], "the factor stays"
+        if whole[-1]:
+            low, high = (int(root) for root in whole[-1].split(","))
+            small = sorted(int(math.fmod(root, largest + 1)) for root in (low, high))
+            assert answer == f"{small[0]},{small[1]}"
+        else:
+            b, c = (int(number) for number in re.findall(r"[-+]\d+", canonical))
+            assert abs(b) < 2 * largest
+            assert b * b < 4 * c <= 4 * largest**2
+    assert np.array_equal(task.shortened(samples, 100)[0], samples)
+
+
+def test_lessons_of_equations_begin_with_one_digit():
+    lessons = make_task("quadratic").lessons
+    assert lessons(-1, 30) == tuple(Lesson(n, 30) for n in (9, 30, 100))
+    assert lessons(50, 30) == tuple(Lesson(n, 30) for n in (50, 100))
+
+
+def test_a_shorter_task_of_equations_has_as_small_roots():
+    task = make_task("quadratic").shorter(3)
+    for sample in task.generate(np.random.default_rng(0), 200):
+        answer = stages_of(sample)[-1]
+        assert all(abs(int(root)) <= 3 for root in answer.split(",") if root)
+
+
+@pytest.mark.parametrize("largest", [7, 100])
+def test_number_of_equations(largest):
     """Counted one by one: with real roots over all pairs of roots, else over all b and c."""
-    roots = itertools.combinations_with_replacement(range(-100, 101), 2)
+    roots = itertools.combinations_with_replacement(range(-largest, largest + 1), 2)
     with_roots = {(x + y, x * y) for x, y in roots}
-    c = np.arange(1, 10_001)
-    without_roots = sum(int((b * b < 4 * c).sum()) for b in range(-199, 200))
-    assert (20 * len(with_roots), 20 * without_roots) == (quadratic.N_REAL, quadratic.N_UNREAL)
+    c = np.arange(1, largest**2 + 1)
+    without_roots = sum(int((b * b < 4 * c).sum()) for b in range(1 - 2 * largest, 2 * largest))
+    assert quadratic.n_real(largest) == 20 * len(with_roots)
+    assert quadratic.n_unreal(largest) == 20 * without_roots
 
 
 # Data sets

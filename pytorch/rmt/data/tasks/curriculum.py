@@ -13,7 +13,7 @@ MOST_AT_FIRST = 15
 
 @dataclass(frozen=True)
 class Lesson:
-    """Samples of n symbols, or pairs, in segments of tgt_len.
+    """Samples of n symbols, or pairs, or with roots of at most n, in segments of tgt_len.
 
     Only every stride-th of a segment's places holds a symbol, the others padding. So where the
     attention has to look may first be learned roughly, for a symbol's neighbours are empty, and
@@ -66,7 +66,7 @@ def pair_lessons(n: int, n_inputs: int, n_first: int, tgt_len: int) -> tuple[Les
 def growing_lessons(
     n: int, growth: Sequence[int], n_first: int, tgt_len: int
 ) -> tuple[Lesson, ...]:
-    """From samples of n_first pairs (-1: one) by the numbers of growth to whole ones of n.
+    """From samples of n_first (-1: one) by the numbers of growth to whole ones of n.
 
     Segments are of tgt_len in all of them, so that there are ever more.
     """

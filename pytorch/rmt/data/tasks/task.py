@@ -73,8 +73,8 @@ class Task:
     padding: the id that fills samples up, which readable leaves out; None without any.
 
     Of samples that can be made shorter, for a curriculum (without it n is 0):
-    n: symbols to remember, or pairs.
-    resized: the task with another n. shorten: what n symbols or pairs of samples were drawn as.
+    n: symbols to remember, or pairs, or the largest root.
+    resized: the task with another n. shorten: what samples of such an n would have been drawn as.
     bare: the task with padding in place of a text that is around what counts.
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.
     learned_at: the loss, in nats per token, below which a lesson is learned.
@@ -128,7 +128,7 @@ class Task:
         return np.arange(1, self.length) >= self.length - self.answer_size
 
     def shorter(self, n: int) -> "Task":
-        """The task with n symbols or pairs; UsageError unless n is between 1 and its own."""
+        """The task with a smaller n; UsageError unless it is between 1 and its own."""
         if not self.n:
             raise UsageError(f"samples of {self.name} can't be made shorter")
         if not 1 <= n <= self.n:
@@ -140,7 +140,8 @@ class Task:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples [N, length] as samples of shorter(n), and which of their targets count.
 
-        Copy and reverse keep the first n symbols, retrieval n pairs. Where padded, bool [n], is
+        Copy and reverse keep the first n symbols, retrieval n pairs; of equations the roots become
+        smaller. Where padded, bool [n], is
         true, symbols are replaced by padding, which does not count. UsageError as in shorter().
         """
         short = self.shorter(n)
