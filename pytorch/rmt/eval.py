@@ -26,6 +26,7 @@ from rmt.options.command_line import Parser, pick
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.runs.trained import newest_run
+from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import check_can_write, new_file
 
@@ -39,7 +40,7 @@ RULE = "=" * 100
 def main(argv: list[str]) -> None:
     options = parse(argv)
     config = EvalConfig(**pick(EvalConfig, options))
-    for name in config.written:
+    for name in config.written if distributed.is_main() else ():
         check_can_write(Path(name))  # before there is a score to be lost
     lengths = {name: options[name] for name in length_flags() if name in options}
     samples = {name: options[name] for name in sample_flags() if name in options}
@@ -52,37 +53,49 @@ def main(argv: list[str]) -> None:
             wanted |= {name: value} if value != default_of(EvalConfig, name) else {}
         work_dir = newest_run(wanted, lengths)
 
-    if config.text:
-        if samples:
-            raise UsageError(f"{min(samples)} is for runs on tasks: leave it out with --text")
-        evaluation = prepare_text(config, work_dir, lengths)
-    else:
-        evaluation = prepare(config, work_dir, lengths, samples)
-    with new_file(Path(config.json)) if config.json else nullcontext() as file:
-        record = report(evaluation)
-        if file:
-            file.write(json.dumps(record, indent=1).encode() + b"\n")
+    if config.text and samples:
+        raise UsageError(f"{min(samples)} is for runs on tasks: leave it out with --text")
+    try:
+        if config.text:
+            evaluation = prepare_text(config, work_dir, lengths)
+        else:
+            evaluation = prepare(config, work_dir, lengths, samples)
+        write = config.json and distributed.is_main()
+        with new_file(Path(config.json)) if write else nullcontext() as file:
+            record = report(evaluation)
+            if file:
+                file.write(json.dumps(record, indent=1).encode() + b"\n")
+    finally:
+        distributed.stop()
 
 
 def report(evaluation: Evaluation | TextEvaluation) -> dict:
-    """Score, print the scores as they come, and return all that is known of them."""
+    """Score, print the scores as they come, and return all that is known of them.
+
+    Of several processes each scores its share, and the first one prints.
+    """
+    say = print if distributed.is_main() else nothing
     checkpoint, protocol = evaluation.checkpoint, evaluation.describe()
-    print(f"| {checkpoint.path}, step {checkpoint.step}")
-    print("| " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+    say(f"| {checkpoint.path}, step {checkpoint.step}")
+    say("| " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
     readable, recorded = [], []
     for name, scores, seconds in evaluation.scores():
         n, unit = evaluation.amount(scores)
-        print(f"| {name}: {n:,} {unit} in {seconds:.1f} s, {n / seconds:,.0f} {unit}/s")
+        say(f"| {name}: {n:,} {unit} in {seconds:.1f} s, {n / seconds:,.0f} {unit}/s")
         readable.append(f"{name} {evaluation.readable(scores)}")
         recorded.append({"of": name, **evaluation.record(scores), "seconds": seconds})
-    print(RULE)
-    print("| " + " | ".join(readable))
-    print(RULE)
+    say(RULE)
+    say("| " + " | ".join(readable))
+    say(RULE)
     # Its name alone: the folder may be moved with the file in it.
     about = {"checkpoint": checkpoint.path.name, "step": checkpoint.step, "protocol": protocol}
     if evaluation.samples:
         about["samples"] = evaluation.samples
     return {**about, "scores": recorded}
+
+
+def nothing(_line: str) -> None:
+    """What the other processes print."""
 
 
 def parse(argv: list[str]) -> dict:

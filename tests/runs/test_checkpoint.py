@@ -320,7 +320,7 @@ def test_a_copy_that_is_all_that_is_left_of_a_run_is_found_and_adopted(tmp_path)
     follow_links(tmp_path / "old")
     shutil.rmtree(tmp_path / "old" / "checkpoints")
     assert newest(tmp_path / "old") == 2
-    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new")
+    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new", 1)
     assert steps_saved(tmp_path / "new") == [1, 2]
     assert newest(tmp_path / "new") == 2
     assert checkpoint.find_best(tmp_path / "new").step == 1
@@ -354,7 +354,7 @@ def test_without_links_a_file_holds_the_path(tmp_path, without_links, error):
     assert linked(tmp_path, "last") == tmp_path / "checkpoints" / "step-00000004"
     assert steps_saved(tmp_path) == [1, 3, 4]
     assert checkpoint.find_best(tmp_path, warn=pytest.fail).step == 1
-    checkpoint.adopt(checkpoint.find(tmp_path), tmp_path / "new")
+    checkpoint.adopt(checkpoint.find(tmp_path), tmp_path / "new", 1)
     assert checkpoint.find_best(tmp_path / "new", warn=pytest.fail).step == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best", "checkpoints", "last", "new"
@@ -467,6 +467,36 @@ def test_a_crash_at_any_moment_of_a_save(tmp_path, history, links):
     assert found == sorted(found, key=lambda step: step or 0), "once saved, it stays"
 
 
+@pytest.mark.parametrize("links", ["links", "real folders"])
+def test_best_is_put_right_after_a_crash_at_any_moment(tmp_path, links):
+    """Whoever goes on from the new checkpoint takes it for the best, else the old one."""
+    crashed, found = True, set()
+    for moment in range(100):
+        work_dir = tmp_path / str(moment)
+        save(work_dir, 1, best=True)
+        save(work_dir, 2)
+        if links != "links":
+            follow_links(work_dir)
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, moment)
+            try:
+                save(work_dir, 4, best=True)
+                crashed = False
+            except Crash:
+                pass
+        best = 4 if newest(work_dir) == 4 else 1
+        found.add((newest(work_dir), checkpoint.find_best(work_dir).step))
+        assert checkpoint.point_to_best(work_dir, best)
+        assert checkpoint.find_best(work_dir, warn=pytest.fail).step == best
+        save(work_dir, 5)
+        assert checkpoint.find_best(work_dir, warn=pytest.fail).step == best
+        if not crashed:
+            break
+    assert not crashed
+    assert (4, 1) in found, "else there was nothing to put right"
+    assert not checkpoint.point_to_best(work_dir, 1), "removed by now"
+
+
 def found_any(work_dir) -> bool:
     try:
         return bool(checkpoint.find(work_dir, warn=lambda _: None))
@@ -519,7 +549,7 @@ def test_nothing_but_tensors_is_loaded(tmp_path):
 def test_adopted_checkpoints_are_copies(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path / "old", step, best=step == 1)
-    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new")
+    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new", 1)
     shutil.rmtree(tmp_path / "old")
     assert newest(tmp_path / "new") == 3
     assert checkpoint.find_best(tmp_path / "new").step == 1
@@ -532,7 +562,7 @@ def test_adopted_checkpoints_of_a_read_only_run_can_be_written(tmp_path):
     save(tmp_path / "old", 2)
     for path in (tmp_path / "old").rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new")
+    checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "new", 1)
     adopted = list((tmp_path / "new").rglob("*"))
     assert len([path for path in adopted if path.is_file()]) == 2 * 3
     assert [path for path in adopted if not path.stat().st_mode & stat.S_IWUSR] == []
@@ -544,4 +574,4 @@ def test_adopting_where_nothing_can_be_written(tmp_path):
     save(tmp_path / "old", 1)
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="can't be copied to"):
-        checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "file" / "sub")
+        checkpoint.adopt(checkpoint.find(tmp_path / "old"), tmp_path / "file" / "sub", 1)

@@ -37,12 +37,17 @@ from helpers.programs import (
     steps_saved,
     weights_of,
 )
+from rmt import eval as evaluation
 from rmt import launch, train
 from rmt.data.batches import SegmentBatches
-from rmt.evaluation.workloads import load_text
+from rmt.evaluation.workloads import load_text, load_workload
 from rmt.models.transformer_xl.mem_transformer import Layer
+from rmt.runs import checkpoint
+from rmt.runs.run_folder import RunFolder
 from rmt.runs.settings import Settings
 from rmt.runtime import distributed
+from rmt.runtime.errors import UsageError
+from rmt.training import run as training
 from rmt.training.recurrence import Stream, Unrolled
 from rmt.training.trainer import Trainer
 
@@ -108,7 +113,7 @@ def run_jobs(rank: int, n_processes: int, folder: Path) -> None:
         with contextlib.ExitStack() as stack:
             for name, where in job.get("events", {}).items():
                 stack.enter_context(EVENTS[name](rank, *where))
-            outcome = asdict(run(train.main, *job["flags"]))
+            outcome = asdict(run(PROGRAMS[job.get("program", "train")], *job["flags"]))
         inside = [path for path in written if path.startswith(str(folder))]
         outcomes.append(outcome | {"written": [p for p in inside if "/store" not in p]})
     (folder / f"outcomes{rank}.json").write_text(json.dumps(outcomes))
@@ -148,7 +153,50 @@ def compiled_without_its_last_stage(rank: int):
     return patch.object(Layer, "compile", compile_)
 
 
-EVENTS = {"nan": nan_at, "signal": signal_at, "compile": compiled_without_its_last_stage}
+@contextlib.contextmanager
+def locked(rank: int, folder: str):
+    """Another process is writing the run."""
+    other = RunFolder(Path(folder)) if rank == 0 else None
+    yield
+    if other:
+        other.close()
+
+
+def unreadable_for(rank: int, at_rank: int):
+    """The data are not on one process's machine."""
+    real = load_workload
+
+    def load(*args, **options):
+        if rank == at_rank:
+            raise UsageError("there is no data here")
+        return real(*args, **options)
+
+    return patch.object(training, "load_workload", load)
+
+
+def disk_is_full(rank: int):
+    def save(*args, **options):
+        raise UsageError("the disk is full")
+
+    return patch.object(checkpoint, "save", save)
+
+
+PROGRAMS = {"train": train.main, "eval": evaluation.main}
+EVENTS = {
+    "nan": nan_at,
+    "signal": signal_at,
+    "compile": compiled_without_its_last_stage,
+    "locked": locked,
+    "unreadable": unreadable_for,
+    "full": disk_is_full,
+}
+# What goes wrong in one process, and what both say.
+FAILURES = {
+    "locked": "another process is writing the run",
+    "unreadable for the first": "there is no data here",
+    "unreadable for the second": "there is no data here",
+    "full": "the disk is full",
+}
 
 
 # The tests
@@ -176,9 +224,18 @@ def jobs(tiny, folder) -> dict:
         "uneven": {"flags": [*flags, *RMT, "--batch_size", "5"]},
         "uneven chunks": {"flags": [*flags, *RMT, "--batch_chunk", "10"]},
     }
+    events = {
+        "locked": {"locked": [str(folder / "locked")]},
+        "unreadable for the first": {"unreadable": [0]},
+        "unreadable for the second": {"unreadable": [1]},
+        "full": {"full": []},
+    }
+    jobs |= {name: {"flags": [*flags, *RMT], "events": events[name]} for name in FAILURES}
+    scores = str(folder / "scores.json")
+    jobs["scored"] = {"program": "eval", "flags": ["--json", scores, "--batch_size", "3"]}
+    kept_in = {"restarted": "stopped", "scored": "whole"}
     for name, job in jobs.items():
-        work_dir = folder / ("stopped" if name == "restarted" else name)
-        job["flags"] += ["--work_dir", str(work_dir)]
+        job["flags"] += ["--work_dir", str(folder / kept_in.get(name, name))]
     return jobs
 
 
@@ -275,6 +332,24 @@ def test_both_refuse_a_batch_that_they_can_not_share(outcomes, folder):
             end = Outcome(end["status"], end["out"], end["err"])
             assert part in assert_one_sentence(end)
         assert not (folder / name).exists()
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_both_end_where_one_fails(outcomes, name):
+    """With one sentence, which the first process alone prints, and without a traceback."""
+    for end in outcomes[name]:
+        end = Outcome(end["status"], "", end["err"])
+        assert FAILURES[name] in assert_one_sentence(end)
+
+
+def test_two_processes_score_as_one_does(outcomes, folder, double_precision):
+    assert [end["status"] for end in outcomes["scored"]] == [0, 0], outcomes["scored"]
+    alone = folder / "alone.json"
+    flags = ["--work_dir", folder / "whole", "--batch_size", 3, "--json", alone]
+    assert run(evaluation.main, *flags).status == 0
+    one, other = (json.loads(file.read_text()) for file in (alone, folder / "scores.json"))
+    for mine, theirs in zip(one["scores"], other["scores"], strict=True):
+        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-8)
 
 
 def test_an_interruption_of_one_stops_both(outcomes, folder):

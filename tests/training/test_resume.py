@@ -521,6 +521,49 @@ def test_a_damaged_best_is_named_and_the_newest_tested(finished_run, tmp_path, c
     assert "step-00000004 is damaged" in capsys.readouterr().out
 
 
+def test_best_may_have_stayed_behind(finished_run, tmp_path):
+    """As after a crash between a checkpoint and its link; the best is tested all the same."""
+    whole, flags = finished_run
+    folder = shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    (folder / "best").unlink()
+    (folder / "best").symlink_to("checkpoints/step-00000004")
+    assert run(train.main, *flags, "--work_dir", folder, "--restart").status == 0
+    assert (result(folder)["best_step"], result(folder)["test_step"]) == (6, 6)
+    assert_same_run(folder, whole)
+
+
+# Learns until step 6, if it isn't given another learning rate.
+CONSTANT = [*RMT, *"--scheduler constant --save_interval 2 --eval_interval 2 --max_step 6".split()]
+
+
+def test_the_best_step_made_anew_may_be_worse(tiny, tmp_path):
+    """The best before it is then what is tested, and is kept."""
+    flags = [*tiny, *CONSTANT, "--work_dir", tmp_path]
+    assert run(train.main, *flags).status == 0
+    assert result(tmp_path)["best_step"] == 6
+    flip_a_byte(tmp_path / "checkpoints" / "step-00000006" / "model.safetensors", 0.5)
+    outcome = run(train.main, *flags, "--restart", "--lr", 30, "--max_step", 10)
+    assert outcome.status == 0, outcome.err
+    assert (result(tmp_path)["best_step"], result(tmp_path)["test_step"]) == (4, 4)
+
+
+@pytest.mark.parametrize("max_step", [8, 10])
+def test_a_best_that_is_gone_is_chosen_anew(tiny, tmp_path, max_step):
+    flags = [*tiny, *CONSTANT, "--work_dir", tmp_path]
+    assert run(train.main, *flags).status == 0
+    ruined = [*flags, "--restart", "--lr", 30]
+    assert run(train.main, *ruined, "--max_step", 8).status == 0
+    assert result(tmp_path)["best_step"] == 6
+    flip_a_byte(tmp_path / "checkpoints" / "step-00000006" / "model.safetensors", 0.5)
+    outcome = run(train.main, *ruined, "--max_step", max_step)
+    assert outcome.status == 0, outcome.err
+    assert "| the best checkpoint, of step 6, is gone: the best is chosen anew" in outcome.out
+    assert result(tmp_path)["best_step"] == result(tmp_path)["test_step"] >= 8
+    assert result(tmp_path)["valid_loss"] == min(
+        entry["loss"] for entry in records(tmp_path, "valid") if entry["step"] >= 8
+    )
+
+
 class Malicious:
     """Unpickling this writes a file."""
 

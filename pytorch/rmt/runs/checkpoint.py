@@ -176,12 +176,35 @@ def find_best(work_dir: Path, warn=print) -> Checkpoint:
         return find(work_dir, warn)
 
 
-def adopt(found: Checkpoint, work_dir: Path) -> None:
-    """Copy a checkpoint of another run folder, and that run's best, into this run folder."""
+def _of_step(work_dir: Path, step: int) -> Checkpoint | None:
+    """The undamaged checkpoint of a step, if there is one."""
+    for path in saved_checkpoints(work_dir):
+        if checkpoint_name(path) == f"step-{step:08d}":
+            with suppress(DamagedCheckpoint):
+                return verify(path)
+    return None
+
+
+def point_to_best(work_dir: Path, step: int) -> bool:
+    """Let `best` be the checkpoint of a step; False where there is no such one, or a damaged one.
+
+    A process that was killed while it saved may have left `best` at an older one; and from an
+    earlier checkpoint a run comes by the steps again that had been better.
+    """
+    best = _of_step(work_dir, step)
+    if best is None:
+        return False
+    if linked(work_dir, "best") != best.path.resolve():
+        _link(work_dir / "best", best.path)
+    return True
+
+
+def adopt(found: Checkpoint, work_dir: Path, best_step: int) -> None:
+    """Copy a checkpoint of another run folder into this one, and the best that it knows of."""
     source = found.path.parent if found.path.name in LINKS else found.path.parents[1]
     wanted = {"last": found}
-    if linked(source, "best"):
-        wanted["best"] = find_best(source, warn=lambda _: None)
+    if best := _of_step(source, best_step):
+        wanted["best"] = best
     try:
         for link, of in wanted.items():
             final = work_dir / "checkpoints" / checkpoint_name(of.path)

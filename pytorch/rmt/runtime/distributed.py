@@ -5,7 +5,8 @@ The batch's streams are shared out: rank r of n holds streams r*B/n ... (r+1)*B/
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rmt.runtime.errors import UsageError
+
+Result = TypeVar("Result")
 
 _stopped: list[dist.ProcessGroup] = []
 
@@ -22,10 +25,11 @@ def start(use_cuda: bool) -> torch.device:
     if use_cuda and not torch.cuda.is_available():
         raise UsageError("--cuda was given but PyTorch sees no GPU: leave it out to run on the CPU")
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if use_cuda and local_rank >= torch.cuda.device_count():
+    n_here = int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1))
+    if use_cuda and n_here > torch.cuda.device_count():
         raise UsageError(
-            f"{os.environ.get('LOCAL_WORLD_SIZE')} processes were started for "
-            f"{torch.cuda.device_count()} GPUs: start one per GPU"
+            f"{n_here} processes were started for {torch.cuda.device_count()} GPUs: start one per "
+            "GPU"
         )
     device = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if use_cuda:
@@ -104,6 +108,27 @@ def mean_over_ranks(value: float) -> float:
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set in any process, so that all of them act alike."""
     return sum_over_ranks([float(flag)])[0] > 0
+
+
+def together(action: Callable[[], Result]) -> Result:
+    """action() in every process; where it fails in one of them, all raise its UsageError.
+
+    So none is left waiting for the others, and the first one, which alone speaks, knows the reason.
+    """
+    result, own = None, None
+    try:
+        result = action()
+    except UsageError as error:
+        own = error
+    failed = [reason for reason in gather_list([own and str(own)]) if reason is not None]
+    if failed:
+        raise own or UsageError(failed[0])
+    return result
+
+
+def by_main(action: Callable[[], Result]) -> Result | None:
+    """action() in the first process, for which the others wait; together, if it fails."""
+    return together(lambda: action() if is_main() else None)
 
 
 def any_rank_of(flags: Tensor) -> Tensor:

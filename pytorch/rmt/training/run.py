@@ -100,16 +100,8 @@ def build(settings: Settings, options: ModelOptions, device: torch.device) -> Se
 
 def first_rank_first(load: Callable[[], Data]) -> Data:
     """load() in every process; the first one goes before, so that it alone writes files."""
-    data, error = None, None
-    if distributed.is_main():
-        try:
-            data = load()
-        except UsageError as wrong:
-            error = wrong
-    # All of them must leave together; the first one says why.
-    if distributed.any_rank(error is not None):
-        raise error or UsageError("the first process could not read the data")
-    return data or load()
+    data = distributed.by_main(load)
+    return distributed.together(lambda: data or load())
 
 
 def check_processes(config: TrainConfig) -> None:
@@ -144,14 +136,14 @@ def train_in_folder(
     found: the checkpoint that the trainer goes on from. Returns the exit status, as train.
     """
     is_main, config = distributed.is_main(), settings.train
-    folder = RunFolder(work_dir if is_main else None, printing=is_main)
-    start_files(folder, trainer, settings)
+    folder = distributed.together(
+        lambda: RunFolder(work_dir if is_main else None, printing=is_main)
+    )
+    distributed.by_main(lambda: start_files(folder, trainer, settings))
     if config.tell_time:
         folder.log(expected_time(trainer))
-    if found and config.restart_dir:
-        if folder.path:
-            checkpoint.adopt(found, folder.path)
-        distributed.barrier()  # others may test the best at once
+    if found:
+        settle_best(trainer, folder, found)
 
     progress = Progress(
         config.max_step, "training", initial=trainer.place.step, shown=is_main, unit="step"
@@ -177,6 +169,20 @@ def train_in_folder(
     if test_scores is None and distributed.world_size() == 1:
         return 128 + interruption.number
     return 0
+
+
+def settle_best(trainer: Trainer, folder: RunFolder, found: checkpoint.Checkpoint) -> None:
+    """Have the best checkpoint in the folder that the trainer takes for the best, or none."""
+    best_step, there = trainer.place.best_step, True
+    if folder.path:
+        if trainer.config.restart_dir:
+            checkpoint.adopt(found, folder.path, best_step)
+        there = not best_step or checkpoint.point_to_best(folder.path, best_step)
+    if distributed.any_rank(not there):  # which waits for the first process, too
+        folder.log(f"| the best checkpoint, of step {best_step}, is gone: the best is chosen anew")
+        trainer.forget_best()
+        if folder.path and trainer.place.best_step:
+            checkpoint.point_to_best(folder.path, trainer.place.best_step)
 
 
 def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None:

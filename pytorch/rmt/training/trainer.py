@@ -224,7 +224,7 @@ class Trainer:
 
     def _ends_early(self) -> bool:
         place, n_evaluations = self.place, self.config.stop_after
-        if place.valid_scores is None:
+        if place.best_scores is None:
             return False
         # Of a curriculum's stages the last one alone may end early.
         since_best = place.evaluated_at - max(place.best_step, self.config.stages[-1][0])
@@ -269,26 +269,30 @@ class Trainer:
         self.place.interval_loss = distributed.mean_over_ranks(self.place.interval_loss)
         unheard = [self._in_checkpoint(outcome) for outcome in self.unheard]
         streams = self.step.gathered()
-        if folder.path and distributed.is_main():
-            training = {
-                "place": asdict(self.place),
-                "reader": self.reader.place,
-                "unheard": unheard,
-                "optimizer": optimizer_state(self.step.optimizer),
-                "learning_rate": self.learning_rate.state_dict(),
-                "scaler": self.step.scaler.state_dict(),
-                "streams": streams,
-                "random": random,
-            }
-            checkpoint.save(
-                folder.path,
-                self.place.step,
-                self.model.state_dict(),
-                training,
-                self.about,
-                best=self.place.best_step == self.place.step,
-            )
-        distributed.barrier()
+        distributed.by_main(lambda: self._write(folder, unheard, streams, random))
+
+    def _write(self, folder: RunFolder, unheard: list[dict], streams: dict, random: dict) -> None:
+        """The checkpoint, with what all processes have of it."""
+        if not folder.path:
+            return
+        training = {
+            "place": asdict(self.place),
+            "reader": self.reader.place,
+            "unheard": unheard,
+            "optimizer": optimizer_state(self.step.optimizer),
+            "learning_rate": self.learning_rate.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "streams": streams,
+            "random": random,
+        }
+        checkpoint.save(
+            folder.path,
+            self.place.step,
+            self.model.state_dict(),
+            training,
+            self.about,
+            best=self.place.best_step == self.place.step,
+        )
 
     def _in_checkpoint(self, outcome: Outcome) -> dict:
         loss = distributed.mean_over_ranks(outcome.loss)
@@ -310,6 +314,13 @@ class Trainer:
         own = distributed.own_streams(self.config.batch_size)
         self.step.restore_own(training["streams"], own)
         self._restore_random(training["random"])
+
+    def forget_best(self) -> None:
+        """The best checkpoint is lost: the best now is this one, if it was evaluated, or none."""
+        place = self.place
+        is_scored = place.evaluated_at == place.step
+        place.best_scores = place.valid_scores if is_scored else None
+        place.best_step = place.step if is_scored else 0
 
     def _restore_random(self, random: dict[str, Tensor]) -> None:
         # With another number of processes or kind of device nothing can be repeated exactly; the
