@@ -66,7 +66,9 @@ def test_a_pretrained_model_is_trained_on_its_own_tokens(backbone, tmp_path):
     made = result(folder)
     assert (made["model"], made["n_token"], made["segments"]) == ("pretrained", N_TOKENS, 5)
     assert all(entry["loss"] < 20 for entry in records(folder, "train"))
-    assert scored(folder, 500, tmp_path / "far.json")["samples"]["tokenizer"] == f"hf:{backbone}"
+    # As made with the copy that the run keeps.
+    tokenizer = scored(folder, 500, tmp_path / "far.json")["samples"]["tokenizer"]
+    assert tokenizer == f"hf:{folder / 'kept'}"
 
 
 def test_wrong_use(backbone, tmp_path):
@@ -81,3 +83,14 @@ def test_wrong_use(backbone, tmp_path):
     assert "--kind" in sentence(*own, "--kind", "forget")
     other = sentence(*own, "--dataset", "babilong")
     assert other == "kind means nothing to dataset babilong: leave it out"
+
+
+def test_a_background_is_found_from_another_folder(tmp_path, monkeypatch):
+    """It is recorded relative to the project, not to where the run was made."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "own.txt").write_text("It was a quiet day, and nobody came by until late in the evening. " * 50)
+    monkeypatch.chdir(tmp_path / "sub")
+    trained("run", "--model", "rmt", *SIZES, "--background", "own.txt")
+    monkeypatch.chdir(tmp_path)
+    scores = scored("sub/run", 100, tmp_path / "scores.json")
+    assert scores["samples"]["background"].endswith("own.txt")

@@ -4,11 +4,11 @@ Names and defaults are those of the Transformer-XL code base where it has the op
 """
 
 import itertools
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
+from rmt.options import paths
 from rmt.options.option import (
     as_tuple,
     check_at_least,
@@ -19,7 +19,6 @@ from rmt.options.option import (
 )
 from rmt.options.schedule import AUTO, DIAGONAL, SCHEDULES, SEQUENTIAL
 from rmt.runtime.errors import UsageError
-from rmt.runtime.files import project_root
 
 # Options that say where and how a run is made, not what it computes, and what the data tells.
 NOT_SETTINGS = (
@@ -370,24 +369,19 @@ class TrainConfig:
         options = asdict(self)
         for name in ("work_dir", "restart", "restart_dir"):
             del options[name]
-        for name in PATHS:
-            options[name] = options[name] and os.path.relpath(options[name], project_root())
         for name in LISTS_OF_PATHS:
-            places = [os.path.relpath(place, project_root()) for place in options[name]]
+            places = [paths.to_record(place) for place in options[name]]
             options[name] = places if len(places) > 1 else "".join(places)
-        return options
+        return paths.all_to_record(options, PATHS)
 
     @classmethod
     def from_record(cls, options: Mapping) -> Self:
         """The inverse of recorded, with paths that are right in the current folder."""
         options = {name: from_json(value) for name, value in options.items()}
-        for name in PATHS:
-            if options.get(name):
-                options[name] = os.path.relpath(project_root() / options[name])
         for name in LISTS_OF_PATHS:
             places = as_tuple(options.get(name, ()))
-            options[name] = tuple(os.path.relpath(project_root() / place) for place in places)
-        return cls(**options)
+            options[name] = tuple(paths.from_record(place) for place in places)
+        return cls(**paths.all_from_record(options, PATHS))
 
     @property
     def n_eval(self) -> int:

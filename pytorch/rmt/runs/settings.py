@@ -12,8 +12,8 @@ from rmt.data import registry as data
 from rmt.data.labelled.dataset import LabelledOptions, LabelledTexts
 from rmt.data.registry import Dataset
 from rmt.data.tasks.task import SampleOptions
-from rmt.data.text.dataset import TextOptions
-from rmt.data.text.pretrained import kept_in
+from rmt.data.text import pretrained
+from rmt.data.text.dataset import OF_A_MODEL, TextOptions
 from rmt.models import registry as models
 from rmt.models.options import Carried, ModelOptions
 from rmt.models.registry import ModelEntry
@@ -140,7 +140,9 @@ class Settings:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{work_dir}/config.json can't be used ({error})") from None
         # The tokenizer may be gone from where it was.
-        tokenizer = kept_in(work_dir / KEPT, settings.train.tokenizer)
+        tokenizer = pretrained.kept_in(work_dir / KEPT, settings.tokenizer)
+        if hasattr(settings.task, "tokenizer"):
+            return replace(settings, task=replace(settings.task, tokenizer=tokenizer)), model
         return replace(settings, train=replace(settings.train, tokenizer=tokenizer)), model
 
     @classmethod
@@ -148,9 +150,21 @@ class Settings:
         model = models.options_of(record["model"])
         train = TrainConfig.from_record(record["train"])
         dataset = data.find(train.dataset)
-        task = dataset.options(**record["task"]) if dataset.is_task else None
+        task = dataset.options.from_record(record["task"]) if dataset.is_task else None
         given = {spec.name: getattr(model, spec.name) for spec in fields(model)}
         return cls(dataset, models.find(model.model), given, train, task), model
+
+    @property
+    def tokenizer(self) -> str:
+        """--tokenizer: of the samples, where a task has one, else of the text."""
+        return getattr(self.task, "tokenizer", self.train.tokenizer)
+
+    @property
+    def tokenizer_files(self) -> dict[str, Path]:
+        """What a run keeps copies of, by name, so that its tokens can be made anywhere."""
+        if not self.tokenizer.startswith(OF_A_MODEL):
+            return {}
+        return dict(pretrained.reading(self.tokenizer).files)
 
     def default_of(self, name: str):
         """The default of an option of the run."""

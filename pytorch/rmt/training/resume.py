@@ -1,11 +1,11 @@
 """Where a run is kept, and whether it may go on from a checkpoint."""
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from rmt.data.text.corpora import Inherited
 from rmt.models.options import ModelOptions
+from rmt.options import paths
 from rmt.options.option import default_of, from_json
 from rmt.options.training import NOT_SETTINGS, TrainConfig
 from rmt.runs import checkpoint
@@ -149,7 +149,7 @@ def beginning_of(found: checkpoint.Checkpoint, config: TrainConfig) -> TrainConf
             f"{found.path} belongs to another run: init_from was {then or 'not given'} there and "
             f"is {now} now"
         )
-    return replace(config, init_from=then and os.path.relpath(project_root() / then))
+    return replace(config, init_from=paths.from_record(then))
 
 
 def changed_settings(

@@ -17,7 +17,7 @@ from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder, environment
-from rmt.runs.settings import Settings, check_gradient, text_options
+from rmt.runs.settings import Settings, check_gradient
 from rmt.runtime import distributed
 from rmt.runtime.device import peak_memory
 from rmt.runtime.errors import UsageError
@@ -218,10 +218,7 @@ def start_files(folder: RunFolder, trainer: Trainer, settings: Settings) -> None
 def files_to_keep(trainer: Trainer, settings: Settings) -> dict[str, bytes]:
     """What the model and the tokens of its text are made of beside options and weights."""
     files = {name: content.encode() for name, content in trainer.model.files().items()}
-    if not settings.task:
-        read = settings.dataset.reading(text_options(settings.train))
-        files |= {name: path.read_bytes() for name, path in read.files.items()}
-    return files
+    return files | {name: path.read_bytes() for name, path in settings.tokenizer_files.items()}
 
 
 def sizes(model: SegmentModel) -> dict:

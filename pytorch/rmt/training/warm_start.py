@@ -6,7 +6,6 @@ which begins with the one before, train as one run with a curriculum does (--cur
 but for what is new in each: the optimizer's state, the learning rate and the place in the text.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,12 +15,12 @@ from rmt.data.text.corpora import Inherited
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
+from rmt.options import paths
 from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
 from rmt.runs.trained import find_vocabulary, inherited
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
-from rmt.runtime.files import project_root
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def begin_with(source: Source, model: SegmentModel) -> dict:
     checkpoint.set_weights(model, weights, source.found.path)
     there, here = source.options.settings, model.config.settings
     return {
-        "run": os.path.relpath(source.folder, project_root()),
+        "run": paths.to_record(str(source.folder)),
         "model": source.options.model,
         "step": source.found.step,
         "weights": source.found.manifest["sha256"][checkpoint.MODEL_FILE],

@@ -1,9 +1,9 @@
 """What a dataset of texts with labels is: one object that says how it is found and split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rmt.data.labelled import files, hyperpartisan, splitting
 from rmt.data.labelled.encoded import LabelledData, encode
@@ -12,6 +12,7 @@ from rmt.data.metrics import F1, Metric
 from rmt.data.text import own
 from rmt.data.text.corpora import Inherited
 from rmt.data.text.dataset import TextOptions
+from rmt.options import paths
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
 
@@ -39,6 +40,8 @@ class LabelledOptions:
     )
     data_seed: int = option(0, "random seed of the folds, which all runs share")
 
+    PATHS: ClassVar[tuple[str, ...]] = ("split_file",)
+
     def __post_init__(self):
         check_at_least(self, 0, "max_segments", "fold", "data_seed")
         check_at_least(self, 3, "folds")
@@ -50,11 +53,16 @@ class LabelledOptions:
     @classmethod
     def own(cls) -> tuple[str, ...]:
         """The options that other datasets have not."""
-        return tuple(name for name in cls.__dataclass_fields__ if name != "data_seed")
+        return tuple(spec.name for spec in fields(cls) if spec.name != "data_seed")
 
     def recorded(self) -> dict:
         """For a run's files."""
-        return asdict(self)
+        return paths.all_to_record(asdict(self), self.PATHS)
+
+    @classmethod
+    def from_record(cls, options: Mapping) -> Self:
+        """The inverse of recorded."""
+        return cls(**paths.all_from_record(options, cls.PATHS))
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ samples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import ClassVar, Self
 
 import numpy as np
 
 from rmt.data.metrics import ACCURACY, Metric
 from rmt.data.tasks.curriculum import Lesson
+from rmt.options import paths
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
 
@@ -31,6 +32,8 @@ class SampleOptions:
     test_samples: int = option(0, "samples to test on; 0: as the paper, 10000 or 20000")
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
+    PATHS: ClassVar[tuple[str, ...]] = ()  # options that name files or folders
+
     def __post_init__(self):
         check_at_least(self, 1, "train_samples")
         check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
@@ -38,15 +41,20 @@ class SampleOptions:
     @classmethod
     def own(cls) -> tuple[str, ...]:
         """The options that other tasks have not."""
-        return tuple(name for name in cls.__dataclass_fields__ if name not in _SHARED)
+        return tuple(spec.name for spec in fields(cls) if spec.name not in _SHARED)
 
     def recorded(self) -> dict:
         """For a run's files, the task's own options first."""
-        values = asdict(self)
+        values = paths.all_to_record(asdict(self), self.PATHS)
         return {name: values[name] for name in (*self.own(), *_SHARED)}
 
+    @classmethod
+    def from_record(cls, options: Mapping) -> Self:
+        """The inverse of recorded."""
+        return cls(**paths.all_from_record(options, cls.PATHS))
 
-_SHARED = tuple(SampleOptions.__dataclass_fields__)
+
+_SHARED = tuple(spec.name for spec in fields(SampleOptions))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class BabilongOptions(StoryOptions):
     )
     babi: str = option("", "babilong: folder of bAbI's files; empty: stories in our own words")
     noise: bool = option(True, "babilong: a text between the facts; --no_noise: padding before")
+
+    PATHS: ClassVar[tuple[str, ...]] = (*StoryOptions.PATHS, "babi")
 
     def __post_init__(self):
         super().__post_init__()
