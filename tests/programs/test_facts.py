@@ -88,7 +88,8 @@ def test_wrong_use(backbone, tmp_path):
 def test_a_background_is_found_from_another_folder(tmp_path, monkeypatch):
     """It is recorded relative to the project, not to where the run was made."""
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "own.txt").write_text("It was a quiet day, and nobody came by until late in the evening. " * 50)
+    sentence = "It was a quiet day, and nobody came by until late in the evening. "
+    (tmp_path / "sub" / "own.txt").write_text(sentence * 50)
     monkeypatch.chdir(tmp_path / "sub")
     trained("run", "--model", "rmt", *SIZES, "--background", "own.txt")
     monkeypatch.chdir(tmp_path)

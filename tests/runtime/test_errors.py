@@ -70,3 +70,28 @@ def test_who_imports_the_package_keeps_their_ctrl_c(tmp_path, command):
     settings["env"]["PYTHONPATH"] += f":{tmp_path}"
     done = subprocess.run([sys.executable, *command], **settings, check=False)
     assert (done.stdout, done.stderr) == ("unchanged\n", "")
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from rmt.runtime.errors import run_program
+from rmt.runtime.files import new_folder
+
+def main(argv):
+    with new_folder(Path(argv[0])) as folder:
+        (folder / "half").write_text("")
+        os.kill(os.getpid(), int(argv[1]))
+
+run_program(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing_half_written(tmp_path, number):
+    """And the process ends by it, so that whoever started it can tell."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "folder"), str(int(number))]
+    done = subprocess.run(command, **with_ctrl_c(), check=False)
+    assert done.returncode == -number, done.stderr
+    assert done.stderr == ("interrupted\n" if number == signal.SIGINT else "")
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,14 @@ class UsageError(ValueError):
     """
 
 
+class Ended(BaseException):
+    """SIGTERM or SIGHUP has come: what is unfinished is cleared away as the program leaves."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 class ProcessKilled(UsageError):
     """A process that was started for a measurement did not live to its end."""
 
@@ -67,6 +75,9 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
     try:
         if signal.getsignal(signal.SIGINT) is _end_while_importing:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # under nohup it is ignored
+                signal.signal(number, _end)
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except UsageError as error:
@@ -93,9 +104,15 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
     except KeyboardInterrupt:
         _say_interrupted()
         status = 128 + signal.SIGINT
+    except Ended as ended:
+        status = 128 + ended.number
     if status in {128 + number for number in ENDING}:
         end_by_signal(status - 128)
     sys.exit(status or 0)
+
+
+def _end(number: int, _frame) -> None:
+    raise Ended(number)
 
 
 def end_by_signal(number: int) -> None:

@@ -52,17 +52,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which has its name when it is complete, and is gone where it is not.
 
-    Raises UsageError where it can't be written.
+    Of a link it is the file that it leads to. A pipe or a device is written to as it is. Raises
+    UsageError where it can't be written.
     """
+    if _is_pipe_or_device(path):
+        with _failures_said(path, path), path.open("wb") as file:
+            yield file
+        return
     temporary = _unfinished(path)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written ({error.strerror})") from error
+        with _failures_said(path, temporary):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, os.path.realpath(path))
     finally:
         with suppress(OSError):  # it is there only after an error
             temporary.unlink()
@@ -76,17 +80,34 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written ({error.strerror})") from None
+        with _failures_said(path, unfinished):
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            os.replace(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+@contextmanager
+def _failures_said(path: Path, written: Path) -> Iterator[None]:
+    """Raise UsageError where what is written for a path can't be; other errors are not its own.
+
+    An error names the file that could not be opened, and none where writing failed.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of whoever read what was printed, or of a pipe that was written to
+        raise
+    except OSError as error:
+        if error.filename and not str(error.filename).startswith(str(written)):
+            raise
+        raise UsageError(f"{path} can't be written ({error.strerror})") from error
+
+
 def check_can_write(path: Path) -> None:
     """Raise UsageError where new_file can't write, before there is anything to be written."""
+    if _is_pipe_or_device(path):
+        return
     temporary = _unfinished(path)
     try:
         temporary.touch()
@@ -95,8 +116,14 @@ def check_can_write(path: Path) -> None:
         raise UsageError(f"{path} can't be written ({error.strerror})") from error
 
 
+def _is_pipe_or_device(path: Path) -> bool:
+    # Not Path's own methods: they raise for a name that is too long.
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
 def _unfinished(path: Path) -> Path:
     """What a file is called until it is complete. Raises UsageError where a folder has its name."""
-    if os.path.isdir(path):  # False for a name that is too long, where Path's raises
+    if os.path.isdir(path):
         raise UsageError(f"{path} can't be written: it is a folder")
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    return target.with_name(f".{target.name}.{os.getpid()}")
