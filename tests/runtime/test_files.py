@@ -34,7 +34,7 @@ def test_what_fails_beside_it_is_not_blamed_on_it(tmp_path, write, error):
 
 
 def test_a_full_disk_is_named(tmp_path):
-    full = pytest.raises(UsageError, match="scores can't be written .No space left")
+    full = pytest.raises(UsageError, match=r"scores can't be written .No space left")
     with full, new_file(tmp_path / "scores"):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
