@@ -13,7 +13,8 @@ from pathlib import Path
 from rmt.options.command_line import Parser
 from rmt.options.training import GRAPHS
 from rmt.reproduction.paper_results import TARGETS, targets_at
-from rmt.reproduction.runner import Order, reproduce
+from rmt.reproduction.planned import Order
+from rmt.reproduction.runner import reproduce
 from rmt.reproduction.scales import SCALES
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.runtime.errors import UsageError, run_program

@@ -26,11 +26,11 @@ from helpers.programs import (
 )
 from rmt import reproduce, train
 from rmt.data.text import dataset as text_dataset
-from rmt.reproduction import runner as runners
-from rmt.reproduction import scales
+from rmt.reproduction import foretold, scales
+from rmt.reproduction import planned as planning
 from rmt.reproduction.paper_results import experiments, plans_for, targets_at
+from rmt.reproduction.planned import Order, Planned
 from rmt.reproduction.plans import Plan, fitting_runs
-from rmt.reproduction.runner import Order, Planned
 from rmt.reproduction.scales import SCALES, plan
 from rmt.runs.logged_runs import finished_runs
 from rmt.runs.reports import common_text
@@ -320,6 +320,37 @@ def test_a_run_begins_with_one_that_is_trained_first(runner):
     assert runner.run("--seeds", 1, **wanted).status == 0
 
 
+def planned(folder: Path, *flags) -> list[str]:
+    """Names of what would run, in its order."""
+    done = run(reproduce.main, *flags, "--scale", "mini", "--results", folder, "--dry_run")
+    assert done.status == 0, done.err
+    return re.findall(r"--work_dir \S*/(\S+)", done.out)
+
+
+def test_a_chain_of_runs_is_trained_in_its_order(tmp_path):
+    names = planned(tmp_path, "associative_longer", "--seeds", 1)
+    assert names == [
+        "remember20-armt-seed1",
+        "remember50-armt-longer-seed1",
+        "remember100-armt-longer-seed1",
+    ]
+    with_all = planned(tmp_path, "associative", "associative_longer", "--seeds", 1)
+    assert [name for name in with_all if name in names] == names
+
+
+def test_what_begins_with_lost_weights_stops_no_other(tmp_path):
+    """As in a new clone, which has the logs alone."""
+    log = Path("runs/mini-remember/remember20-armt-seed1")
+    shutil.copytree(ROOT / "results" / log, tmp_path / log)
+    flags = ("associative", "associative_longer", "--seeds", 1)
+    names = planned(tmp_path, *flags)
+    assert "remember5-armt-seed1" in names
+    assert not [name for name in names if "longer" in name]
+    flags = ("associative_longer", "--scale", "mini", "--seeds", 1, "--results", tmp_path)
+    sentence = assert_one_sentence(run(reproduce.main, *flags, "--dry_run"))
+    assert "remember20-armt-seed1, with which remember50-armt-longer-seed1 begins" in sentence
+
+
 def test_a_run_that_fails_is_reported_and_stops_no_other(runner):
     damaged = runner.folder(RMT, 1) / "checkpoints" / "step-00000005"
     damaged.mkdir(parents=True)
@@ -486,7 +517,8 @@ def test_every_gpu_has_one_run_unless_more_are_asked_for(asked, n_gpus, expected
 
 
 def test_without_a_gpu_every_core_has_one_of_the_small_runs(monkeypatch):
-    monkeypatch.setattr(runners, "n_cores", lambda: 6)
+    monkeypatch.setattr(foretold, "n_cores", lambda: 6)
+    monkeypatch.setattr(planning, "n_cores", lambda: 6)
     assert Order(["table3"], "mini").n_jobs == 6
     assert Order(["table3"], "mini", jobs=2).n_jobs == 2
     assert Order(["table3"], "midi").n_jobs == 1

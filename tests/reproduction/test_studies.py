@@ -12,9 +12,9 @@ from rmt.models.registry import build
 from rmt.reproduction.ledger import not_alike
 from rmt.reproduction.paper_results import TARGETS, plans_for
 from rmt.reproduction.plans import Plan
-from rmt.reproduction.runner import find_texts
 from rmt.reproduction.studies.common import DIFFERENCES
 from rmt.reproduction.studies.registry import OF_TEXT, STUDIES, is_complete, study_table
+from rmt.reproduction.texts import find_texts
 from rmt.runs.logged_runs import finished_runs
 from rmt.training.cost import segments_per_step
 

@@ -40,6 +40,7 @@ NOT_SETTINGS = (
     "tell_time",
     "segments",
     "n_token",
+    "n_labels",
     "cutoffs",
     "debug",
 )

@@ -196,7 +196,9 @@ class _Shares:
 
     def __init__(self, jobs: Sequence[Job], progress: Progress):
         self.shares = {job.name: 0.0 for job in jobs}
-        self.costs = {job.name: job.cost for job in jobs}
+        # Where what a run costs can't be told, each counts by its steps.
+        by_cost = all(job.cost for job in jobs)
+        self.costs = {job.name: job.cost if by_cost else float(job.steps) for job in jobs}
         self.already = {job.name: job.share_done() for job in jobs}
         self.progress = progress
 

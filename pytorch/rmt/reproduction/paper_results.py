@@ -3,7 +3,7 @@
 All of it comes from files under results/, so that making it again gives the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +65,20 @@ def targets_at(scale: str) -> tuple[str, ...]:
 
 def plans_for(targets: Sequence[str], scale: str, with_data: bool = True) -> list[Plan]:
     """What has to be trained for these targets or studies (whose scale is mini), each once."""
+    return each_once([plans_of(target, scale, with_data) for target in targets])
+
+
+def plans_of(target: str, scale: str, with_data: bool) -> list[Plan]:
+    """The same of one target; none for a study of text where there is no text."""
+    if target in STUDIES:
+        return STUDIES[target](with_data)
+    return [plan(experiment, scale, with_data) for experiment in experiments(target)]
+
+
+def each_once(several: Iterable[Sequence[Plan]]) -> list[Plan]:
+    """All plans; of those that share a name, and so their runs, the first."""
     found = {}
-    for target in targets:
-        if target in STUDIES:
-            plans = STUDIES[target](with_data)
-        else:
-            plans = [plan(experiment, scale, with_data) for experiment in experiments(target)]
+    for plans in several:
         for own in plans:
             found.setdefault(own.name, own)
     return list(found.values())
