@@ -135,10 +135,11 @@ def test_a_score_is_compared_with_one_that_the_paper_names():
     [
         (["yes", "yes"], "reproduced at mini scale"),
         (["yes", "unclear"], "in part (1 of 2)"),
-        (["yes", "no"], "in part (1 of 2, 1 not seen)"),
+        (["yes", "no"], "in part (1 of 2, 1 contradicted)"),
         (["yes", "not run", "yes"], "in part (2 of 3)"),
-        (["no", "not run"], "not decided yet"),
-        (["no", "unclear"], "not seen"),
+        (["no", "not run"], "incomplete (1 contradicted)"),
+        (["unclear", "not run"], "incomplete"),
+        (["no", "unclear"], "contradicted"),
         (["unclear"], "undecided"),
         (["not run", "not run"], "not run"),
     ],
@@ -153,7 +154,7 @@ def test_a_claim_is_reproduced_only_if_all_of_it_is(verdicts, expected):
     [
         (["yes", "yes but"], "in part (1 of 2, 1 not alike)"),
         (["yes but", "yes but"], "not compared alike"),
-        (["no", "yes but"], "not compared alike"),
+        (["no", "yes but"], "not compared alike (1 contradicted)"),
         (["not run", "yes but"], "not compared alike"),
     ],
 )

@@ -1,8 +1,9 @@
 """Cells that decide, with the same trainings (arms) for both models: each model's best counts.
 
 An arm is with lessons or without, from initial weights of one kind (studies.alike). Which one is a
-model's best is said by the validation samples, so that the test score of the best is no luckier
-than any other. It counts only where every arm has run for all that is compared.
+model's best is said by the validation samples. The test samples are others, but the seeds are the
+same, so that the best of four may still be the luckiest a little. It counts only where every arm
+has run with three seeds for all that is compared.
 """
 
 import statistics
@@ -17,6 +18,7 @@ from rmt.reproduction.studies.tasks import ALIKE, arms_of
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, markdown, mean_and_spread
 
+ENOUGH = 3  # seeds
 NAMES = {
     (-1, "xavier"): "lessons, Xavier",
     (-1, "uniform"): "lessons, smaller",
@@ -58,11 +60,11 @@ def arms(experiment: Experiment, runs: Sequence[LoggedRun]) -> list[Arm]:
 
 
 def best_of_each(experiments: Sequence[Experiment], runs: Sequence[LoggedRun]) -> list[Arm] | None:
-    """Of each experiment its best arm; None unless all arms of all of them have run."""
+    """Of each experiment its best arm; None unless all arms of all of them have run ENOUGH."""
     if not all(map(has_arms, experiments)):
         return None
     found = [arms(experiment, runs) for experiment in experiments]
-    if not all(arm.runs for own in found for arm in own):
+    if any(len(arm.runs) < ENOUGH for own in found for arm in own):
         return None
     return [max(own, key=lambda arm: arm.validation) for own in found]
 

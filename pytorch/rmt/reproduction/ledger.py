@@ -40,15 +40,15 @@ STUDENT = {
     20: 2.086,
     30: 2.042,
 }
-NOT_ALIKE = "not compared alike"
+NOT_ALIKE, CONTRADICTED = "not compared alike", "contradicted"
 # What the paper varies, as options; where segments have other lengths batches have other sizes.
 VARIED = frozenset(("model", "mem_len", "cache_len", "tgt_len", "bptt_unrolls"))
 VERDICTS = (
     "reproduced at mini scale",
     "in part",
-    "not seen",
+    CONTRADICTED,
     "undecided",
-    "not decided yet",
+    "incomplete",
     NOT_ALIKE,
     NOT_RUN,
 )
@@ -167,19 +167,17 @@ def verdict_of(effects: Sequence[Effect]) -> str:
         return NOT_RUN
     found = [own.verdict for own in effects if own.counts]
     n_unlike = sum(bool(own.differs) for own in effects)
-    n_holding = found.count("yes")
+    n_holding, n_failing = found.count("yes"), found.count("no")
     if n_holding == len(effects):
         return "reproduced at mini scale"
+    failing = f"{n_failing} {CONTRADICTED}" if n_failing else ""
     if n_holding:
-        n_failing = found.count("no")
-        but = f", {n_failing} not seen" if n_failing else ""
-        but += f", {n_unlike} not alike" if n_unlike else ""
-        return f"in part ({n_holding} of {len(effects)}{but})"
-    if n_unlike:
-        return NOT_ALIKE
-    if len(found) < len(effects):
-        return "not decided yet"
-    return "not seen" if "no" in found else "undecided"
+        unlike = f"{n_unlike} not alike" if n_unlike else ""
+        parts = (f"{n_holding} of {len(effects)}", failing, unlike)
+        return f"in part ({', '.join(filter(None, parts))})"
+    if n_unlike or len(found) < len(effects):
+        return (NOT_ALIKE if n_unlike else "incomplete") + (f" ({failing})" if failing else "")
+    return CONTRADICTED if n_failing else "undecided"
 
 
 # A claim with the effects of its comparisons.

@@ -127,13 +127,15 @@ def warm_start(with_data: bool) -> list[Plan]:
 
 def armt_text(with_data: bool) -> list[Plan]:
     """ARMT on text: with the numbers of a cache of 10, which 40 memory tokens of RMT have, too, and
-    with the parameters of RMT. Its feed-forward layers are smaller by what its memories need."""
+    with the parameters of RMT, by both rules. Its feed-forward layers are smaller by what its
+    memories need."""
     bases = both_of_text(with_data)
     rmt = bases["rmt10-bptt1"]
     arms = {
         "rmt40-bptt1": {"mem_len": 40},
         "armt-small-bptt1": {"d_mem": 5, "dpfp_nu": 1, "memory_update": "delta", "d_inner": 443},
         "armt-bptt1": {"d_mem": 64, "d_inner": 384},
+        "armt-delta-bptt1": {"d_mem": 64, "memory_update": "delta", "d_inner": 384},
     }
     plans = list(bases.values())
     for name, flags in arms.items():
