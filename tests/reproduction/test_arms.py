@@ -66,8 +66,8 @@ def test_a_figure_shows_the_best_arm_once_both_models_have_all():
 
 def test_a_comparison_counts_once_both_have_all_arms():
     comparison = Comparison("RMT - Tr-XL", [(1, RMT), (-1, TRXL)], "higher")
-    rmt = {key: [(0.2, 0.2)] * 3 for key in KEYS} | {KEYS[1]: [(0.9, 0.9), (0.91, 0.91), (0.9, 0.9)]}
-    trxl = {key: [(0.3, 0.3)] * 3 for key in KEYS} | {KEYS[2]: [(0.6, 0.6), (0.61, 0.61), (0.6, 0.6)]}
+    rmt = {key: [(0.2, 0.2)] * 3 for key in KEYS} | {KEYS[1]: [(0.9, 0.9)] * 2 + [(0.91, 0.91)]}
+    trxl = {key: [(0.3, 0.3)] * 3 for key in KEYS} | {KEYS[2]: [(0.6, 0.6)] * 2 + [(0.61, 0.61)]}
     of_rmt, of_trxl = runs_of_arms(RMT, rmt), runs_of_arms(TRXL, trxl)
     found = effect(comparison, of_rmt + of_trxl)
     assert found.counts

@@ -78,8 +78,8 @@ def arms_of(base: Plan) -> list[Plan]:
 
 
 # By how many pairs; the models. rmt32 carries as many numbers as armt-small, 2,048. With as many as
-# armt, 12,288, it would have 192 memory tokens, and a step would take 1.4 s on one core where one
-# of armt takes 0.02. What it does not learn of 10 pairs it is not asked of more.
+# armt, 12,288, it would have 192 memory tokens, and a step would take many times as long as one
+# of armt. What it does not learn of 10 pairs it is not asked of more.
 PAIRS = (5, 10, 20)
 RETRIEVERS = {
     "baseline": {"model": "baseline"},
