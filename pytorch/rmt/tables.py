@@ -1,5 +1,4 @@
-"""Tables from logged runs, in Markdown: python -m rmt.tables runs|tasks|labels FOLDER... | paper |
-pages
+"""Tables from logged runs, in Markdown: python -m rmt.tables TABLE --help
 
 paper: the paper's tables and claims with what has run, written to results/tables.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 def perplexity(loss: float) -> float:
-    """exp of a loss in nats per token; inf where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
+    """exp of a loss in nats per token; inf where that overflows, nan of one that is none."""
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 def bits_per_character(loss: float) -> float:

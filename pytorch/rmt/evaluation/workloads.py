@@ -18,6 +18,7 @@ from rmt.data.tasks.samples import SampleReader
 from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import TaskData
 from rmt.data.text.corpora import Corpus, Inherited, load_corpus
+from rmt.data.text.dataset import OF_A_MODEL
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.classification import Classification
 from rmt.evaluation.scores import Scores, Scoring
@@ -102,6 +103,7 @@ class LanguageModelling:
         lines = [f"| tokens: {', '.join(sizes)}, of {len(self.vocabulary):,} different ones"]
         if corpus.how_split:
             lines.append(f"| split: {corpus.how_split}")
+        if corpus.how_split and not self.config.tokenizer.startswith(OF_A_MODEL):
             unit, other, otherwise = (
                 ("a word", "char", "a character")
                 if self.config.tokenizer == "word"

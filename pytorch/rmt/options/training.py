@@ -172,9 +172,9 @@ class TrainConfig:
         0,
         "lessons: begin with at most this many symbols in a segment, padding between them (copy, "
         "reverse), or with this many pairs, in one segment (retrieval) or a segment each "
-        "(remember, rewrite), or with roots of at most this size (quadratic), and go on when they "
-        "are learned; 0: none; -1: a whole segment, at most 15 symbols, or one pair, or roots of "
-        "one digit",
+        "(remember, rewrite), or this many segments (facts, babilong), or roots of at most this "
+        "size (quadratic), and go on when they are learned; 0: none; -1: a whole segment, at most "
+        "15 symbols, or one pair or segment, or roots of one digit",
     )
 
     # Optimizer

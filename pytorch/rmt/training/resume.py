@@ -54,8 +54,9 @@ def choose_work_dir(settings: Settings, model: ModelOptions) -> Path:
             f"{work_dir} can't be a run folder ({error.strerror}): choose another --work_dir"
         ) from None
     if occupied and not (config.restart and not config.restart_dir):
+        way = "leave out --restart_dir" if config.restart else "give --restart"
         raise UsageError(
-            f"{work_dir} already holds a run: give --restart to continue it, or another --work_dir"
+            f"{work_dir} already holds a run: {way} to continue it, or give another --work_dir"
         )
     return work_dir
 

@@ -27,9 +27,9 @@ def test_json_lines_and_csv_say_the_same(tmp_path):
 
 def test_labels_are_as_json_writes_them_and_ids_are_names(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "a", "label": true, "id": 7}\n{"text": "b", "label": " x "}')
+    path.write_text('{"text": "a", "label": true, "id": 0}\n{"text": "b", "label": " x "}')
     first, second = files.read([path])
-    assert first == Labelled("a", "true", "7")
+    assert first == Labelled("a", "true", "0")
     assert (second.label, second.name) == ("x", f"{path}, line 2")
 
 

@@ -141,5 +141,5 @@ def test_a_trained_models_vocabulary_reads_other_texts(tmp_path, data):
     assert said == ["the", "dog", "<unk>", "angry", "<eos>"]
     assert found.splits["test"].labels.tolist() == [1]
     other = {"test": [Labelled("the", "new", "a")]}
-    with pytest.raises(UsageError, match="a has the label new, and what is trained knows false, t"):
+    with pytest.raises(UsageError, match="a has the label new, and the model knows only false, t"):
         encode("x", other, WORDS, inherited=inherited, encoded_dir=tmp_path)

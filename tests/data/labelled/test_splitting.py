@@ -104,3 +104,12 @@ def test_splits_that_nothing_can_be_learned_from(train, valid, test, sentence):
 def test_more_folds_than_texts():
     with pytest.raises(UsageError, match="3 texts can't be dealt to 10 folds"):
         in_folds(some("aba"), 10, 0, 0)
+
+
+def test_two_texts_with_one_id(tmp_path):
+    """One of them would be lost."""
+    path = tmp_path / "split.json"
+    path.write_text('{"train": ["a0"], "dev": [], "test": []}')
+    texts = some("ab")
+    with pytest.raises(UsageError, match=f"several texts have the id {texts[0].name}"):
+        by_file([*texts, texts[0]], path)

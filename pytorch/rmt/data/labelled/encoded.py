@@ -98,7 +98,7 @@ def encode(
     for text in (text for own in texts.values() for text in own):
         if text.label not in numbers:
             raise UsageError(
-                f"{text.name} has the label {text.label}, and what is trained knows "
+                f"{text.name} has the label {text.label}, and the model knows only "
                 f"{', '.join(labels)}"
             )
     fingerprint = _fingerprint(texts, reading, vocabulary)

@@ -83,4 +83,4 @@ def _labelled(record: object, place: str) -> Labelled:
         raise UsageError(f"{place} has an empty text, or one that is no string")
     # As JSON writes true, false and numbers.
     label = label.strip() if isinstance(label, str) else json.dumps(label)
-    return Labelled(text, label, str(record.get("id") or place))
+    return Labelled(text, label, str(place if record.get("id") in (None, "") else record["id"]))

@@ -1,6 +1,7 @@
 """Which texts are to train, to validate and to test on."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def by_file(texts: Sequence[Labelled], path: Path) -> Splits:
             "and test"
         ) from None
     by_name = {text.name: text for text in texts}
+    if len(by_name) < len(texts):
+        ((name, _),) = Counter(text.name for text in texts).most_common(1)
+        raise UsageError(f"several texts have the id {name}: give each its own")
     every = [name for own in names.values() for name in own]
     for name in every:
         if name not in by_name:
@@ -77,7 +81,9 @@ def check(splits: Mapping[str, Sequence[Labelled]]) -> None:
             raise UsageError(f"there is no text in the {split} split: give more texts")
     known = {text.label for text in splits["train"]}
     if len(known) < 2:
-        raise UsageError(f"all texts to train on have one label, {min(known)}: nothing is to learn")
+        raise UsageError(
+            f"all texts to train on have one label, {min(known)}: there is nothing to learn"
+        )
     for split, texts in splits.items():
         for text in texts:
             if text.label not in known:

@@ -233,7 +233,7 @@ class TaskDataset:
     held_out: samples to validate and to test on, as in the paper.
     headline: the rate that the paper reports, in the names of rmt.evaluation.tasks.RATES.
     label: the task with its size, for people, and size, that number, of its recorded options.
-    fast: what --recipe fast sets beside what it sets for every task (rmt.training.recipes).
+    fast: what --recipe fast sets beside what it sets for every task (rmt.options.recipes).
     chance: the accuracy of guessing; None where that means nothing.
     has_lessons: whether samples can be made shorter, for a curriculum.
     segment_len: tokens of a segment, where samples are made of such; None where any will do.

@@ -36,15 +36,16 @@ class OfWords:
         frequent = [w for w in frequent_words(self.between, n_words) if w not in known]
         self.symbols = (*special, *own, *frequent)
         self.ids = {word: i for i, word in enumerate(self.symbols)}
+        self.dtype = np.promote_types(id_type(len(self.symbols)), np.uint16)
 
     @cached_property
     def background(self) -> Background:
         unknown = self.ids[UNKNOWN]
         every = ([self.ids.get(word, unknown) for word in sentence] for sentence in self.between)
-        return Background.of(every, np.dtype("uint16"))
+        return Background.of(every, self.dtype)
 
     def encoded(self, sentence: Words) -> np.ndarray:
-        return np.array([self.ids[word] for word in sentence], dtype=np.uint16)
+        return np.array([self.ids[word] for word in sentence], self.dtype)
 
     def answer(self, word: str) -> int:
         return self.ids[word]
