@@ -25,7 +25,7 @@ from rmt.models import registry as models
 from rmt.options.command_line import Parser, pick
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
-from rmt.runs.trained import newest_run
+from rmt.runs.trained import check_is, newest_run
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import check_can_write, new_file
@@ -44,13 +44,13 @@ def main(argv: list[str]) -> None:
         check_can_write(Path(name))  # before there is a score to be lost
     lengths = {name: options[name] for name in length_flags() if name in options}
     samples = {name: options[name] for name in sample_flags() if name in options}
+    wanted = {name: getattr(config, name) for name in CHOOSING}
+    wanted = {k: value for k, value in wanted.items() if value != default_of(EvalConfig, k)}
     if config.work_dir:
         work_dir = Path(config.work_dir)
+        check_is(work_dir, wanted)
     else:
-        wanted = {name: samples.pop(name) for name in samples.keys() - set(HOW_MANY)}
-        for name in CHOOSING:
-            value = getattr(config, name)
-            wanted |= {name: value} if value != default_of(EvalConfig, name) else {}
+        wanted |= {name: samples.pop(name) for name in samples.keys() - set(HOW_MANY)}
         work_dir = newest_run(wanted, lengths)
 
     if config.text and samples:

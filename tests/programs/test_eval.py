@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 
 import pytest
@@ -297,6 +298,16 @@ def test_the_newest_run_that_fits(project, flags, name):
 def test_no_run_fits(project, flags):
     sentence = assert_one_sentence(run(evaluation.main, *flags.split()))
     assert f"no run in {project}/runs fits" in sentence
+
+
+@pytest.mark.parametrize("flags", ["--model trxl", "--dataset enwik8", "--seed 2"])
+def test_a_run_that_is_named_is_what_the_flags_say(runs, flags):
+    """Else a script for RMT would report the score of a Transformer-XL as RMT's."""
+    fitting = "--model rmt --dataset wt103 --seed 1111".split()
+    assert run(evaluation.main, "--work_dir", runs("rmt"), *fitting).status == 0
+    sentence = assert_one_sentence(run(evaluation.main, "--work_dir", runs("rmt"), *flags.split()))
+    name, value = flags.removeprefix("--").split()
+    assert re.search(f" has {name} [^ ]+, not {value}: leave out {name}", sentence)
 
 
 def test_runs_without_a_checkpoint_are_passed_over(project):

@@ -188,10 +188,7 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
             settings, model = Settings.read(path.parent)
         except UsageError:  # damaged, or of a model or a dataset that is not here
             continue
-        own = settings.scores_depend_on(model) | {
-            "segments": settings.train.segments,
-            "seed": settings.train.seed,
-        }
+        own = _chosen_by(settings, model)
         changeable = model.lengths(model.model)
         must = {**wanted, **{k: v for k, v in lengths.items() if k not in changeable}}
         if _has(own, must):
@@ -199,6 +196,23 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
     if not fitting:
         raise UsageError(f"no run in {runs_dir} fits: train first, or name its folder: --work_dir")
     return max(fitting)[-1]
+
+
+def check_is(work_dir: Path, wanted: Mapping[str, object]) -> None:
+    """Raise UsageError for a run that has other options than newest_run would ask for."""
+    own = _chosen_by(*Settings.read(work_dir))
+    for name, value in wanted.items():
+        if own.get(name) != value:
+            raise UsageError(
+                f"the run in {work_dir} has {name} {own.get(name)}, not {value}: leave out {name}, "
+                "or name another run"
+            )
+
+
+def _chosen_by(settings: Settings, model: ModelOptions) -> dict:
+    """Options by which a run can be chosen."""
+    train = settings.train
+    return settings.scores_depend_on(model) | {"segments": train.segments, "seed": train.seed}
 
 
 def _has(own: Mapping, wanted: Mapping) -> bool:
