@@ -8,7 +8,7 @@
 #                       scaling   streams of any length, encoding, two processes
 #                       generation  tokens said one by one
 #                       schedules   layers of several segments together, against one by one
-# Leave the machine alone meanwhile. With a GPU all but the last three is measured there, and speed with
+# Leave the machine alone meanwhile. With a GPU all but the last three are measured there, and speed with
 # --compile, too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -41,5 +41,5 @@ for seed in ${SEEDS:-1 2 3}; do
     look "reverse-4-layers-seed$seed" --seed "$seed"
 done
 look reverse-memory6-rmt-seed1 --mem_len 6 --seed 1
-# Without lessons, which keep it from looking further back than in the first of them.
+# Without lessons: with them it never looked further back than in the first of them.
 look reverse-memory6-trxl-seed1 --model trxl --mem_len 6 --curriculum 0 --init xavier --seed 1

@@ -152,7 +152,7 @@ def _mini_exceptions(task: str, model: str, segments: int, n: int) -> dict:
     flags = flags | ({"max_step": 1500, "test_samples": 2000} if n >= LONGEST else {})
     if task in ("copy", "reverse"):
         if model == "trxl":
-            # The lessons keep it from ever looking further back than in the first of them.
+            # With them it never looked further back than in the first of them.
             return flags | {"curriculum": 0, "init": "xavier"}
         if model in ("baseline", "mt") and segments > 1:
             # Nothing reaches their answers; a thousand steps show it.
