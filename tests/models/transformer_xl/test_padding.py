@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.models import ON_BACKBONE, V, tiny_config, tiny_model, tiny_segments
+from helpers.schedules import layer_local
 from rmt.models.options import ModelOptions
 from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.grouped import GroupedLinear
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.padding import MULTIPLE, PaddedLinear, padded
 from rmt.models.transformer_xl.word_weights import gradients_in_place
@@ -218,3 +220,36 @@ def test_on_cuda_it_is_the_model_of_the_cpu(name):
     expected, _ = model(tokens, targets)
     found, _ = model.to("cuda")(tokens.to("cuda"), targets.to("cuda"))
     assert_same(found.cpu(), expected)
+
+
+@pytest.mark.parametrize("update", ["normalized", "delta"])
+@pytest.mark.parametrize("sizes", [{"d_model": 20, "d_mem": 16}, {"d_model": 32, "d_mem": 5}])
+def test_memories_of_a_diagonal_step_stay_in_float32_under_autocast(update, sizes):
+    """They write without autocast, in a group whose weights were padded under it."""
+    model = layer_local("armt", n_layer=4, pad_sizes="on", memory_update=update, **sizes).float()
+    segments = tiny_segments([5] * 3)
+
+    def losses_and_state(schedule: str, autocast: bool) -> list[torch.Tensor]:
+        model.set_schedule(schedule)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            each = list(model.forward_each(segments))
+        return [*(nll for nll, _ in each), *each[-1][1].tensors().values()]
+
+    exact = losses_and_state("sequential", autocast=False)
+    for mine, its in zip(losses_and_state("diagonal", autocast=False), exact, strict=True):
+        assert (mine - its).norm() < 1e-5 * its.norm()
+    for mine, its in zip(losses_and_state("diagonal", autocast=True), exact, strict=True):
+        assert mine.dtype == torch.float32
+        assert (mine - its).norm() < 0.25 * its.norm()
+
+
+def test_a_grouped_map_has_its_weights_in_float32_where_autocast_is_off():
+    maps = [PaddedLinear(20, 7, pad_sizes="on") for _ in range(2)]
+    x_XNI = torch.randn(2, 3, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        grouped = GroupedLinear(maps)
+        with torch.autocast("cpu", enabled=False):
+            found = grouped(x_XNI)
+        assert grouped(x_XNI).dtype == torch.bfloat16
+    expected = torch.stack([own(x) for own, x in zip(maps, x_XNI, strict=True)])
+    torch.testing.assert_close(found, expected)

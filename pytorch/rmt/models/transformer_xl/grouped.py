@@ -47,13 +47,15 @@ class GroupedLinear(Grouped):
         super().__init__(len(maps))
         like = self.like = maps[0]
         self.is_padded = isinstance(like, PaddedLinear) and pads(like.pad_sizes, like.weight)
-        own = [
-            each.padded_parameters() if self.is_padded else (each.weight, each.bias)
-            for each in maps
-        ]
-        weights, biases = zip(*own, strict=True)
-        self.weight = torch.stack(weights)
-        self.bias = None if biases[0] is None else torch.stack(biases)[:, None]
+        # In their own precision, for a part of the layer that computes without autocast.
+        with torch.autocast(like.weight.device.type, enabled=False):
+            own = [
+                each.padded_parameters() if self.is_padded else (each.weight, each.bias)
+                for each in maps
+            ]
+            weights, biases = zip(*own, strict=True)
+            self.weight = torch.stack(weights)
+            self.bias = None if biases[0] is None else torch.stack(biases)[:, None]
         # As autocast has them, which would make them anew in every step.
         self.low = [_in_autocast(each) for each in (self.weight, self.bias)]
 
