@@ -1,10 +1,13 @@
 """What a captured graph has read outlives its place in the cache. Capturing is only pretended."""
 
+import copy
 import weakref
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from helpers.models import tiny_model, tiny_segments
 from rmt.models.transformer_xl.attention import formula
 from rmt.models.transformer_xl.attention.kept import kept
 
@@ -85,3 +88,40 @@ def test_a_graph_reads_what_it_was_captured_with():
         numbers(start)
     graph.replay()
     assert doubled.tolist() == [10, 12, 14, 16]
+
+
+def trained_once(model) -> None:
+    tokens, targets = tiny_segments([7])[0]
+    model(tokens, targets)[0].mean().backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.parameters())
+
+
+def sized_as_nothing_before(clamp_len: int):
+    """A model whose masks and distances no other test has asked for."""
+    return tiny_model("trxl", clamp_len=clamp_len, mem_len=83, same_length=True)
+
+
+def test_a_call_in_inference_mode_leaves_nothing_that_training_cannot_take():
+    model = sized_as_nothing_before(1001)
+    with torch.inference_mode():
+        model(*tiny_segments([7])[0])
+    trained_once(model)
+
+
+def test_a_call_with_fake_tensors_leaves_nothing_and_takes_nothing_real():
+    model = sized_as_nothing_before(1002)
+    for _ in range(2):
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            tokens, targets = (mode.from_tensor(each) for each in tiny_segments([7])[0])
+            fake = copy.deepcopy(model)
+            assert isinstance(fake(tokens, targets)[0], FakeTensor)
+        trained_once(model)
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.functionalize])
+def test_a_transform_leaves_nothing(transform, counted):
+    zeros, made = counted
+    transform(lambda x: (x * zeros(1)).sum())(torch.ones(1))
+    assert not torch._C._functorch.is_functorch_wrapped_tensor(zeros(1))
+    assert made == [1, 1]
+    transform(lambda x: (x * zeros(2)).sum())(torch.ones(2))
