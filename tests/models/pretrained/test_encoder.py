@@ -175,3 +175,23 @@ def test_checkpointed_gradients_are_the_plain_ones(name):
 def test_wrong_use(make, sentence):
     with pytest.raises(UsageError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("name", ["t5", "bert_alone", "bert"])
+@pytest.mark.parametrize("mem_len", [0, 2])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_text_that_is_absent_sends_no_gradient_that_is_no_number(name, mem_len, attention):
+    """Without tokens around a segment there is then no row whose mean could be classified."""
+    n_labels = {} if name == "bert" else {"n_labels": 3}
+    hf_model = backbone(name, attn_implementation=attention)
+    model = wrap_encoder(hf_model, mem_len=mem_len, tgt_len=4, **n_labels)
+    tokens, lengths = words(2, 9), [9, 3]
+
+    def gradient_of(tokens, lengths):
+        model.zero_grad()
+        classify(model, tokens, lengths).square().sum().backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    alone = [gradient_of(tokens[i : i + 1, :n], [n]) for i, n in enumerate(lengths)]
+    for key, found in gradient_of(tokens, lengths).items():
+        torch.testing.assert_close(found, alone[0][key] + alone[1][key], rtol=1e-9, atol=1e-9)

@@ -181,5 +181,7 @@ class MemoryEncoder(nn.Module):
         counted_BR = counted_BR.index_fill(
             1, torch.arange(first, first + self.config.mem_len, device=x_BRD.device), 0
         )
-        mean_BD = (hidden_BRD * counted_BR[..., None]).sum(1) / counted_BR.sum(1, keepdim=True)
+        # An absent text may have no row at all; its mean means nothing, but must be a number.
+        n_B1 = counted_BR.sum(1, keepdim=True).clamp(min=1)
+        mean_BD = (hidden_BRD * counted_BR[..., None]).sum(1) / n_B1
         return self.classifier(mean_BD), hidden_BRD
