@@ -1,6 +1,7 @@
 """Texts with labels are trained on, continued, scored and shown like any other data."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -263,3 +264,17 @@ def test_an_encoder_answers_on_facts(bert, tmp_path):
     assert result(folder)["segments"] == 2
     longer = run(evaluation.main, "--work_dir", folder, "--sample_len", 200, "--split", "test")
     assert longer.status == 0, longer.err
+
+
+@pytest.mark.parametrize("how", ["--mem_len 2", "--mem_len 0 --freeze_backbone"])
+def test_an_encoder_is_of_use_where_its_backbone_is_gone(flags, place, tmp_path, how):
+    moved = write_encoder(tmp_path / "bert")
+    bert = [*ENCODER, "--backbone", moved, "--tokenizer", f"hf:{moved}"]
+    folder = trained(tmp_path / "run", *flags, *bert, *how.split())
+    before = load(folder)
+    shutil.rmtree(moved)
+    scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
+    assert f"F1 {result(folder)['test_f1']:.4f}" in scored.out, scored.err
+    assert load(folder).config == before.config
+    ids = torch.arange(12).view(2, 6)
+    assert torch.equal(load(folder).predict(ids)[0], before.predict(ids)[0])

@@ -173,3 +173,7 @@ def test_an_update_is_one_step_of_training():
     assert [sorted(each) for each in kept] == [["state.memory"]] * 4
     step.restore_own(kept, slice(0, 4))
     assert torch.equal(step.gathered()[2]["state.memory"], kept[2]["state.memory"])
+
+
+def test_it_is_neither_compiled_nor_recorded():
+    assert "computed by the transformers library" in OPTIONS.why_eager

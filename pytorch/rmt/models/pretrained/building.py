@@ -63,13 +63,15 @@ def build_classifier(options: ClassifierOptions) -> PretrainedClassifier:
             "facts with --answer label"
         )
     backbone = load_encoder(options.backbone, options.n_labels)
-    tokenizer = pretrained.reading(f"{OF_A_MODEL}{options.backbone}").tokenizer
+    place = Path(options.backbone)
+    option = f"{OF_A_MODEL}{place.parent if _is_configuration(place) else place}"
+    tokenizer = pretrained.reading(option).tokenizer
     n_words = backbone.get_input_embeddings().weight.shape[0]
     if options.padding != len(tokenizer.symbols) or options.padding > n_words:
         raise UsageError(
             f"the data has {options.padding:,} different tokens, the backbone's tokenizer "
             f"{len(tokenizer.symbols):,} and the backbone {n_words:,}: use its tokenizer, "
-            f"--tokenizer {OF_A_MODEL}{options.backbone}"
+            f"--tokenizer {option}"
         )
     cls_id, sep_id = tokenizer.around
     n_labels = options.n_labels if backbone.base_model is backbone else 0
@@ -97,7 +99,7 @@ def load_backbone(place: str) -> nn.Module:
     in it, or of random weights from a configuration, a JSON file."""
     how, path, transformers = {"dtype": torch.float32}, Path(place), hub.transformers()
     kind, what = transformers.AutoModelForCausalLM, "causal language model"
-    if path.suffix == ".json" and path.is_file():
+    if _is_configuration(path):
         config = _loaded(transformers.AutoConfig, path, what)
         return kind.from_config(config, **how)
     if path.suffix == ".gguf":
@@ -106,22 +108,30 @@ def load_backbone(place: str) -> nn.Module:
 
 
 def load_encoder(place: str, n_labels: int) -> nn.Module:
-    """An encoder in float32, with a new classifier for so many labels where its kind has one."""
-    path, transformers = _folder(place), hub.transformers()
+    """An encoder in float32, with a new classifier for so many labels where its kind has one: from
+    a folder, or of random weights from a configuration, a JSON file."""
+    path, transformers, how = Path(place), hub.transformers(), {"dtype": torch.float32}
+    path = path if _is_configuration(path) else _folder(place)
     config = _loaded(transformers.AutoConfig, path, "encoder")
     if type(config) in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         alone = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
         kind = transformers.AutoModelForTextEncoding if alone else transformers.AutoModel
-        return _loaded(kind, path, "encoder", dtype=torch.float32)
-    if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+    elif type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        kind, config.num_labels = transformers.AutoModelForSequenceClassification, n_labels
+        how["ignore_mismatched_sizes"] = True  # the folder's may tell other classes
+    else:
         raise UsageError(
             f"{place} holds a {config.model_type} model, which is no encoder: choose one such as "
             "BERT, RoBERTa, DeBERTa, ELECTRA, T5 or BART"
         )
-    kind = transformers.AutoModelForSequenceClassification
-    # The classifier may be of another number of classes.
-    how = {"num_labels": n_labels, "ignore_mismatched_sizes": True, "dtype": torch.float32}
-    return _loaded(kind, path, "encoder", **how)
+    if path.is_file():
+        return kind.from_config(config, dtype=torch.float32)
+    return _loaded(kind, path, "encoder", config=config, **how)
+
+
+def _is_configuration(path: Path) -> bool:
+    """Whether it is that of a backbone, of which there are no weights."""
+    return path.suffix == ".json" and path.is_file()
 
 
 def _folder(place: str) -> Path:

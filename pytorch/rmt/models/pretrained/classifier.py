@@ -7,6 +7,7 @@ does not fill a segment, padding stands before it, which the backbone never sees
 Axes: B batch, T tokens of the segment, C classes, V words.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from rmt.models.options import Carried
 from rmt.models.pretrained.backbone import bare, check_rows, most_rows, text_config
 from rmt.models.pretrained.causal import Memory
 from rmt.models.pretrained.encoder import MemoryEncoder
-from rmt.models.pretrained.options import ClassifierOptions
+from rmt.models.pretrained.options import CONFIG, ClassifierOptions
 
 
 class PretrainedClassifier(SegmentModel):
@@ -64,6 +65,10 @@ class PretrainedClassifier(SegmentModel):
         what = f"{n_tokens} tokens, {around.mem_len} of memory and what stands between"
         n_rows = around.n_before + n_tokens + (around.sep_id is not None)
         check_rows(n_rows, most_rows(self.encoder.backbone), what)
+
+    def files(self) -> Mapping[str, str]:
+        """The backbone's configuration."""
+        return {CONFIG: bare(self.encoder.backbone).config.to_json_string()}
 
     # Inside one segment
 

@@ -37,8 +37,16 @@ class BackboneOptions(ModelOptions):
         return self.freeze_backbone and not self.lora_rank
 
     @property
+    def label(self) -> str:
+        return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
+
+    @property
     def memory(self) -> int:
         return self.mem_len
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.model}-mem{self.mem_len}"
 
     @property
     def why_eager(self) -> str:
@@ -86,14 +94,6 @@ class PretrainedOptions(BackboneOptions):
             "or leave freeze_backbone out"
         )
 
-    @property
-    def label(self) -> str:
-        return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
-
-    @property
-    def folder_name(self) -> str:
-        return f"{self.model}-mem{self.mem_len}"
-
 
 @dataclass(frozen=True)
 class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
@@ -115,23 +115,25 @@ class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
 
 
 @dataclass(frozen=True)
-class ClassifierOptions(ModelOptions):
+class ClassifierOptions(BackboneOptions):
     """A pretrained encoder that tells labels. n_token is the size of its tokenizer's vocabulary
     with a word for padding and one for each label, in this order at its end."""
 
     model: str = option("encoder", "the model")
-    backbone: str = option("", "folder of a Hugging Face encoder and its tokenizer.json")
-    mem_len: int = option(0, "memory tokens")
+    backbone: str = option(
+        "",
+        "folder of a Hugging Face encoder and its tokenizer.json, or the config.json in it for one "
+        "of random weights",
+    )
     freeze_backbone: bool = option(
         False, "train memory and classifier alone, or with lora_rank adapters, too"
     )
-    lora_rank: int = option(0, "train adapters of this rank (LoRA) in the backbone; 0: none")
     # The data tells; 0 for data without labels.
     n_labels: int = field(default=0, metadata={"help": None})
 
     def __post_init__(self):
-        check_at_least(self, 1, "n_token")
-        check_at_least(self, 0, "mem_len", "lora_rank", "n_labels")
+        super().__post_init__()
+        check_at_least(self, 0, "n_labels")
 
     @property
     def first_label(self) -> int:
@@ -142,15 +144,3 @@ class ClassifierOptions(ModelOptions):
     def padding(self) -> int:
         """The id of what stands where there is no text."""
         return self.first_label - 1
-
-    @property
-    def label(self) -> str:
-        return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
-
-    @property
-    def memory(self) -> int:
-        return self.mem_len
-
-    @property
-    def folder_name(self) -> str:
-        return f"{self.model}-mem{self.mem_len}"
