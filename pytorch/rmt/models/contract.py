@@ -8,8 +8,9 @@
     for nll, state in model.forward_each(segments, state): ...         # several segments in a row
     for log_probs, state in model.predict_each(segments, state): ...
 
-state=None starts a stream; a target of IGNORED is not scored. A model holds no state itself: what
-one segment hands to the next is a State, an immutable value. float64 weights compute in float64.
+state=None starts a stream; a target of IGNORED is not scored; a segment without tokens, [B, 0],
+leaves the state as it is. A model holds no state itself: what one segment hands to the next is a
+State, an immutable value. float64 weights compute in float64.
 
 A model is complete with its options (rmt.models.options), a State and predict. Everything else has
 a default here, which a model replaces where it can do better.
@@ -232,6 +233,18 @@ class SegmentModel(nn.Module):
             sum(tensor.numel() for tensor in tensors),
             any(tensor.requires_grad for tensor in tensors),
         )
+
+    def empty_state(self, n_streams: int) -> State:
+        """What a stream starts with, as a State; None means the same."""
+        return self.State()
+
+    def state_before(self, tokens_BT: Tensor, state: State | None) -> State:
+        """The state that a segment starts with, and ends with where it has no tokens.
+
+        Raises ValueError for one of another number of streams.
+        """
+        n_streams = len(tokens_BT)
+        return (state or self.empty_state(n_streams)).check_streams(n_streams)
 
     def check_segment(self, n_tokens: int) -> None:
         """Raise UsageError for a segment that is longer than the model can read."""

@@ -26,8 +26,8 @@ class ScheduledModel(SegmentModel):
         """Each target's negative log-probability in nats, [B, T]."""
 
     @abstractmethod
-    def log_probs(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
-        """The log-probability of every word as next token, [B, T, V], whatever the target."""
+    def log_probs(self, hidden_BTD: Tensor) -> Tensor:
+        """The log-probability of every word as next token, [B, T, V]."""
 
     def forward_each(
         self, segments: Iterable[Segment], state: State | None = None
@@ -37,7 +37,9 @@ class ScheduledModel(SegmentModel):
     def predict_each(
         self, segments: Iterable[Segment], state: State | None = None
     ) -> Iterator[tuple[Tensor | None, State]]:
-        return self._each(segments, state, super().predict_each, self.log_probs)
+        return self._each(
+            segments, state, super().predict_each, lambda hidden_BTD, _: self.log_probs(hidden_BTD)
+        )
 
     def _each(
         self, segments: Iterable[Segment], state: State | None, one_by_one: Callable, made: Callable
@@ -59,11 +61,12 @@ class ScheduledModel(SegmentModel):
 
     def _goes_diagonally(self, segment: Segment) -> bool:
         """Whether segments like this one are computed diagonally."""
-        tokens_BT, _ = segment
-        if self.schedule == DIAGONAL:
-            return tokens_BT.numel() > 0
-        config = self.config
-        return is_faster(tokens_BT.device, config.n_layer, config.d_model, tokens_BT.numel())
+        (tokens_BT, _), config = segment, self.config
+        n_tokens = tokens_BT.numel()
+        return n_tokens > 0 and (
+            self.schedule == DIAGONAL
+            or is_faster(tokens_BT.device, config.n_layer, config.d_model, n_tokens)
+        )
 
 
 def _shape(segment: Segment) -> torch.Size:

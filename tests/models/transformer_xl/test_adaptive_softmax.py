@@ -234,3 +234,9 @@ def test_rooms_that_cannot_be_are_refused():
         softmax(hidden[:4], targets, weight, rooms=(1, 1))
     with pytest.raises(ValueError, match="rooms for 3 clusters, but there are 2"):
         softmax(hidden[:4], targets, weight, rooms=(9, 9, 9))
+
+
+def test_there_may_be_room_where_nothing_is_predicted():
+    softmax, weight, hidden = random_softmax(9, (3, 6))
+    nll = softmax(hidden[:0], torch.zeros(0, dtype=torch.int64), weight, rooms=(2, 0))
+    assert nll.shape == (0,)

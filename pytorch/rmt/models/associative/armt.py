@@ -104,13 +104,12 @@ class AssociativeMemoryLM(MemTransformerLM):
     ) -> tuple[Tensor | None, Associations]:
         """Run the layers; return the tokens' last hidden states (if predict) and the next state.
 
-        record: a list to which every layer adds its attention weights. A segment without tokens
-        writes nothing.
+        record: a list to which every layer adds its attention weights.
         """
-        n_streams, n_tokens = tokens_BT.shape
-        state = (state or self.empty_state(n_streams)).check_streams(n_streams)
+        n_tokens = tokens_BT.shape[1]
+        state = self.state_before(tokens_BT, state)
         if not n_tokens:
-            return self.embedded(tokens_BT) if predict else None, state
+            return self.embedded(tokens_BT), state
 
         x = self.input_rows(tokens_BT, state)
         distance_RD, masked_NN = self.positions_and_mask(0, x.shape[1], 0, x)

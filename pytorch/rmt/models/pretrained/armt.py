@@ -63,16 +63,10 @@ class PretrainedARMT(BackboneLM):
     # Inside one segment
 
     def _segment(
-        self, tokens_BT: Tensor, state: Associations | None, lengths_B: Tensor | None
+        self, tokens_BT: Tensor, state: Associations, lengths_B: Tensor | None
     ) -> tuple[Tensor, Associations]:
-        """A segment without tokens writes nothing."""
-        n_streams, n_tokens = tokens_BT.shape
-        self.check_segment(n_tokens)
-        state = (state or self.empty_state(n_streams)).check_streams(n_streams)
+        n_memory, (n_streams, n_tokens) = self.config.mem_len, tokens_BT.shape
         x = self.embedding(tokens_BT)
-        if not n_tokens:
-            return x, state
-        n_memory = self.config.mem_len
         x = torch.cat([x, self.memory.expand(n_streams, -1, -1)], dim=1)
         places_Bm = None
         if lengths_B is not None:

@@ -62,10 +62,9 @@ class PretrainedLM(BackboneLM):
     # Inside one segment
 
     def _segment(
-        self, tokens_BT: Tensor, state: Memory | None, lengths_B: Tensor | None
+        self, tokens_BT: Tensor, state: Memory, lengths_B: Tensor | None
     ) -> tuple[Tensor, Memory]:
         n_memory, (n_streams, n_tokens) = self.config.mem_len, tokens_BT.shape
-        self.check_segment(n_tokens)
         x = self.embedding(tokens_BT)
         if n_memory:
             before = self.read_memory(state, n_streams)

@@ -80,6 +80,8 @@ class PretrainedClassifier(SegmentModel):
 
     def _scores(self, tokens_BT: Tensor, state: Memory | None) -> tuple[Tensor, Memory]:
         """The classes' scores, [B, C], and the next state; a text that is absent keeps its own."""
+        if not tokens_BT.shape[1]:
+            return self._no_scores(len(tokens_BT)), self.state_before(tokens_BT, state)
         is_text_BT = tokens_BT != self.config.padding
         lengths_B = is_text_BT.sum(dim=1)
         # The encoder has the text at the beginning of a row.

@@ -91,7 +91,7 @@ class BackboneLM(SegmentModel):
         lengths_B: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """As the contract says. The logits of tokens that are not scored are not computed."""
-        hidden_BTD, state = self._segment(tokens_BT, state, lengths_B)
+        hidden_BTD, state = self._read(tokens_BT, state, lengths_B)
         if lengths_B is not None:
             places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
             targets_BT = targets_BT.masked_fill(places_T >= lengths_B[:, None], IGNORED)
@@ -110,12 +110,12 @@ class BackboneLM(SegmentModel):
     def advance(
         self, tokens_BT: Tensor, state: State | None = None, lengths_B: Tensor | None = None
     ) -> State:
-        return self._segment(tokens_BT, state, lengths_B)[1]
+        return self._read(tokens_BT, state, lengths_B)[1]
 
     def predict(
         self, tokens_BT: Tensor, state: State | None = None, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        hidden_BTD, state = self._segment(tokens_BT, state, lengths_B)
+        hidden_BTD, state = self._read(tokens_BT, state, lengths_B)
         return self.log_probs(hidden_BTD), state
 
     def rooms(self, targets_BT: Tensor) -> tuple[int, ...]:
@@ -138,12 +138,22 @@ class BackboneLM(SegmentModel):
         raise NotImplementedError
 
     def _segment(
-        self, tokens_BT: Tensor, state: State | None, lengths_B: Tensor | None
+        self, tokens_BT: Tensor, state: State, lengths_B: Tensor | None
     ) -> tuple[Tensor, State]:
-        """The tokens' last hidden states, [B, T, D], and the next state."""
+        """Of one token or more the last hidden states, [B, T, D], and the next state."""
         raise NotImplementedError
 
     # Inside
+
+    def _read(
+        self, tokens_BT: Tensor, state: State | None, lengths_B: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """The tokens' last hidden states, [B, T, D], and the next state."""
+        self.check_segment(tokens_BT.shape[1])
+        state = self.state_before(tokens_BT, state)
+        if not tokens_BT.shape[1]:
+            return self.embedding(tokens_BT), state
+        return self._segment(tokens_BT, state, lengths_B)
 
     def _nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = _at_least_float32(self.logits(hidden_ND))

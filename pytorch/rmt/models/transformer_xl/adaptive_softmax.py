@@ -71,7 +71,7 @@ class AdaptiveSoftmax(nn.Module):
         """
         head, tails = self._parts(weight_VE, tail_projection_DE)
         head_logits = self._head_logits(hidden_ND, *head)
-        if not tails:
+        if not tails or not len(targets_N):
             return F.cross_entropy(head_logits, targets_N, reduction="none")
 
         cluster_N = torch.bucketize(targets_N, self.cutoffs, right=True)  # 0 is the head

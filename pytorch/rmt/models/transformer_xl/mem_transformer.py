@@ -187,7 +187,7 @@ class MemTransformerLM(ScheduledModel):
         )
         return nll.view_as(targets_BT)
 
-    def log_probs(self, hidden_BTD: Tensor, targets_BT: Tensor | None = None) -> Tensor:
+    def log_probs(self, hidden_BTD: Tensor) -> Tensor:
         log_probs = self.softmax.log_probs(hidden_BTD.flatten(0, 1), *self.word_weights())
         return log_probs.unflatten(0, hidden_BTD.shape[:2])
 
@@ -273,9 +273,12 @@ class MemTransformerLM(ScheduledModel):
         record: a list to which every layer that is computed adds its attention weights.
         """
         config = self.config
-        n_streams, n_tokens = tokens_BT.shape
+        n_tokens = tokens_BT.shape[1]
         n_read, n_write = config.n_memory, config.n_write
-        cache = (state or MemoryAndCache()).check_streams(n_streams).cache
+        state = self.state_before(tokens_BT, state)
+        if not n_tokens:
+            return self.embedded(tokens_BT), state
+        cache = state.cache
         n_last = self.n_rows_read(n_tokens, predict)
         if not n_last and not config.n_cached:
             return None, MemoryAndCache()
