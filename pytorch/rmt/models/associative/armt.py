@@ -56,7 +56,7 @@ class AssociativeLayer(Layer):
         x: the rows of the whole segment. Of other segments a layer knows its memory alone.
         """
         x_BND = self.remember(x_BND, memory)
-        x_BQD = x_BND[:, -len(masked_QN) :]
+        x_BQD = x_BND[:, -masked_QN.shape[-2] :]
         x_BQD = super().forward(x_BQD, x_BND, distance_RD, biases_2Hd, masked_QN, record)
         return x_BQD, self.memory.write(x_BQD[:, -self.n_memory :], *memory)
 
