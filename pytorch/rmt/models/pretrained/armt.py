@@ -22,7 +22,7 @@ from rmt.models.associative.state import Associations
 from rmt.models.contract import Decoder
 from rmt.models.options import Carried
 from rmt.models.pretrained import layout
-from rmt.models.pretrained.backbone import bare, text_config
+from rmt.models.pretrained.backbone import bare, evaluating, text_config
 from rmt.models.pretrained.decoder import AssociativeDecoder
 from rmt.models.pretrained.language_model import BackboneLM
 from rmt.models.pretrained.layers import LayerMemory, layers_of, remembering
@@ -106,10 +106,9 @@ class PretrainedARMT(BackboneLM):
     @torch.no_grad()
     def _check_layers(self) -> None:
         """Raise UsageError where the backbone does not compute with what seem to be its layers."""
-        was_training, empty = self.training, self.empty_state(1)
-        self.eval()
-        after = self.advance(self._two_words(), empty)
-        self.train(was_training)
+        empty = self.empty_state(1)
+        with evaluating(self):
+            after = self.advance(self._two_words(), empty)
         if any(new is old for new, old in zip(after.A, empty.A, strict=True)):
             raise UsageError(
                 f"{type(bare(self.backbone)).__name__} computes with other layers than those that "

@@ -20,6 +20,7 @@ from rmt.models.pretrained.backbone import (
     bare,
     check_rows,
     check_sizes,
+    evaluating,
     initial_memory,
     most_rows,
     text_config,
@@ -168,11 +169,9 @@ class BackboneLM(SegmentModel):
     def _check_logits(self) -> None:
         """Raise UsageError where the backbone's logits are more than those of logits()."""
         model, tokens_BT = bare(self.backbone), self._two_words()
-        was_training = model.training
-        model.eval()
-        found = self.logits(self.layers(self.embedding(tokens_BT)).last_hidden_state)
-        expected = model(input_ids=tokens_BT).logits[..., : self.config.n_token]
-        model.train(was_training)
+        with evaluating(model):
+            found = self.logits(self.layers(self.embedding(tokens_BT)).last_hidden_state)
+            expected = model(input_ids=tokens_BT).logits[..., : self.config.n_token]
         if not torch.allclose(found.float(), expected.float(), rtol=1e-3, atol=1e-4):
             raise UsageError(
                 f"the logits of {type(model).__name__} are not its output embedding of its last "
