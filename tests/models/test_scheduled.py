@@ -270,12 +270,3 @@ def test_auto_goes_by_what_was_measured(monkeypatch):
         assert_close(mine, its)
     cpu = torch.device("cpu")
     assert asked == [(cpu, 3, 8, 10), (cpu, 3, 8, 8)], "one alone is not worth a question"
-
-
-def test_a_cache_that_is_too_long_is_told():
-    model, segments = layer_local("trxl"), tiny_segments([5] * 3)
-    *_, (_, state) = model.forward_each(segments)
-    shorter = model.with_lengths(mem_len=4)
-    shorter.set_schedule("diagonal")
-    with pytest.raises(ValueError, match="holds 9 tokens, more than 4"):
-        list(shorter.forward_each(segments, state))

@@ -1,5 +1,6 @@
 """The five models: sizes, equations, streams and states."""
 
+import dataclasses
 import math
 from itertools import product
 
@@ -468,3 +469,28 @@ def test_a_step_with_rooms_does_not_wait_for_the_device(name, div_val):
             model(tokens, tokens)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("shorter", [4, 0])
+@pytest.mark.parametrize(("name", "length"), [("trxl", "mem_len"), ("trxl_rmt", "cache_len")])
+def test_of_a_cache_that_is_longer_than_the_views_it_sees_the_end(name, length, shorter):
+    model, segments = tiny_model(name), tiny_segments([5] * 4)
+    *_, (_, state) = model.forward_each(segments)
+    assert state.cache[0].shape[1] == 9
+    view = model.with_lengths(**{length: shorter})
+    cut = tuple(own[:, 9 - shorter :] for own in state.cache) if shorter else None
+    cut = dataclasses.replace(state, cache=cut)
+    for schedule in ("sequential", "diagonal") if name == "trxl" else ("sequential",):
+        view.set_schedule(schedule)
+        each = (view.forward_each(segments, own) for own in (state, cut))
+        for (nll, after), (its, other) in zip(*each, strict=True):
+            assert torch.equal(nll, its)
+            assert after.tensors().keys() == other.tensors().keys()
+            assert all(map(torch.equal, after.tensors().values(), other.tensors().values()))
+    tokens = segments[0][0]
+    fed = [view.decoder(each, 3, 2).feed(tokens) for each in (state, cut)]
+    assert torch.equal(*fed)
+    stream = tokens[:1]
+    found, expected = (view.attention(stream, each[:1], predict=True)[0] for each in (state, cut))
+    assert found.regions == expected.regions
+    assert (found.layers[0] == expected.layers[0]).all()

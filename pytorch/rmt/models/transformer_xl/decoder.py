@@ -63,7 +63,7 @@ class KeyValueDecoder(Decoder):
         """Add a layer's input rows to what it keeps; return all of that."""
         first = self.kept[i] is None
         if first and self.n_cached:
-            x_BtD = torch.cat([self.state.cache[i], x_BtD], dim=1)
+            x_BtD = torch.cat([self.model.cache_seen(self.state)[i], x_BtD], dim=1)
         new = self.model.layers[i].keys_values(x_BtD)
         n_before = self.n_cached + self.model.config.n_memory
         if first:

@@ -71,11 +71,9 @@ class CachesDiagonally(Diagonal):
         self, segments: Iterable[Segment], state: MemoryAndCache | None
     ) -> Iterator[tuple[Tensor, Tensor | None, MemoryAndCache]]:
         """As ScheduledModel.diagonal_each."""
-        cache = state.cache if state else None
+        cache = self.model.cache_seen(state)
         n_known = cache[0].shape[1] if cache else 0
         n_empty = self.n_cached - n_known
-        if n_empty < 0:
-            raise ValueError(f"the state's cache holds {n_known} tokens, more than {self.n_cached}")
         own = (
             [F.pad(each, (0, 0, n_empty, 0)) for each in cache] if cache else [None] * self.n_layer
         )

@@ -251,13 +251,20 @@ class MemTransformerLM(ScheduledModel):
 
     def regions(self, n_tokens: int, state: MemoryAndCache | None) -> dict[str, int]:
         """How many keys of a segment are cache, read memory, tokens and write memory."""
-        cache = state.cache if state else None
+        cache = self.cache_seen(state)
         return {
             "cache": cache[0].shape[1] if cache else 0,
             "read": self.config.n_memory,
             "tokens": n_tokens,
             "write": self.config.n_write,
         }
+
+    def cache_seen(self, state: MemoryAndCache | None) -> tuple[Tensor, ...] | None:
+        """The cache that a segment sees: of a longer one, made under other lengths, its end."""
+        n_cached = self.config.n_cached
+        if state is None or state.cache is None or not n_cached:
+            return None
+        return tuple(own[:, -n_cached:] for own in state.cache)
 
     # Inside one segment
 
@@ -278,7 +285,7 @@ class MemTransformerLM(ScheduledModel):
         state = self.state_before(tokens_BT, state)
         if not n_tokens:
             return self.embedded(tokens_BT), state
-        cache = state.cache
+        cache = self.cache_seen(state)
         n_last = self.n_rows_read(n_tokens, predict)
         if not n_last and not config.n_cached:
             return None, MemoryAndCache()
