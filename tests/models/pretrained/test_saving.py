@@ -172,3 +172,37 @@ def test_folders_that_hold_something_else(tmp_path):
     (good / "memory.safetensors").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="can't be read"):
         from_pretrained(good)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("no weights", "the backbone in .* can't be read"),
+        ("weights that are none", "the backbone in .* can't be read"),
+        ("no configuration", "the backbone in .* can't be read"),
+        ("unknown class", "the model in .* can't be read"),
+        ("unknown module", "the model in .* can't be read"),
+        ("no list of options", "the model in .* can't be read"),
+    ],
+)
+def test_damaged_folders_are_told_in_one_sentence(what, reason, tmp_path):
+    folder = tmp_path / "model"
+    save_pretrained(wrapped("gpt2"), folder)
+    about = json.loads((folder / "memory.json").read_text())
+    module, _, name = about["backbone"].partition(":")
+    if what == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif what == "weights that are none":
+        (folder / "model.safetensors").write_bytes(b"nothing")
+    elif what == "no configuration":
+        (folder / "config.json").write_text("nothing")
+    else:
+        about |= {
+            "unknown class": {"backbone": f"{module}:No{name}"},
+            "unknown module": {"backbone": f"{module}.no:{name}"},
+            "no list of options": {"options": [1, 2]},
+        }[what]
+        (folder / "memory.json").write_text(json.dumps(about))
+    with pytest.raises(UsageError, match=reason) as error:
+        from_pretrained(folder)
+    assert "\n" not in str(error.value)

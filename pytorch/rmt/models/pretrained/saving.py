@@ -29,6 +29,11 @@ from rmt.runtime.errors import UsageError
 
 FORMAT = "rmt.pretrained 1"
 ABOUT, OURS, ADAPTER = "memory.json", "memory.safetensors", "adapter"
+# What reading damaged files raises, here and in the libraries.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError),
+    safetensors.SafetensorError,
+)
 KINDS = {
     "causal": (PretrainedLM, PretrainedOptions),
     "armt": (PretrainedARMT, AssociativeBackboneOptions),
@@ -109,14 +114,18 @@ def from_pretrained(folder: str | os.PathLike) -> BackboneLM | MemoryEncoder:
         own = safetensors.torch.load_file(folder / OURS)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} holds no saved model: it has no {error.filename}") from None
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except UNREADABLE as error:
         raise UsageError(f"the model in {folder} can't be read ({error})") from None
-    backbone = backbone_class.from_pretrained(str(folder), local_files_only=True, dtype="auto")
-    if (folder / ADAPTER).exists():
-        adapter = str(folder / ADAPTER)
-        backbone = hub.peft().PeftModel.from_pretrained(backbone, adapter, is_trainable=True)
-    elif about["frozen"]:
-        backbone.requires_grad_(False)
+    try:
+        backbone = backbone_class.from_pretrained(str(folder), local_files_only=True, dtype="auto")
+        if (folder / ADAPTER).exists():
+            adapter = str(folder / ADAPTER)
+            backbone = hub.peft().PeftModel.from_pretrained(backbone, adapter, is_trainable=True)
+        elif about["frozen"]:
+            backbone.requires_grad_(False)
+    except UNREADABLE as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"the backbone in {folder} can't be read ({reason})") from None
     model = cls(config, backbone)
     if isinstance(model, BackboneLM):
         model.tgt_len = about["tgt_len"]
