@@ -8,6 +8,7 @@ import torch
 
 import helpers.gru  # noqa: F401  registers the model
 from helpers.models import tiny_model
+from helpers.pretrained import wrapped
 from helpers.programs import (
     RMT,
     TRXL,
@@ -443,3 +444,25 @@ def test_a_curriculum_trains_as_a_chain_of_runs_does(tiny, tmp_path):
 def test_the_checkpoint_tells_what_the_run_began_with(source, begin):
     _, own = begin(source(*TRXL), *RMT)
     assert checkpoint.find(own).manifest["began_with"]["model"] == "trxl"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "what"),
+    [
+        (4, 2, "2 rows taken, 2 new"),
+        (2, 4, "2 of 4 rows taken"),
+        (0, 4, "left out, pretrained has none"),
+        (4, 0, "new, pretrained has none"),
+        (3, 3, None),
+    ],
+)
+def test_memory_around_a_backbone_is_told_of_in_the_same_words(here, there, what):
+    model, other = wrapped("gpt2", mem_len=here), wrapped("gpt2", mem_len=there)
+    own, theirs = model.state_dict(), other.state_dict()
+    weights, said = model.weights_from(theirs, other.config)
+    assert said == ({"memory": what} if what else {})
+    assert weights.keys() == own.keys()
+    n_kept = min(here, there)
+    if here:
+        expected = [*theirs.get("memory", ())][:n_kept] + [*own["memory"]][n_kept:]
+        assert torch.equal(weights["memory"], torch.stack(expected))

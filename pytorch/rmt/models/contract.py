@@ -364,6 +364,29 @@ class Decoder:
         return self.model.predict(self.open_Bt, self.state)[0][:, -1]
 
 
+def with_memory(
+    model: SegmentModel, others: Mapping[str, Tensor], options: ModelOptions
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As SegmentModel.weights_from, of a model that may have memory tokens, a parameter `memory`.
+
+    Rows of memory are kept as far as there is room; those that are missing are as in any new model.
+    """
+    weights, own = dict(others), model.state_dict().get("memory")
+    theirs = weights.pop("memory", None)
+    if own is None:
+        gone = {} if theirs is None else {"memory": f"left out, {model.config.model} has none"}
+        return weights, gone
+    if theirs is None:
+        return weights | {"memory": own}, {"memory": f"new, {options.model} has none"}
+    if theirs.shape[1:] != own.shape[1:] or len(theirs) == len(own):
+        return dict(others), {}
+    n_kept = min(len(theirs), len(own))
+    weights["memory"] = torch.cat([theirs[:n_kept].to(own), own[n_kept:]])
+    if len(own) > n_kept:
+        return weights, {"memory": f"{n_kept} rows taken, {len(own) - n_kept} new"}
+    return weights, {"memory": f"{n_kept} of {len(theirs)} rows taken"}
+
+
 def named_parts(model: SegmentModel) -> Iterator[tuple[str, nn.Module]]:
     """The modules that belong to one of the model's parts, with its name."""
     for module in model.modules():

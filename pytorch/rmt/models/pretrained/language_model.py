@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rmt.data.batches import IGNORED
-from rmt.models.contract import SegmentModel, State
+from rmt.models.contract import SegmentModel, State, with_memory
 from rmt.models.options import ModelOptions
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.backbone import (
@@ -187,26 +187,16 @@ class BackboneLM(SegmentModel):
     def weights_from(
         self, others: Mapping[str, Tensor], options: ModelOptions
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The backbone's weights as they are, and those around it as far as both models have them.
-
-        Rows of memory are kept as far as there is room; those that are missing are new.
-        """
-        weights, changes = dict(others), {}
+        """The backbone's weights as they are, and those around it where both models have them."""
+        weights, changes = with_memory(self, others, options)
         own = {name: w for name, w in self.state_dict().items() if not name.startswith(BACKBONE)}
-        for name in others.keys() - own.keys():
-            if not name.startswith(BACKBONE):
+        for name in list(weights):
+            if name not in own and not name.startswith(BACKBONE):
                 del weights[name]
                 changes[name] = "left out, there is none here"
         for name, weight in own.items():
-            if name not in others:
+            if name not in weights:
                 weights[name], changes[name] = weight, f"new, {options.model} has none"
-        theirs, ours = others.get("memory"), own.get("memory")
-        if theirs is None or ours is None or len(theirs) == len(ours):
-            return weights, changes
-        if theirs.shape[1:] == ours.shape[1:]:
-            n_kept = min(len(theirs), len(ours))
-            weights["memory"] = torch.cat([theirs[:n_kept].to(ours), ours[n_kept:]])
-            changes["memory"] = f"{n_kept} rows taken, {len(ours) - n_kept} new"
         return weights, changes
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmt.models.contract import Decoder, Segment, SegmentAttention, State
+from rmt.models.contract import Decoder, Segment, SegmentAttention, State, with_memory
 from rmt.models.options import ModelOptions
 from rmt.models.scheduled import ScheduledModel
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
@@ -411,27 +411,9 @@ class MemTransformerLM(ScheduledModel):
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Every model of this family may begin with every other: they differ by their memory alone.
 
-        Rows of memory are kept as far as there is room; those that are missing are drawn as in any
-        new model. A cache has no weights.
+        A cache has no weights.
         """
-        weights = dict(others)
-        theirs = weights.pop("memory", None)
-        if not hasattr(self, "memory"):
-            gone = {} if theirs is None else {"memory": f"left out, {self.config.model} has none"}
-            return weights, gone
-        own = self.memory.detach()
-        if theirs is None:
-            return weights | {"memory": own}, {"memory": f"new, {options.model} has none"}
-        if theirs.shape[1:] != own.shape[1:]:
-            return dict(others), {}
-        n_kept = min(len(theirs), len(own))
-        weights["memory"] = torch.cat([theirs[:n_kept].to(own), own[n_kept:]])
-        changes = {}
-        if len(own) > n_kept:
-            changes["memory"] = f"{n_kept} rows taken, {len(own) - n_kept} new"
-        elif len(theirs) > n_kept:
-            changes["memory"] = f"{n_kept} of {len(theirs)} rows taken"
-        return weights, changes
+        return with_memory(self, others, options)
 
     @torch.no_grad()
     def _initialize(self) -> None:
