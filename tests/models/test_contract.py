@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import gru
+from helpers.any_model import MODELS, any_model
 from helpers.programs import (
     assert_one_sentence,
     process_settings,
@@ -228,3 +229,13 @@ def test_a_state_is_a_value():
 def test_a_name_that_nothing_has():
     with pytest.raises(UsageError, match=r"model must be one of baseline, .*, not 'lstm'"):
         registry.find("lstm")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_decoder_takes_the_state_of_its_streams_alone(name):
+    model, tokens = any_model(name), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    state = model.advance(tokens)
+    assert model.decoder(state, 4, 2).feed(tokens).shape == (2, model.config.n_token)
+    if state.tensors():
+        with pytest.raises(ValueError, match="holds 2 streams, the tokens 3"):
+            model.decoder(state, 4, 3)

@@ -334,6 +334,9 @@ class Decoder:
     """
 
     def __init__(self, model: SegmentModel, state: State | None, tgt_len: int, n_streams: int):
+        """Raises ValueError for a state of another number of streams."""
+        if state is not None:
+            state.check_streams(n_streams)
         device = next(model.parameters()).device
         self.model, self.tgt_len = model, tgt_len
         self.state = state  # before the open segment
@@ -351,7 +354,7 @@ class Decoder:
         if n_full:
             full, open_Bt = open_Bt.tensor_split([n_full * self.tgt_len], dim=1)
             self._roll(full.split(self.tgt_len, dim=1))
-            open_Bt = open_Bt.clone()  # alone, without what came before it
+            open_Bt = open_Bt.clone()  # a view would keep the full segments in memory, too
         self.open_Bt = open_Bt
 
     def _roll(self, full: Sequence[Tensor]) -> None:

@@ -1,5 +1,7 @@
 """Compiled layers compute what the layers do. The compiler's last stage is left out: it is slow."""
 
+import sys
+
 import pytest
 import torch
 
@@ -99,3 +101,13 @@ def test_without_a_compiler_it_says_so(tiny, tmp_path, monkeypatch):
     flags = [*tiny, "--model", "rmt", "--mem_len", 2, "--work_dir", tmp_path / "run", "--compile"]
     assert "no-such-compiler" in assert_one_sentence(run(train.main, *flags))
     assert not (tmp_path / "run").exists()
+
+
+@torch.no_grad()
+def test_a_compiler_may_begin_with_another_program(monkeypatch):
+    """As PyTorch reads CXX."""
+    monkeypatch.setenv("CXX", f"{sys.executable} g++")
+    model = tiny_model("rmt")
+    shapes = recorded(model)
+    model(*tiny_segments([6])[0])
+    assert shapes

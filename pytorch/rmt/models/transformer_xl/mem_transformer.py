@@ -15,6 +15,7 @@ in attention/.
 import importlib.util
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -49,6 +50,9 @@ class MemoryAndCache(State):
 
     memory: [B, m, D], the write memory, with gradient. cache: one [B, C, D] per layer, the inputs
     of the layer at the last C tokens, without gradient.
+
+    As published, mt has a memory, too, the outputs of its memory rows without gradient
+    (published_memory), and the cache of trxl_rmt holds rows of memory tokens (published_cache).
     """
 
     memory: Tensor | None = None
@@ -205,7 +209,7 @@ class MemTransformerLM(ScheduledModel):
         are, and so does decoding, whose lengths change with every token.
         Raises UsageError where there is no C++ compiler, or on a GPU no Triton.
         """
-        compiler = os.environ.get("CXX", "g++")
+        compiler, *_ = shlex.split(os.environ.get("CXX") or "g++")  # may begin with ccache
         if shutil.which(compiler) is None:
             raise UsageError(
                 f"--compile needs a C++ compiler, but there is no {compiler}: install one"

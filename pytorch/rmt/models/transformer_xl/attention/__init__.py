@@ -1,7 +1,7 @@
 """Transformer-XL attention over a segment with read and write memory.
 
     formula.py  which row sees which key, relative distances, scores and weights: the definition
-    plain.py    what a row reads, in plain PyTorch; the twin of the next two, which equal it
+    plain.py    what a row reads, without kernels of its own; the next two equal it
     flex.py     the same by PyTorch's flex_attention, in compiled layers on a GPU
     fused.py    the same by Triton kernels of our own, which are in kernels.py
     choice.py   which of these a model takes (--attention)

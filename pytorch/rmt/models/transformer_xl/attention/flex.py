@@ -2,7 +2,7 @@
 
 The position scores [H, B, Q, R] are made outside by one product. The kernel adds them to its scores
 where align_distances would put them, and gives their gradient. Flex attention has no dropout on
-weights. plain.py is the naive twin.
+weights. The naive twin is attention_weights in formula.py, times the values.
 
 Axes are in this folder's __init__.py.
 """

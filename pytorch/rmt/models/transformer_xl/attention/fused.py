@@ -7,7 +7,8 @@
 
 Position scores [H, B, Q, R] are made outside by one product, which PyTorch's autograd knows how to
 differentiate, and are read here where align_distances would put them. They are the one tensor of
-the size of the scores that is written, and so is their gradient. plain.py is the naive twin.
+the size of the scores that is written, and so is their gradient. The naive twin is
+attention_weights in formula.py, times the values.
 
 Axes are in this folder's __init__.py. Source of the algorithm: Dao 2023, "FlashAttention-2".
 """
