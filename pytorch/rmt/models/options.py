@@ -5,7 +5,7 @@ each an option (rmt.options.option). The methods have defaults that are right fo
 which nothing more is known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -53,6 +53,11 @@ class ModelOptions:
         return replace(self, **{name: usual[name] for name in self.NOT_SETTINGS})
 
     @property
+    def unusual(self) -> list[str]:
+        """What else tells the model from its neighbours in a table, beside sizes, for people."""
+        return []
+
+    @property
     def label(self) -> str:
         """The model with what tells it from its neighbours in a table: "rmt, memory 10"."""
         return self.model
@@ -71,6 +76,11 @@ class ModelOptions:
     def folder_name(self) -> str:
         """The model in the name of a run folder: "rmt-mem10"."""
         return self.model
+
+    @staticmethod
+    def hyphenated(parts: Iterable[str]) -> str:
+        """Parts of a label as they are in folder_name: "-lora-8"."""
+        return "".join(f"-{part.lower().replace(' ', '-')}" for part in parts)
 
     @property
     def carried(self) -> Carried | None:

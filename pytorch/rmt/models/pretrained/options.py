@@ -37,8 +37,14 @@ class BackboneOptions(ModelOptions):
         return self.freeze_backbone and not self.lora_rank
 
     @property
+    def unusual(self) -> list[str]:
+        adapters = [f"LoRA {self.lora_rank}"] if self.lora_rank else []
+        return ["frozen backbone"] if self.trains_memory_alone else adapters
+
+    @property
     def label(self) -> str:
-        return f"{self.model}, memory {self.mem_len}" if self.mem_len else self.model
+        memory = [f"memory {self.mem_len}"] if self.mem_len else []
+        return ", ".join([self.model, *memory, *self.unusual])
 
     @property
     def memory(self) -> int:
@@ -46,7 +52,7 @@ class BackboneOptions(ModelOptions):
 
     @property
     def folder_name(self) -> str:
-        return f"{self.model}-mem{self.mem_len}"
+        return f"{self.model}-mem{self.mem_len}{self.hyphenated(self.unusual)}"
 
     @property
     def why_eager(self) -> str:
@@ -85,6 +91,10 @@ class PretrainedOptions(BackboneOptions):
                 "out"
             )
 
+    @property
+    def unusual(self) -> list[str]:
+        return [*super().unusual, *(["paper mask"] if self.memory_mask == "paper" else [])]
+
     def why_untrained(self, bptt_unrolls: int, goes_on: bool) -> str | None:
         if not (self.trains_memory_alone and goes_on):
             return None
@@ -104,6 +114,14 @@ class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
     def __post_init__(self):
         super().__post_init__()
         self.check_memory()
+
+    @property
+    def label(self) -> str:
+        return ", ".join([super().label, *self.unusual])
+
+    @property
+    def folder_name(self) -> str:
+        return super().folder_name + self.hyphenated(self.unusual)
 
     def why_untrained(self, bptt_unrolls: int, goes_on: bool) -> str | None:
         if not self.trains_memory_alone or bptt_unrolls:

@@ -25,6 +25,16 @@ WITH_MEMORY = ("mt", "rmt", "trxl_rmt")
 WRITES_MEMORY = ("rmt", "trxl_rmt")
 # The option that says how many hidden states are cached.
 CACHE_OPTION = {"trxl": "mem_len", "trxl_rmt": "cache_len"}
+# Options of memory that tell models apart: in words, where they are not the usual ones.
+UNUSUAL = {
+    "as_published": "as published",
+    "published_memory": "published memory",
+    "published_cache": "published cache",
+    "published_positions": "published positions",
+    "read_mem_from_cache": "memory reads cache",
+    "memory_mask": "causal memory",
+    "write_from": "learned write memory",
+}
 LARGE = 1024  # d_model of Transformer-XL's large models, from which on they are evaluated otherwise
 
 
@@ -259,12 +269,19 @@ class ModelConfig(ModelOptions):
     # What programs ask (rmt.models.options)
 
     @property
+    def unusual(self) -> list[str]:
+        return [UNUSUAL[name] for name in self._unusual_options]
+
+    @property
+    def _unusual_options(self) -> list[str]:
+        return [name for name in UNUSUAL if getattr(self, name) != getattr(ModelConfig, name)]
+
+    @property
     def label(self) -> str:
         parts = [self.model]
         parts += [f"memory {self.n_memory}"] if self.n_memory else []
         parts += [f"cache {self.n_cached}"] if self.n_cached else []
-        parts += ["as published"] if self.as_published else []
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.unusual])
 
     @property
     def memory(self) -> int:
@@ -277,7 +294,7 @@ class ModelConfig(ModelOptions):
     @property
     def folder_name(self) -> str:
         cache = f"-cache{self.cache_len}" if self.cache_len else ""
-        return f"{self.model}-mem{self.mem_len}{cache}"
+        return f"{self.model}-mem{self.mem_len}{cache}{self.hyphenated(self.unusual)}"
 
     @property
     def carried(self) -> Carried:
@@ -299,7 +316,7 @@ class ModelConfig(ModelOptions):
     def in_result(self) -> dict:
         sizes = ("n_layer", "d_model", "n_head", "d_inner")
         own = {name: getattr(self, name) for name in ("model", "mem_len", "cache_len", *sizes)}
-        return own | ({"as_published": True} if self.as_published else {})
+        return own | {name: getattr(self, name) for name in self._unusual_options}
 
     @classmethod
     def refuses(cls, model: str) -> tuple[str, ...]:
