@@ -1,7 +1,9 @@
 """Decoding that keeps every layer's keys and values within a segment.
 
-A token costs one new row of each layer; the state is computed once per segment, as in training. The
-cost is linear in the tokens predicted, and memory is that of one segment.
+A token costs one new row of each layer. What depends on places alone, distances and the mask, is
+made for a whole segment when it begins: for fewer keys the table of distances is the end of that
+for more, and the mask the upper left of it, as long as no row follows the tokens. The state is
+computed once per segment, as in training.
 """
 
 from __future__ import annotations
@@ -46,12 +48,18 @@ class KeyValueDecoder(Decoder):
         x = model.embedded(self.open_Bt[:, self.n_computed :])
         if not self.n_computed and model.config.n_memory:
             x = torch.cat([model.read_memory(self.state, len(x)), x], dim=1)
+        if not self.n_computed:
+            # Tokens see nothing after themselves, so the write memory can be left out.
+            distance_RD, self.masked_QK = model.positions_and_mask(
+                self.n_cached, self.tgt_len, 0, x
+            )
+            self.distances = [layer.attention.distances(distance_RD) for layer in model.layers]
         self.n_computed = n_open
-        # Tokens see nothing after themselves, so the write memory can be left out.
-        distance_RD, masked_QK = model.positions_and_mask(self.n_cached, n_open, 0, x)
-        masked_QK = masked_QK[-x.shape[1] :]
+        n_rows, n_to_come = model.config.n_memory + n_open, self.tgt_len - n_open
+        masked_QK = self.masked_QK[n_rows - x.shape[1] : n_rows, : self.n_cached + n_rows]
         for i, layer in enumerate(model.layers):
-            x = self._run(i, x, distance_RD, model.biases(layer), masked_QK)
+            distance_HRd = self.distances[i][:, n_to_come:]
+            x = self._run(i, x, distance_HRd, model.biases(layer), masked_QK)
         return model.softmax.log_probs(x[:, -1], *model.word_weights())
 
     def _run(self, i: int, x_BtD: Tensor, *attention_inputs) -> Tensor:

@@ -31,7 +31,7 @@ from rmt.models.options import ModelOptions
 from rmt.models.scheduled import ScheduledModel
 from rmt.models.transformer_xl.adaptive_softmax import AdaptiveSoftmax
 from rmt.models.transformer_xl.attention.formula import distance_embeddings, masked_keys
-from rmt.models.transformer_xl.attention.layer import KeyValueProjection, RelativeAttention
+from rmt.models.transformer_xl.attention.layer import ContextProjection, RelativeAttention
 from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
 from rmt.models.transformer_xl.options import ModelConfig
@@ -95,12 +95,16 @@ class Layer(nn.Module):
             self.attention_norm(context_BKD) if self.pre_lnorm else context_BKD
         )
 
-    def forward(self, x_BQD: Tensor, context_BKD: Tensor, *attention_inputs) -> Tensor:
+    def forward(
+        self, x_BQD: Tensor, context_BKD: Tensor, distance_RD: Tensor, *attention_inputs
+    ) -> Tensor:
         """Return the new hidden states of the rows x, the last Q of the context: [B, Q, D]."""
-        return self.with_keys_values(x_BQD, self.keys_values(context_BKD), *attention_inputs)
+        keys_values = self.keys_values(context_BKD)
+        distance_HRd = self.attention.distances(distance_RD)
+        return self.with_keys_values(x_BQD, keys_values, distance_HRd, *attention_inputs)
 
     def with_keys_values(self, x_BQD: Tensor, keys_values: tuple, *attention_inputs) -> Tensor:
-        """As forward, with the context's keys and values, which are there already."""
+        """As forward, with the heads' keys and values and distances, which are there already."""
         x = x_BQD
         if self.pre_lnorm:
             x = x + self.dropout(
@@ -120,7 +124,7 @@ class MemTransformerLM(ScheduledModel):
     not_decayed: ClassVar = frozenset({"memory"})
     # The innermost part that an operation is in counts: a dropout's, not the feed-forward's.
     parts: ClassVar = {
-        "attention": (RelativeAttention, KeyValueProjection),
+        "attention": (RelativeAttention, ContextProjection),
         "feed-forward": FeedForward,
         "norm": nn.LayerNorm,
         "softmax": AdaptiveSoftmax,

@@ -19,8 +19,8 @@ from rmt.models.transformer_xl.options import ModelConfig
 from rmt.models.transformer_xl.padding import PaddedLinear, padded
 
 
-class KeyValueProjection(PaddedLinear):
-    """The matrix of keys and values, which is used before the rest of the attention is."""
+class ContextProjection(PaddedLinear):
+    """That of keys and values, or of distances: used before the rest of the attention is."""
 
 
 class RelativeAttention(nn.Module):
@@ -36,8 +36,8 @@ class RelativeAttention(nn.Module):
         self.n_head = n_head = config.n_head
         to_heads = {"bias": False, "pad_sizes": config.pad_sizes, "leaves_padding": True}
         self.query = PaddedLinear(d_model, width, heads_out=n_head, **to_heads)
-        self.key_value = KeyValueProjection(d_model, 2 * width, heads_out=2 * n_head, **to_heads)
-        self.distance = PaddedLinear(d_model, width, heads_out=n_head, **to_heads)
+        self.key_value = ContextProjection(d_model, 2 * width, heads_out=2 * n_head, **to_heads)
+        self.distance = ContextProjection(d_model, width, heads_out=n_head, **to_heads)
         self.output = PaddedLinear(
             width, d_model, bias=False, heads_in=n_head, pad_sizes=config.pad_sizes
         )
@@ -53,11 +53,15 @@ class RelativeAttention(nn.Module):
         keys, values = self.key_value(context_BKD).chunk(2, dim=-1)
         return self._heads(keys), self._heads(values)
 
+    def distances(self, distance_RD: Tensor) -> Tensor:
+        """What keys have for being so far away: [H, R, d]."""
+        return self._distance_heads(self.distance(distance_RD))
+
     def forward(
         self,
         x_BQD: Tensor,
         keys_values: tuple[Tensor, Tensor],
-        distance_RD: Tensor,
+        distance_HRd: Tensor,
         biases_2Hd: Tensor | tuple[Tensor, Tensor],
         masked_QK: Tensor,
         record: list[Tensor] | None = None,
@@ -68,7 +72,6 @@ class RelativeAttention(nn.Module):
         """
         key_HBKd, value_HBKd = keys_values
         query_HBQd = self._heads(self.query(x_BQD))
-        distance_HRd = self._distance_heads(self.distance(distance_RD))
         # Under autocast the biases would otherwise make the queries fp32 and back again.
         biases = [bias_Hd.to(query_HBQd.dtype) for bias_Hd in biases_2Hd]
         d_head, d_padded = biases[0].shape[-1], query_HBQd.shape[-1]
