@@ -1,11 +1,16 @@
 """--schedule: the same runs and scores with layers of different segments computed together."""
 
+import json
+from collections import Counter
+
 import pytest
 
 from helpers.captured import CalledAgain, captured_step_for
 from helpers.programs import assert_one_sentence, records, result, run, weights_of
 from rmt import eval as evaluation
 from rmt import train
+from rmt.models.associative.armt import AssociativeMemoryLM
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.training import trainer
 
 TINY = "--n_layer 3 --n_head 2 --d_head 4 --d_model 8 --d_inner 8 --lr 0.01 --log_interval 1"
@@ -26,6 +31,32 @@ def text(corpus_folder, encoded_dir):
     return f"{TINY} {data} --tgt_len 8 --batch_size 4 --max_step 5".split()
 
 
+@pytest.fixture
+def diagonally(monkeypatch):
+    """How often segments were computed diagonally, by the mode that their model was in."""
+    calls = Counter()
+
+    def counted(diagonal_each):
+        def call(model, segments, state):
+            calls["training" if model.training else "evaluation"] += 1
+            return diagonal_each(model, segments, state)
+
+        return call
+
+    for kind in (MemTransformerLM, AssociativeMemoryLM):
+        monkeypatch.setattr(kind, "diagonal_each", counted(kind.diagonal_each))
+    return calls
+
+
+def train_both(flags, tmp_path, diagonally) -> None:
+    """The same run by either schedule, each of which computes as it is told."""
+    for schedule in ("sequential", "diagonal"):
+        assert not diagonally
+        outcome = run(train.main, *flags, "--schedule", schedule, "--work_dir", tmp_path / schedule)
+        assert outcome.status == 0, outcome.err
+    assert min(diagonally["training"], diagonally["evaluation"]) > 0
+
+
 def losses_of(folder, kind: str) -> list[float]:
     return [record["loss"] for record in records(folder) if record["kind"] == kind]
 
@@ -39,24 +70,19 @@ def assert_same_run(folder, other) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_task_is_trained_and_scored_as_sequentially(task, tmp_path, model):
-    flags = [*task, *MODELS[model].split()]
-    for schedule in ("sequential", "diagonal"):
-        outcome = run(train.main, *flags, "--schedule", schedule, "--work_dir", tmp_path / schedule)
-        assert outcome.status == 0, outcome.err
+def test_a_task_is_trained_and_scored_as_sequentially(task, tmp_path, diagonally, model):
+    train_both([*task, *MODELS[model].split()], tmp_path, diagonally)
     assert_same_run(tmp_path / "diagonal", tmp_path / "sequential")
 
 
 @pytest.mark.parametrize("mode", ["window", "replay"])
-def test_so_is_text_in_windows_and_replays(text, tmp_path, mode):
-    flags = [*text, *MODELS["armt"].split(), "--bptt_unrolls", 2, "--bptt_mode", mode]
-    for schedule in ("sequential", "diagonal"):
-        outcome = run(train.main, *flags, "--schedule", schedule, "--work_dir", tmp_path / schedule)
-        assert outcome.status == 0, outcome.err
+def test_so_is_text_in_windows_and_replays(text, tmp_path, diagonally, mode):
+    unrolls = ["--bptt_unrolls", 2, "--bptt_mode", mode]
+    train_both([*text, *MODELS["armt"].split(), *unrolls], tmp_path, diagonally)
     assert_same_run(tmp_path / "diagonal", tmp_path / "sequential")
 
 
-def test_recorded_steps_find_the_same(task, tmp_path, monkeypatch):
+def test_recorded_steps_find_the_same(task, tmp_path, diagonally, monkeypatch):
     """Without a GPU: what a graph would replay is called again."""
     flags = [*task, *MODELS["armt"].split(), "--max_step", 8]
     assert run(train.main, *flags, "--work_dir", tmp_path / "sequential").status == 0
@@ -65,19 +91,32 @@ def test_recorded_steps_find_the_same(task, tmp_path, monkeypatch):
     flags += ["--schedule", "diagonal", "--work_dir", tmp_path / "diagonal"]
     assert run(train.main, *flags).status == 0
     assert graphs.n_replays > 0
+    assert diagonally["training"] > 0
     assert_same_run(tmp_path / "diagonal", tmp_path / "sequential")
 
 
-def test_evaluation_takes_the_runs_schedule_or_another(text, tmp_path, corpus_folder):
-    flags = [*text, *MODELS["trxl"].split(), "--schedule", "diagonal", "--work_dir", tmp_path]
+@pytest.mark.parametrize("model", MODELS)
+def test_evaluation_takes_the_runs_schedule_or_another(
+    text, tmp_path, corpus_folder, diagonally, model
+):
+    folder, told = tmp_path / "run", tmp_path / "scores.json"
+    flags = [*text, *MODELS[model].split(), "--schedule", "diagonal", "--work_dir", folder]
     assert run(train.main, *flags).status == 0
-    expected = result(tmp_path)["test_ppl"]
-    for schedule in ([], ["--schedule", "sequential"], ["--schedule", "auto"]):
-        for what in (["--split", "test"], ["--text", corpus_folder / "test.txt"]):
-            outcome = run(evaluation.main, "--work_dir", tmp_path, *what, *schedule)
-            assert outcome.status == 0, outcome.err
-            ppl = float(outcome.out.splitlines()[-2].split("ppl")[1].split()[0])
-            assert ppl == pytest.approx(expected, rel=0.1 if "--text" in what else 1e-3)
+
+    def loss(*flags) -> float:
+        diagonally.clear()
+        outcome = run(evaluation.main, "--work_dir", folder, *flags, "--json", told)
+        assert outcome.status == 0, outcome.err
+        (scores,) = json.loads(told.read_text())["scores"]
+        return scores["loss"]
+
+    for what in (["--split", "test"], ["--text", corpus_folder / "test.txt"]):
+        expected = loss(*what, "--schedule", "sequential")
+        assert not diagonally
+        for schedule in ([], ["--schedule", "diagonal"]):
+            assert loss(*what, *schedule) == pytest.approx(expected, rel=1e-3)
+            assert diagonally["evaluation"] > 0
+    assert loss("--split", "test") == pytest.approx(result(folder)["test_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize(
