@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from rmt.models.contract import State
 from rmt.models.pretrained.wrapping import wrap, wrap_armt, wrap_encoder
 
 V = 37
@@ -122,6 +123,12 @@ def words(*shape: int, seed: int = 3) -> torch.Tensor:
 
 def tolerance(name: str) -> dict:
     return {"rtol": 0, "atol": 1e-5 if name in IN_FLOAT32 else 1e-12}
+
+
+def assert_same_state(found: State, expected: State, rtol=1e-12, atol=1e-12) -> None:
+    assert found.tensors().keys() == expected.tensors().keys()
+    for name, tensor in expected.tensors().items():
+        torch.testing.assert_close(found.tensors()[name], tensor, rtol=rtol, atol=atol)
 
 
 def write_tokenizer(folder: Path, text: str, n_tokens: int) -> None:

@@ -2,13 +2,17 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
 from torch import nn
 
+from helpers import pretrained
 from helpers.any_model import MODELS, any_model
 from helpers.models import tiny_segments
+from rmt.models.pretrained.classifier import PretrainedClassifier
+from rmt.models.pretrained.options import ClassifierOptions
 from rmt.options.training import TrainConfig
 from rmt.runtime.errors import UsageError
 from rmt.training.optimization import (
@@ -258,6 +262,33 @@ def test_adamw_is_adam_and_matrices_but_for_memory_decay(name):
     for key, weight in decayed.named_parameters():
         share = lr * decay if weight.ndim > 1 and key != "memory" else 0
         torch.testing.assert_close(weight, expected[key] - share * before[key])
+
+
+# By the names that GPT-2 and BERT have for biases and norms.
+NOT_DECAYED = re.compile(r".*(bias|ln_(1|2|f)\.weight|LayerNorm\.weight|(^|encoder\.)memory)$")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pretrained.wrapped("gpt2"),
+        lambda: pretrained.wrapped_armt("gpt2"),
+        lambda: PretrainedClassifier(
+            ClassifierOptions(n_token=41, mem_len=3, n_labels=3), pretrained.wrapped_encoder("bert")
+        ),
+    ],
+    ids=["wrap", "wrap_armt", "classifier"],
+)
+def test_matrices_of_a_backbone_decay_and_its_memory_and_vectors_do_not(make):
+    pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
+    model = make()
+    optimizer = build_optimizer(model, TrainConfig(optim="adamw", weight_decay=0.3))
+    names = {weight: name for name, weight in model.named_parameters()}
+    by_decay = {0.0: set(), 0.3: set()}
+    for group in optimizer.param_groups:
+        by_decay[group["weight_decay"]] |= {names[weight] for weight in group["params"]}
+    not_decayed = {name for name in names.values() if NOT_DECAYED.match(name)}
+    assert by_decay == {0.0: not_decayed, 0.3: set(names.values()) - not_decayed}
 
 
 def test_what_is_frozen_is_not_in_the_optimizer():

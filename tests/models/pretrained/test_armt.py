@@ -11,31 +11,20 @@ from helpers.pretrained import (
     IN_FLOAT32,
     WINDOWED,
     V,
+    assert_same_state,
     backbone,
     tolerance,
     words,
-    wrapped,
     wrapped_armt,
 )
-from rmt.evaluation.sampling import sample
-from rmt.evaluation.stream import StreamState, read
-from rmt.models.contract import Carried, Decoder
-from rmt.models.pretrained.segments import ALIGNMENTS, cut
+from rmt.models.contract import Carried
 from rmt.models.pretrained.wrapping import wrap_armt
-from rmt.runs import checkpoint
 from rmt.runtime.errors import UsageError
 
 pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
 every_family = pytest.mark.parametrize("name", CAUSAL)
 VARIANTS = [{}, {"memory_update": "delta"}, {"correction": False}]
 every_variant = pytest.mark.parametrize("options", VARIANTS)
-
-
-def assert_same(found, expected, **tolerance):
-    tolerance = tolerance or {"rtol": 1e-12, "atol": 1e-12}
-    assert found.tensors().keys() == expected.tensors().keys()
-    for name, tensor in expected.tensors().items():
-        torch.testing.assert_close(found.tensors()[name], tensor, **tolerance)
 
 
 # Against another computation
@@ -129,8 +118,8 @@ def test_forward_predict_and_advance_hand_over_the_same(name, options):
     for part in words(2, 9).split([5, 4], dim=1):
         nll, after = model(part, part, state)
         log_probs, again = model.predict(part, state)
-        assert_same(after, again)
-        assert_same(model.advance(part, state), after)
+        assert_same_state(after, again)
+        assert_same_state(model.advance(part, state), after)
         expected = -log_probs.gather(2, part[..., None]).squeeze(2)
         torch.testing.assert_close(nll, expected, rtol=0, atol=1e-12)
         state = after
@@ -167,41 +156,6 @@ def test_hooks_are_gone_when_the_backbone_fails():
 
 
 @every_family
-@every_variant
-@pytest.mark.parametrize("alignment", ALIGNMENTS)
-@torch.no_grad()
-def test_texts_of_unequal_length_are_read_as_each_alone(name, options, alignment):
-    model, lengths = wrapped_armt(name, **options), [11, 4, 7]
-    tokens, targets = words(3, 11), words(3, 11, seed=4)
-
-    def losses(rows: slice, lengths: list[int]):
-        state, nll = model.empty_state(len(lengths)), 0
-        parts = zip(
-            cut(tokens[rows], lengths, 5, alignment),
-            cut(targets[rows], lengths, 5, alignment),
-            strict=True,
-        )
-        for (inputs, sizes), (outputs, _) in parts:
-            before = state
-            loss, state = model(inputs, outputs, state, sizes)
-            assert not loss[torch.arange(loss.shape[1]) >= sizes[:, None]].any()
-            for i in (sizes == 0).nonzero().flatten():
-                advanced = model.advance(inputs, before, sizes)
-                for key, kept in before.tensors().items():
-                    assert torch.equal(state.tensors()[key][i], kept[i])
-                    assert torch.equal(advanced.tensors()[key][i], kept[i])
-            nll = nll + loss.sum(1)
-        assert nll.isfinite().all()
-        return nll, state
-
-    together, state = losses(slice(None), lengths)
-    for i, length in enumerate(lengths):
-        alone, own = losses(slice(i, i + 1), [length])
-        torch.testing.assert_close(together[i : i + 1], alone, **tolerance(name))
-        assert_same(state[i : i + 1], own, **tolerance(name))
-
-
-@every_family
 def test_a_segment_without_tokens_writes_nothing(name):
     model, tokens = wrapped_armt(name), words(2, 5)
     state = model.advance(tokens)
@@ -229,72 +183,6 @@ def test_in_bf16_it_trains_and_its_state_is_of_full_precision(name, options, aut
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert all(m.value.weight.grad.isfinite().all() for m in model.memories)
     assert all(m.value.weight.grad.any() for m in model.memories)
-
-
-# Generation
-
-
-@every_family
-@every_variant
-@torch.no_grad()
-def test_decoding_with_a_cache_is_predicting_again(name, options):
-    model, tokens = wrapped_armt(name, **options), words(2, 13)
-    for state in (None, model.advance(words(2, 5, seed=9))):
-        kept, again = (make(model, state, 5, 2) for make in (type(model).decoder, Decoder))
-        for part in tokens.split([1, 3, 1, 1, 4, 2, 1], dim=1):
-            torch.testing.assert_close(kept.feed(part), again.feed(part), **tolerance(name))
-        assert_same(kept.state, again.state)
-
-
-def test_the_backbone_computes_new_rows_alone():
-    model, rows = wrapped_armt("llama"), []
-    decoder = model.decoder(None, 5)
-    model.backbone.model.layers[0].register_forward_hook(
-        lambda module, args, out: rows.append(args[0].shape[1])
-    )
-    for token in words(1, 7)[0]:
-        decoder.feed(token.view(1, 1))
-    # In between a whole segment and its memory tokens, for its state.
-    assert rows == [1, 1, 1, 1, 1, 5 + 3, 1, 1]
-
-
-def test_it_is_read_and_sampled_from_like_any_model(tmp_path):
-    model, ids = wrapped_armt("gpt_neox"), words(12).tolist()
-    said = list(sample(model, ids, 9, seed=1))
-    assert said == list(sample(model, ids[5:], 9, state=read(model, ids[:5]), seed=1))
-    assert len(said) == 9
-    state = read(model, ids)
-    state.save(tmp_path / "state", model)
-    again = StreamState.load(tmp_path / "state", model)
-    assert_same(again.before, state.before, rtol=0, atol=0)
-    assert again.tgt_len == 5
-
-
-# What it is made of
-
-
-def test_a_checkpoint_holds_all_of_it(tmp_path):
-    model, other = wrapped_armt("llama"), wrapped_armt("llama")
-    with torch.no_grad():
-        for weight in other.parameters():
-            weight.add_(1)
-    checkpoint.save(tmp_path, 1, model.state_dict(), {}, {}, best=True)
-    checkpoint.find(tmp_path).load_model(other)
-    tokens, state = words(2, 5), model.advance(words(2, 5, seed=7))
-    assert torch.equal(other.predict(tokens, state)[0], model.predict(tokens, state)[0])
-
-
-def test_it_begins_with_another_model_and_another_with_it():
-    armt, more, rmt = wrapped_armt("gpt2"), wrapped_armt("gpt2", mem_len=5), wrapped("gpt2")
-    weights, changes = more.weights_from(armt.state_dict(), armt.config)
-    assert torch.equal(weights["memory"][:3], armt.memory)
-    assert changes == {"memory": "3 rows taken, 2 new"}
-    weights, changes = armt.weights_from(rmt.state_dict(), rmt.config)
-    assert weights.keys() == armt.state_dict().keys()
-    assert set(changes.values()) == {"new, pretrained has none"}
-    weights, changes = rmt.weights_from(armt.state_dict(), armt.config)
-    assert weights.keys() == rmt.state_dict().keys()
-    assert set(changes.values()) == {"left out, there is none here"}
 
 
 def with_other_layers(n_layer: int) -> nn.Module:

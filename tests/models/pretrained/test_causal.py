@@ -5,13 +5,8 @@ import torch
 from torch import nn
 
 from helpers.pretrained import CAUSAL, WINDOWED, V, backbone, tolerance, words, wrapped
-from rmt.evaluation.sampling import sample
-from rmt.evaluation.stream import StreamState, read
-from rmt.models.contract import Carried, Decoder
-from rmt.models.pretrained.backbone import initial_memory
-from rmt.models.pretrained.segments import ALIGNMENTS, cut
+from rmt.models.contract import Carried
 from rmt.models.pretrained.wrapping import wrap
-from rmt.runs import checkpoint
 from rmt.runtime.errors import UsageError
 
 pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
@@ -41,21 +36,41 @@ def test_without_memory_it_is_the_backbone_bit_for_bit(name, dtype):
     assert state.tensors() == model.advance(tokens, state).tensors() == {}
 
 
-@every_family
-def test_two_segments_are_the_backbone_called_by_hand(name):
-    model, tokens = wrapped(name), words(2, 9)
-    memory, state = model.memory.expand(2, -1, -1), None
-    for part in tokens.split([5, 4], dim=1):
-        rows = torch.cat([memory, model.embedding(part), memory], dim=1)
-        out = model.backbone(inputs_embeds=rows, output_hidden_states=True)
-        expected = out.logits[:, 3:-3].log_softmax(-1)
-        memory = out.hidden_states[-1][:, -3:]
-        log_probs, after = model.predict(part, state)
-        torch.testing.assert_close(log_probs, expected, rtol=0, atol=1e-12)
-        torch.testing.assert_close(after.memory, memory, rtol=0, atol=1e-12)
-        assert torch.equal(model.advance(part, state).memory, after.memory)
+# Which rows see which with the paper's memory of 2, by the number of tokens between.
+PAPER = {
+    3: ["xx.....", "xx.....", "xxx....", "xxxx...", "xxxxx..", "xxxxxxx", "xxxxxxx"],
+    2: ["xx....", "xx....", "xxx...", "xxxx..", "xxxxxx", "xxxxxx"],
+}
+
+
+def of_paper(n_tokens: int) -> dict[str, torch.Tensor]:
+    """For a backbone's own call."""
+    sees_QK = torch.tensor([[cell == "x" for cell in row] for row in PAPER[n_tokens]])
+    added_QK = torch.zeros(sees_QK.shape, dtype=torch.float64)
+    return {"attention_mask": added_QK.masked_fill(~sees_QK, -torch.inf)[None, None]}
+
+
+@masks
+def test_segments_are_the_backbone_called_by_hand(name, memory_mask):
+    """For each of two streams alone, which has no padding then."""
+    model = wrapped(name, mem_len=2, tgt_len=3, memory_mask=memory_mask)
+    state, memories = None, [model.memory[None]] * 2
+    for part, lengths in zip(words(2, 9).split(3, dim=1), (None, [3, 2], [2, 3]), strict=True):
+        sizes = None if lengths is None else torch.tensor(lengths)
+        log_probs, after = model.predict(part, state, sizes)
+        for i, n in enumerate(lengths or [3, 3]):
+            rows = torch.cat([memories[i], model.embedding(part[[i], :n]), memories[i]], dim=1)
+            mask = of_paper(n) if memory_mask == "paper" else {}
+            out = model.backbone(inputs_embeds=rows, output_hidden_states=True, **mask)
+            expected, memories[i] = (
+                out.logits[:, 2:-2].log_softmax(-1),
+                out.hidden_states[-1][:, -2:],
+            )
+            torch.testing.assert_close(log_probs[[i], :n], expected, **tolerance(name))
+            torch.testing.assert_close(after.memory[[i]], memories[i], **tolerance(name))
+        assert torch.equal(model.advance(part, state, sizes).memory, after.memory)
         state = after
-    assert model.carries == Carried(3 * 16, gradient=True)
+    assert model.carries == Carried(2 * 16, gradient=True)
 
 
 @every_family
@@ -97,115 +112,6 @@ def test_rows_see_what_the_paper_says(name, length):
         2: ["xx......"] * 2 + ["xxx.....", "xxxx...."] + ["xxxxxx.."] * 2,
     }
     assert found == table[length]
-
-
-@masks
-@pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_texts_of_unequal_length_are_read_as_each_alone(name, memory_mask, alignment):
-    model, lengths = wrapped(name, memory_mask=memory_mask), [11, 4, 7]
-    tokens, targets = words(3, 11), words(3, 11, seed=4)
-
-    def losses(rows: slice, lengths: list[int]):
-        state, nll = None, 0
-        parts = zip(
-            cut(tokens[rows], lengths, 5, alignment),
-            cut(targets[rows], lengths, 5, alignment),
-            strict=True,
-        )
-        for (inputs, sizes), (outputs, _) in parts:
-            before = state
-            loss, state = model(inputs, outputs, state, sizes)
-            assert not loss[torch.arange(loss.shape[1]) >= sizes[:, None]].any()
-            for i in (sizes == 0).nonzero().flatten():
-                start = model.memory if before is None else before.memory[i]
-                assert torch.equal(state.memory[i], start)
-                assert torch.equal(model.advance(inputs, before, sizes).memory[i], start)
-            nll = nll + loss.sum(1)
-        assert nll.isfinite().all()
-        return nll, state
-
-    together, state = losses(slice(None), lengths)
-    for i, length in enumerate(lengths):
-        alone, own = losses(slice(i, i + 1), [length])
-        torch.testing.assert_close(together[i : i + 1], alone, **tolerance(name))
-        torch.testing.assert_close(state.memory[i : i + 1], own.memory, **tolerance(name))
-
-
-# Generation
-
-
-@masks
-def test_decoding_with_a_cache_is_predicting_again(name, memory_mask):
-    model, tokens = wrapped(name, memory_mask=memory_mask), words(2, 13)
-    state = model.advance(words(2, 5, seed=9))
-    kept, again = (make(model, state, 5, 2) for make in (type(model).decoder, Decoder))
-    for part in tokens.split([1, 3, 1, 1, 4, 2, 1], dim=1):
-        torch.testing.assert_close(kept.feed(part), again.feed(part), **tolerance(name))
-    assert torch.equal(kept.state.memory, again.state.memory)
-
-
-def test_the_backbone_computes_new_rows_alone():
-    model, rows = wrapped("llama"), []
-    decoder = model.decoder(None, 5)
-    model.backbone.model.layers[0].register_forward_hook(
-        lambda module, args, out: rows.append(args[0].shape[1])
-    )
-    for token in words(1, 7)[0]:
-        decoder.feed(token.view(1, 1))
-    # The read memory with a segment's first token; in between a whole segment for its state.
-    assert rows == [3 + 1, 1, 1, 1, 1, 3 + 5 + 3, 3 + 1, 1]
-
-
-def test_it_is_read_and_sampled_from_like_any_model(tmp_path):
-    model, ids = wrapped("gpt_neox"), words(12).tolist()
-    said = list(sample(model, ids, 9, seed=1))
-    assert said == list(sample(model, ids[5:], 9, state=read(model, ids[:5]), seed=1))
-    assert len(said) == 9
-    state = read(model, ids)
-    state.save(tmp_path / "state", model)
-    again = StreamState.load(tmp_path / "state", model)
-    assert torch.equal(again.before.memory, state.before.memory)
-    assert again.tgt_len == 5
-
-
-# What it is made of
-
-
-@every_family
-def test_initial_memory_is_as_far_spread_as_embeddings_and_distinct(name):
-    model = backbone(name)
-    embedding = model.get_input_embeddings()
-    torch.manual_seed(0)
-    memory = initial_memory(embedding, 500)
-    spread = embedding(torch.arange(V)).std().item()
-    assert memory.std().item() == pytest.approx(spread, rel=0.05)
-    assert len(memory.unique(dim=0)) == 500
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_tied_weights_are_one_in_a_checkpoint(name, tmp_path):
-    model, other = wrapped(name), wrapped(name)
-    with torch.no_grad():
-        for weight in other.parameters():
-            weight.add_(1)
-    path = checkpoint.save(tmp_path, 1, model.state_dict(), {}, {}, best=True)
-    size = (path / checkpoint.MODEL_FILE).stat().st_size
-    assert size < 8 * model.n_parameters() + 8000
-    checkpoint.find(tmp_path).load_model(other)
-    tokens = words(2, 5)
-    assert torch.equal(other.predict(tokens)[0], model.predict(tokens)[0])
-    assert other.embedding.weight is other.backbone.get_output_embeddings().weight
-
-
-def test_more_memory_begins_with_what_there_is():
-    small, large, none = (wrapped("gpt2", mem_len=m) for m in (2, 4, 0))
-    weights, changes = large.weights_from(small.state_dict(), small.config)
-    assert torch.equal(weights["memory"][:2], small.memory)
-    assert torch.equal(weights["memory"][2:], large.memory[2:])
-    assert changes == {"memory": "2 rows taken, 2 new"}
-    assert "memory" not in none.weights_from(small.state_dict(), small.config)[0]
-    weights, changes = small.weights_from(none.state_dict(), none.config)
-    assert weights.keys() == small.state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.pretrained import CLS, ENCODERS, SEP, backbone, words, wrapped_encoder
+from helpers.pretrained import CLS, ENCODERS, SEP, V, backbone, words, wrapped_encoder
 from rmt.models.pretrained.documents import classify
 from rmt.models.pretrained.segments import ALIGNMENTS
 from rmt.models.pretrained.wrapping import wrap_encoder
@@ -147,6 +147,16 @@ def test_checkpointed_gradients_are_the_plain_ones(name):
     assert plain["memory"].any()
     assert plain.keys() == checkpointed.keys()
     assert all(torch.equal(plain[key], checkpointed[key]) for key in plain)
+
+
+@every_family
+def test_memory_begins_as_far_spread_as_embeddings_and_distinct(name):
+    alone = backbone(name, **({} if name == "t5" else {"max_position_embeddings": 1000}))
+    spread = alone.get_input_embeddings()(torch.arange(V)).std().item()
+    n_labels = 0 if type(alone).__name__.endswith("ForSequenceClassification") else 3
+    memory = wrap_encoder(alone, mem_len=400, tgt_len=5, n_labels=n_labels).memory
+    assert memory.std().item() == pytest.approx(spread, rel=0.05)
+    assert len(memory.unique(dim=0)) == 400
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,12 @@ def round_trip(model, folder):
 
 @pytest.mark.parametrize("make", [wrapped, wrapped_armt])
 @pytest.mark.parametrize("name", CAUSAL)
-def test_a_language_model_comes_back_with_its_memory(name, make, tmp_path):
+def test_a_language_model_comes_back_with_its_memory_and_what_is_tied(name, make, tmp_path):
     model = changed(make(name))
-    round_trip(model, tmp_path / "new" / "model")
+    again = round_trip(model, tmp_path / "new" / "model")
+    for each in (model, again):
+        is_tied = each.embedding.weight is each.backbone.get_output_embeddings().weight
+        assert is_tied == model.backbone.config.tie_word_embeddings
     # And the backbone alone is one for everybody.
     alone = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "new" / "model")
     assert torch.equal(alone.get_input_embeddings().weight, model.embedding.weight)
