@@ -74,13 +74,15 @@ def write_tokenizer(folder: Path, around: str = "[CLS] $A [SEP]") -> int:
     return len(ids)
 
 
-def write_encoder(folder: Path) -> Path:
-    """A random BERT of two layers, as published ones are, without a classifier; a tokenizer."""
+def write_encoder(folder: Path, **changes) -> Path:
+    """A random BERT of two layers, as published ones are, without a classifier; a tokenizer.
+
+    changes: of its configuration."""
     transformers = pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
     n_words = write_tokenizer(folder)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     sizes |= {"intermediate_size": 24, "max_position_embeddings": 64, "vocab_size": n_words}
     torch.manual_seed(0)
-    config = transformers.BertConfig(**sizes, pad_token_id=0)
+    config = transformers.BertConfig(**sizes, pad_token_id=0, **changes)
     transformers.BertModel(config).save_pretrained(folder)
     return folder

@@ -9,7 +9,7 @@ import torch
 from helpers.pretrained import write_tokenizer
 from helpers.programs import assert_one_sentence, records, result, run, weights_of
 from rmt import eval as evaluation
-from rmt import generate, interop, tables, train
+from rmt import figures, generate, interop, tables, train
 from rmt.data.text.corpora import load_corpus
 from rmt.data.text.dataset import TextOptions
 from rmt.data.text.own import TEXT
@@ -51,12 +51,16 @@ def trained(folder, *flags):
 
 
 def assert_it_is_a_run_like_any_other(folder, label):
-    """It has learned, is scored, has a row in a table, and generates."""
+    """It has learned, is scored, has a row in a table and a curve, and generates."""
     losses = [entry["loss"] for entry in records(folder, "train")]
     assert losses[-1] < losses[0]
     scored = run(evaluation.main, "--work_dir", folder, "--split", "test")
     assert f"{result(folder)['test_ppl']:.3f}" in scored.out
     assert label in run(tables.main, "runs", folder).out
+    picture = folder.with_suffix(".png")
+    drawn = run(figures.main, "curves", folder, "--out", picture)
+    assert drawn.status == 0, drawn.err
+    assert picture.stat().st_size > 0
     said = run(generate.main, "--work_dir", folder, "--prompt", "The cat", "--tokens", 20)
     assert said.status == 0, said.err
 
