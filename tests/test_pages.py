@@ -1,5 +1,6 @@
 """What the pages show to be typed does what they say."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import rmt
 from helpers.data import load_corpus
 from helpers.labelled import texts, write_lines
 from helpers.models import tiny_model
 from helpers.pages import Reader, Shown, python_blocks, shown
-from helpers.pretrained import backbone, write_tokenizer
+from helpers.pretrained import CAUSAL, backbone, words, write_tokenizer
 from helpers.programs import ROOT
 from rmt.models.transformer_xl.published_names import published_state_dict
 from rmt.runs.reports import anchor
@@ -153,10 +155,11 @@ def reader(tmp_path, monkeypatch):
 def test_what_a_page_shows_can_be_typed(page, reader):
     """From top to bottom: what a command leaves, those after it find."""
     PREPARE.get(page, lambda root: None)(reader.root)
-    names: dict = dict(GIVEN)
+    names, left_out = dict(GIVEN), []
     has_library = bool(importlib.util.find_spec("transformers"))
     for each in shown(page):
         if re.search("transformers|gpt2", each.text) and not has_library:
+            left_out.append(str(each))
             continue
         if not each.is_python:
             rule = rule_of(each)
@@ -165,6 +168,33 @@ def test_what_a_page_shows_can_be_typed(page, reader):
                 assert done.returncode == 0, f"{each}\n{done.stdout}{done.stderr}"
         elif page != ADDING_A_MODEL:
             exec(compile(each.text, str(each), "exec"), names)
+    if left_out:
+        pytest.skip(
+            "\n".join(["without transformers these were left out, and all else ran:", *left_out])
+        )
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_the_readmes_lines_put_memory_around_any_family(family, tmp_path, monkeypatch):
+    """In the place of the pretrained GPT-2; and they are among the page's first 100 lines."""
+    (lines,) = (each for each in shown("README.md") if "rmt.wrap(" in each.text)
+    assert lines.line + lines.text.count("\n") < 100
+    more_rows = {"n_positions": 200} if family == "gpt2" else {}
+    backbone(family, **more_rows).float().save_pretrained(tmp_path / "gpt2")
+    monkeypatch.chdir(tmp_path)
+    ids = {name: words(1, 4, seed=i) for i, name in enumerate(GIVEN)}
+    names, found = {"rmt": rmt, **ids}, []
+    for statement in ast.parse(lines.text).body:
+        exec(compile(ast.Module([statement], []), str(lines), "exec"), names)
+        if "nll" in names:
+            found.append((names["nll"], names["state"]))
+    (nll, state), (more_nll, more_state) = found
+    for each in (nll, more_nll):
+        assert each.shape == (1, 4)
+        assert each.isfinite().all()
+    assert not torch.equal(more_state.memory, state.memory)
+    alone, _ = names["model"](ids["more_tokens"], ids["more_targets"])
+    assert (alone - more_nll).abs().max() > 1e-4
 
 
 def test_every_rule_is_for_some_command():
