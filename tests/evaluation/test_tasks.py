@@ -1,14 +1,17 @@
 """The scores of algorithmic tasks against a count written out, sample by sample, token by token."""
 
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.data import make_task
 from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.data.tasks.task import Task
 from rmt.evaluation.tasks import RATES, evaluate_task
+from rmt.options.schedule import SCHEDULES
 
 # As in quadratic, the final answer is the last part of the answer.
 TASK = Task(
@@ -143,3 +146,33 @@ def test_nothing_is_kept_for_a_backward_pass():
     model.layers[0].register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
     evaluate_task(model, TASK, np.zeros((2, TASK.length), dtype=np.uint8), 4, 2)
     assert set(seen) == {False}
+
+
+class EnoughError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("dataset", ["babilong", "facts"])
+def test_of_a_sample_that_no_memory_could_hold_few_segments_are_there_at_once(dataset, schedule):
+    """Here the model has enough of it in the fifth."""
+    task, tgt_len, n_made, read = make_task(dataset, sample_len=10**13), 64, 0, []
+    model = tiny_model("armt", n_token=len(task.symbols))
+    model.set_schedule(schedule)
+
+    def pieces(number):
+        nonlocal n_made
+        for piece in task.pieces(number):
+            assert n_made < (5 + model.config.n_layer) * tgt_len
+            n_made += len(piece)
+            yield piece
+
+    def stop_at_five(module, args):
+        read.append(args[0].shape)
+        if len(read) == 5:
+            raise EnoughError
+
+    model.embedding.register_forward_pre_hook(stop_at_five)
+    with pytest.raises(EnoughError):
+        evaluate_task(model, replace(task, pieces=pieces), np.array([[2, 0]]), tgt_len, 1)
+    assert read == [(1, tgt_len)] * 5
