@@ -11,13 +11,15 @@ def adapted(hf_model: nn.Module, lora_rank: int, freeze_backbone: bool) -> nn.Mo
     """The model with adapters of a rank in all its linear layers (0: none), and with its other
     weights frozen if it has adapters or that is asked for.
 
+    The classifier of a model for sequence classification is new, and trained whatever is frozen.
     An adapter is scaled by two, whatever its rank. Changes the model that it is given. Raises
     UsageError for one that has adapters already.
     """
     if lora_rank and has_adapters(hf_model):
         raise UsageError(f"the model has adapters already: leave out lora_rank {lora_rank}")
+    classifies = type(hf_model).__name__.endswith("SequenceClassification")
     if freeze_backbone and not has_adapters(hf_model):
-        hf_model.requires_grad_(False)
+        (hf_model.base_model if classifies else hf_model).requires_grad_(False)
     if not lora_rank:
         return hf_model
     peft = hub.peft()
@@ -25,8 +27,7 @@ def adapted(hf_model: nn.Module, lora_rank: int, freeze_backbone: bool) -> nn.Mo
         r=lora_rank,
         lora_alpha=2 * lora_rank,
         target_modules="all-linear",
-        # The classifier of a model for sequence classification is new and trained as a whole.
-        task_type="SEQ_CLS" if type(hf_model).__name__.endswith("SequenceClassification") else None,
+        task_type="SEQ_CLS" if classifies else None,  # which trains the classifier as a whole
     )
     return peft.get_peft_model(hf_model, how)
 

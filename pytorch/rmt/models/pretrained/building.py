@@ -79,18 +79,7 @@ def build_classifier(options: ClassifierOptions) -> PretrainedClassifier:
     most, n_others = most_rows(backbone), around.n_before + (sep_id is not None)
     check_rows(n_others + 1, most, f"one token and {options.mem_len} of memory")
     around = replace(around, tgt_len=NO_LIMIT if most is None else most - n_others)
-    # A new classifier is trained even where the backbone is frozen.
-    body = {id(weight) for weight in backbone.base_model.parameters()}
-    head = [weight for weight in backbone.parameters() if id(weight) not in body]
     wrapped = adapted(backbone, options.lora_rank, options.freeze_backbone)
-    if not options.lora_rank:
-        for weight in head:
-            weight.requires_grad_(True)
-    if backbone.config.is_encoder_decoder:  # the decoder has nothing to do
-        read = {id(weight) for weight in backbone.get_encoder().parameters()}
-        for weight in wrapped.parameters():
-            if id(weight) not in read:
-                weight.requires_grad_(False)
     return PretrainedClassifier(options, MemoryEncoder(around, wrapped))
 
 

@@ -100,6 +100,10 @@ class MemoryEncoder(nn.Module):
         n_rows = config.n_before + config.tgt_len + (config.sep_id is not None)
         what = f"{config.tgt_len} tokens, {config.mem_len} of memory and what stands between"
         check_rows(n_rows, most_rows(backbone), what)
+        if model.config.is_encoder_decoder:  # the decoder has nothing to do
+            read = set(model.get_encoder().parameters())
+            for weight in set(backbone.parameters()) - read:
+                weight.requires_grad_(False)
         self.train(bare(backbone).training)
 
     @property

@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import nn
 
 from rmt.models.pretrained import hub
-from rmt.models.pretrained.adaptation import has_adapters
+from rmt.models.pretrained.adaptation import adapted, has_adapters
 from rmt.models.pretrained.armt import PretrainedARMT
 from rmt.models.pretrained.backbone import bare
 from rmt.models.pretrained.causal import PretrainedLM
@@ -80,7 +80,7 @@ def _write(model: BackboneLM | MemoryEncoder, folder: Path) -> None:
         "kind": kind,
         "backbone": f"{type(backbone).__module__}:{type(backbone).__qualname__}",
         "tgt_len": model.tgt_len,
-        "frozen": not any(weight.requires_grad for weight in backbone.parameters()),
+        "frozen": not any(weight.requires_grad for weight in backbone.base_model.parameters()),
         "options": asdict(model.config),
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
@@ -121,8 +121,8 @@ def from_pretrained(folder: str | os.PathLike) -> BackboneLM | MemoryEncoder:
         if (folder / ADAPTER).exists():
             adapter = str(folder / ADAPTER)
             backbone = hub.peft().PeftModel.from_pretrained(backbone, adapter, is_trainable=True)
-        elif about["frozen"]:
-            backbone.requires_grad_(False)
+        else:
+            backbone = adapted(backbone, 0, about["frozen"])
     except UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"the backbone in {folder} can't be read ({reason})") from None
