@@ -43,11 +43,13 @@ VARIANTS = {
     "trxl_rmt": "--model trxl_rmt --mem_len 2 --cache_len 5 --bptt_unrolls 2".split(),
     "armt": [*ARMT, "--bptt_unrolls", "2"],
     "armt, delta rule": [*ARMT, *"--bptt_unrolls 2 --memory_update delta".split()],
+    "armt, diagonal": [*ARMT, *"--bptt_unrolls 2 --schedule diagonal".split()],
     "chunks": [*REPLAY, "--batch_chunk", "2"],
     "adaptive softmax": [*REPLAY, "--cutoffs", "10", "30"],
     "momentum": [*REPLAY, *"--optim sgd --mom 0.9".split()],
     "dev_perf": [*TRXL, *"--scheduler dev_perf --lr 1 --decay_rate 0.9 --eval_interval 9".split()],
     "task": TASK,
+    "trxl, diagonal": [*TASK, *TRXL, "--schedule", "diagonal"],
 }
 NOT_CAPTURED = {
     "varlen": [*REPLAY, "--varlen"],

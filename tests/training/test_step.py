@@ -25,6 +25,7 @@ from helpers.programs import (
     steps_saved,
     weights_of,
 )
+from helpers.schedules import layer_local
 from rmt import train
 from rmt.data.batches import Update
 from rmt.models.registry import build
@@ -33,7 +34,8 @@ from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
 from rmt.runtime import distributed
-from rmt.training import trainer
+from rmt.runtime.errors import UsageError
+from rmt.training import captured, trainer
 from rmt.training.captured import N_ALIKE, CapturedStep, why_not
 from rmt.training.recurrence import Stream
 from rmt.training.step import LATE, Step
@@ -365,6 +367,38 @@ def test_steps_are_captured_where_they_can_be_and_it_is_worth_it(options, reason
 def test_several_processes_are_not_captured(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     assert why_not(TrainConfig(cuda=True), GPU) == "several processes exchange gradients"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "n_compiled", "sentence"),
+    [
+        ("sequential", {}, 1, ""),
+        ("sequential", {"compile": True}, 0, ""),  # by then they are
+        ("sequential", {}, "no compiler", "layers are not compiled: no compiler\n"),
+        ("diagonal", {}, 0, "layers are not compiled: they are computed diagonally\n"),
+    ],
+)
+def test_layers_of_captured_steps_are_compiled_or_it_is_said_why_not(
+    monkeypatch, capsys, schedule, options, n_compiled, sentence
+):
+    """Without a GPU: by the choice that is made on one."""
+    compiled, model = [], layer_local("armt")
+    model.set_schedule(schedule)
+
+    def compile_layers(model):
+        if n_compiled == "no compiler":
+            raise UsageError(n_compiled)
+        compiled.append(model)
+
+    monkeypatch.setattr(MemTransformerLM, "compile", compile_layers)
+    monkeypatch.setattr(captured, "why_not", lambda config, device: None)
+    monkeypatch.setattr(captured, "CudaGraphs", lambda device: CalledAgain())
+    config = TrainConfig(**options)
+    step = captured.step_for(model, config, (1, "window", "stored"), torch.device("cpu"))
+    assert isinstance(step, CapturedStep)
+    assert len(compiled) == (n_compiled == 1)
+    said = capsys.readouterr().err
+    assert said == (f"steps are captured, but {sentence}" if sentence else "")
 
 
 def test_a_graph_without_a_gpu_is_refused(tiny, tmp_path):
