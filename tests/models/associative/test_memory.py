@@ -293,3 +293,23 @@ def test_the_state_is_of_full_precision_in_any_layer(kind, precision):
             assert torch.equal(own, expected)
     assert memory.to(precision).empty(2)[0].dtype == torch.float32
     assert memory.double().empty(2)[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(DeltaMemory, {}), (AssociativeMemory, {"correction": False})]
+)
+def test_gradients_of_what_is_read_after_two_writes_are_those_of_differences(kind, options):
+    """Of rows, states and weights; gamma has no gradient by definition, so it is left out."""
+    memory = random_memory(kind, d_model=3, d_mem=2, **options)
+    first, second, query = torch.randn(3, 2, 2, 3, dtype=torch.float64)
+    A_BFD, z_BF = memory.empty(2)
+    state = [torch.rand_like(A_BFD)] + ([] if z_BF is None else [torch.rand_like(z_BF)])
+    inputs = [each.requires_grad_() for each in (first, second, query, *state)]
+
+    def read(first, second, query, A_BFD, z_BF=None, *_weights):
+        return memory.read(query, *memory.write(second, *memory.write(first, A_BFD, z_BF)))
+
+    weights = list(memory.parameters())  # which are moved where they are
+    if z_BF is None:
+        inputs.append(None)
+    assert torch.autograd.gradcheck(read, (*inputs, *weights))
