@@ -45,7 +45,7 @@ def data(request, tmp_path_factory):
     return CLASSIFY.load([str(path)], options, own, encoded_dir=str(folder), progress=False)
 
 
-@pytest.mark.parametrize("name", ["rmt", "trxl"])
+@pytest.mark.parametrize("name", ["rmt", "trxl", "armt"])
 @pytest.mark.parametrize("max_segments", [0, 3])
 def test_a_model_that_began_with_nothing_tells_labels_as_words(data, name, max_segments):
     torch.manual_seed(0)
