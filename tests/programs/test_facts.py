@@ -1,4 +1,4 @@
-"""Facts in a long text as a run: trained with lessons, scored at other lengths, shown."""
+"""Facts in a long text, and stories in one, as runs: trained, scored at other lengths, shown."""
 
 import json
 
@@ -11,21 +11,22 @@ from rmt import eval as evaluation
 from rmt import figures, tables, train
 
 SIZES = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 8".split()
-FLAGS = "--dataset facts --kind detect --mem_len 2 --tgt_len 32 --sample_len 100 --curriculum -1"
+DETECT = "--dataset facts --kind detect".split()
+FLAGS = "--mem_len 2 --tgt_len 32 --sample_len 100 --curriculum -1"
 FEW = "--train_samples 64 --valid_samples 6 --test_samples 5 --batch_size 4 --max_step 4"
 N_TOKENS = 280  # of the tokenizer; the backbone has more words
 TRAINING = [*FLAGS.split(), *FEW.split(), "--log_interval", "1"]
 
 
-def trained(folder, *flags):
-    outcome = run(train.main, *TRAINING, *flags, "--work_dir", folder)
+def trained(folder, *flags, task=DETECT):
+    outcome = run(train.main, *task, *TRAINING, *flags, "--work_dir", folder)
     assert outcome.status == 0, outcome.err
     return folder
 
 
-def scored(folder, sample_len, file):
+def scored(folder, sample_len, file, *more):
     flags = f"--split test --sample_len {sample_len} --test_samples 3 --json".split()
-    outcome = run(evaluation.main, "--work_dir", folder, *flags, file)
+    outcome = run(evaluation.main, "--work_dir", folder, *flags, file, *more)
     assert outcome.status == 0, outcome.err
     return json.loads(file.read_text())
 
@@ -46,6 +47,26 @@ def test_any_model_is_trained_and_scored_beyond(model, tmp_path):
     assert "facts, detect, 100 tokens" in run(tables.main, "tasks", folder).out
     out = tmp_path / "size.png"
     assert run(figures.main, "size", folder, "--out", out).status == 0
+
+
+@pytest.mark.parametrize("model", ["rmt", "armt"])
+def test_stories_are_trained_on_and_scored_without_a_text_and_in_longer_ones(model, tmp_path):
+    task = "--dataset babilong --questions two".split()
+    folder = trained(tmp_path / "run", "--model", model, *SIZES, task=task)
+    made = result(folder)
+    assert (made["segments"], made["questions"], made["noise"]) == (4, "two", True)
+    files = [tmp_path / f"{sample_len}.json" for sample_len in (90, 300, 1000)]
+    for file, more in zip(files, (["--no_noise"], [], []), strict=True):
+        found = scored(folder, int(file.stem), file, *more)
+        assert found["samples"]["noise"] == (not more)
+        assert (found["protocol"]["tgt_len"], found["scores"][0]["n_samples"]) == (32, 3)
+    shown = run(tables.main, "babilong", *files).out
+    assert shown.startswith(
+        "| questions | 90 | 300 | 1,000 |\n| --- | ---: | ---: | ---: |\n| two | "
+    )
+    assert "babilong two, 100 tokens" in run(tables.main, "tasks", folder).out
+    out = tmp_path / "map.png"
+    assert run(figures.main, "babilong", *files, "--out", out).status == 0
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +94,7 @@ def test_a_pretrained_model_is_trained_on_its_own_tokens(backbone, tmp_path):
 
 def test_wrong_use(backbone, tmp_path):
     def sentence(*flags):
-        outcome = run(train.main, *TRAINING, *flags, "--work_dir", tmp_path / "new")
+        outcome = run(train.main, *DETECT, *TRAINING, *flags, "--work_dir", tmp_path / "new")
         assert not (tmp_path / "new").exists()
         return assert_one_sentence(outcome)
 

@@ -269,6 +269,42 @@ def test_samples_of_published_stories(folder):
     assert all(" ".join(fact) in said for fact in story.facts)
 
 
+ANSWERS = {n: chr(ord("a") + n) * 3 for n in range(1, 21)}  # of each of the published tasks
+
+
+@pytest.fixture
+def all_tasks(tmp_path):
+    """All 20, of which each has one answer: with the split's name, for training and validation
+    that of the story's place in the file."""
+    for n, word in ANSWERS.items():
+        for file, splits in (("train", ("valid", "train")), ("test", ("test",))):
+            lines = [
+                f"1 Mary went to the {word}{split}.\n2 Where is Mary?\t{word}{split}\t1\n"
+                for split in splits
+            ]
+            (tmp_path / f"qa{n}_made-up_{file}.txt").write_text("".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("questions", "numbers"),
+    [
+        ("one", {1}),
+        ("two", {2}),
+        ("three", {3}),
+        ("relations", {4}),
+        ("yes_no", {6}),
+        ("all", {1, 2, 3, 4, 6}),
+    ],
+)
+def test_each_kind_and_split_is_read_from_its_file(all_tasks, questions, numbers):
+    task = make_task("babilong", babi=str(all_tasks), questions=questions, sample_len=60)
+    for i, split in enumerate(("train", "valid", "test")):
+        rows = task.rows(np.array([[i, k] for k in range(40)]))
+        found = {read(task, row)[-1] for row in rows}
+        assert found == {f"{ANSWERS[n]}{split}" for n in numbers}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
