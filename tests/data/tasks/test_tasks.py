@@ -21,7 +21,7 @@ from rmt.data.registry import tasks as all_tasks
 from rmt.data.tasks import memorization, quadratic, retrieval, stored
 from rmt.data.tasks.__main__ import main as show
 from rmt.data.tasks.curriculum import Lesson
-from rmt.data.tasks.task import Kind, Task
+from rmt.data.tasks.task import Kind, Task, numbers
 from rmt.runtime.errors import UsageError
 
 SMALL = {"train_samples": 300, "valid_samples": 50, "test_samples": 100}
@@ -549,6 +549,8 @@ def test_same_seed_same_bytes(name, tmp_path):
         ("reverse", "10192bbf6c7bb7f9"),
         ("retrieval", "8aac9b965093300c"),
         ("quadratic", "eae2028abb5f3fcc"),
+        ("remember", "6e66d03874faaaa6"),
+        ("rewrite", "d01ae238626b1055"),
     ],
 )
 def test_the_samples_stay_what_they_were(name, expected, load):
@@ -556,6 +558,31 @@ def test_the_samples_stay_what_they_were(name, expected, load):
     data = load(name)
     rows = np.concatenate(list(data.splits.values()))
     assert hashlib.sha256(rows).hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("babilong", {"questions": "all"}, "dcef079784e7d72f"),
+        ("babilong", {"questions": "all", "noise": False}, "5615683bcaba93f8"),
+        ("facts", {"kind": "detect"}, "c13162c76f74d67c"),
+        ("facts", {"kind": "memorize"}, "d5bf63e85a566dae"),
+        ("facts", {"kind": "reason"}, "fd3c2a4ce24eaed5"),
+    ],
+)
+def test_so_do_those_that_are_made_when_they_are_read(name, options, expected, tmp_path):
+    """As words, for ids are those of a background, here the same in every version of Python."""
+    background = tmp_path / "own.txt"
+    background.write_text(
+        "".join(
+            f"{word} of ten words or more, which are{' all' * i} the same. "
+            for i, word in enumerate(("Sentences", "Some", "Lines", "Others"))
+        )
+    )
+    task = make_task(name, sample_len=90, background=str(background), **options)
+    rows = task.rows(numbers(0, 20))
+    said = "\n".join(" ".join(task.symbols[i] for i in row) for row in rows)
+    assert hashlib.sha256(said.encode()).hexdigest()[:16] == expected
 
 
 def test_fingerprints_tell_apart_what_differs(load):
