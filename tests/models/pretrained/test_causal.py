@@ -36,6 +36,19 @@ def test_without_memory_it_is_the_backbone_bit_for_bit(name, dtype):
     assert state.tensors() == model.advance(tokens, state).tensors() == {}
 
 
+@every_family
+def test_without_memory_texts_of_unequal_length_are_read_as_each_alone(name):
+    model, tokens, targets = wrapped(name, mem_len=0), words(3, 5), words(3, 5, seed=4)
+    lengths = [5, 2, 0]
+    nll, state = model(tokens, targets, None, torch.tensor(lengths))
+    assert state.tensors() == {}
+    for i, n in enumerate(lengths):
+        assert not nll[i, n:].any()
+        if n:
+            alone, _ = model(tokens[[i], :n], targets[[i], :n])
+            torch.testing.assert_close(nll[[i], :n], alone, **tolerance(name))
+
+
 # Which rows see which with the paper's memory of 2, by the number of tokens between.
 PAPER = {
     3: ["xx.....", "xx.....", "xxx....", "xxxx...", "xxxxx..", "xxxxxxx", "xxxxxxx"],

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.pretrained import CAUSAL, words, wrapped, wrapped_armt
+from helpers.pretrained import CAUSAL, WINDOWED, words, wrapped, wrapped_armt
 from rmt.training.recurrence import Stream, Unrolled
 
 pytest.importorskip("transformers", reason="pretrained models need rmt[hf]")
@@ -17,9 +17,13 @@ def gradients_of(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@both_kinds
-def test_padding_and_absent_texts_get_no_gradient_and_no_nan(make):
-    model, tokens, embedded = make("gpt2"), words(2, 5), []
+@pytest.mark.parametrize(
+    ("make", "name", "options"),
+    [(make, name, {}) for make in (wrapped, wrapped_armt) for name in CAUSAL]
+    + [(wrapped, name, {"memory_mask": "paper"}) for name in CAUSAL if name not in WINDOWED],
+)
+def test_padding_and_absent_texts_get_no_gradient_and_no_nan(make, name, options):
+    model, tokens, embedded = make(name, **options), words(2, 5), []
 
     def keep(module, args, out):
         out.retain_grad()
