@@ -72,6 +72,10 @@ ENCODERS = {
     "bart": ("BartModel", "BartConfig", {"vocab_size": V, **OF_BART}),
 }
 CLS, SEP = 0, 2
+# By the names that the families of encoders have for it.
+NO_DROPOUT = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+NO_DROPOUT |= dict.fromkeys(("dropout", "attention_dropout", "dropout_rate"), 0.0)
+NO_DROPOUT |= {"classifier_dropout": 0.0}
 
 
 def backbone(name: str, **changes) -> nn.Module:
@@ -105,9 +109,11 @@ def wrapped_armt(name: str, mem_len: int = 3, tgt_len: int = 5, **options):
     return model
 
 
-def wrapped_encoder(name: str, mem_len: int = 3, tgt_len: int = 5, **options):
-    """One for three classes."""
-    model = backbone(name)
+def wrapped_encoder(
+    name: str, mem_len: int = 3, tgt_len: int = 5, changes: dict | None = None, **options
+):
+    """One for three classes. changes: of its backbone's configuration."""
+    model = backbone(name, **changes or {})
     if not type(model).__name__.endswith("ForSequenceClassification"):
         options["n_labels"] = 3
     first = {} if name == "t5" else {"cls_id": CLS}

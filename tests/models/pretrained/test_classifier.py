@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.labelled import write_tokenizer
-from helpers.pretrained import ENCODERS, backbone, words, wrapped_encoder
+from helpers.pretrained import ENCODERS, NO_DROPOUT, backbone, words, wrapped_encoder
 from rmt.data.batches import IGNORED, Update
 from rmt.data.labelled.samples import cut
 from rmt.models.options import Carried
@@ -24,8 +24,9 @@ CPU = torch.device("cpu")
 
 
 def classifier(name: str = "bert", mem_len: int = 3) -> PretrainedClassifier:
+    """Without dropout, so that a step finds what evaluation mode does."""
     options = ClassifierOptions(n_token=OPTIONS.n_token, mem_len=mem_len, n_labels=C)
-    return PretrainedClassifier(options, wrapped_encoder(name, mem_len, T))
+    return PretrainedClassifier(options, wrapped_encoder(name, mem_len, T, NO_DROPOUT))
 
 
 def batch() -> tuple[torch.Tensor, list, list]:
@@ -60,8 +61,6 @@ def test_a_step_has_the_loss_and_the_gradient_of_whole_texts(name, bptt_unrolls)
     model, (tokens, segments, begins) = classifier(name), batch()
     depth, mode = (3, "window") if bptt_unrolls < 0 else (bptt_unrolls, "replay")
     step = step_of(model, depth, mode)
-    model.eval()
-    step.unrolled.train = lambda: None  # without dropout, so that both are the same
     found = step.accumulate_gradients(segments, len(LENGTHS), begins=begins)
     own = {key: value.clone() for key, value in gradients(model).items()}
     model.zero_grad()
@@ -81,7 +80,6 @@ def test_chunks_and_checkpoints_change_no_gradient(how):
     for options in ({}, how):
         model, (_, segments, begins) = classifier(), batch()
         step = step_of(model, 3, "window", **options)
-        step.unrolled.train = lambda: None
         step.accumulate_gradients(segments, len(LENGTHS), begins=begins)
         found.append(gradients(model))
     assert_same(*found)
@@ -103,22 +101,24 @@ def test_absent_texts_keep_their_state_and_are_not_computed():
     assert torch.equal(none.memory, before.memory)
 
 
-def test_where_looking_is_dear_all_is_computed_and_nothing_else_differs(monkeypatch):
-    """As on a GPU: the same calls, without asking for lengths."""
+@torch.no_grad()
+def test_texts_are_those_of_the_encoder_called_with_their_lengths():
+    """Which is how they are computed on a GPU, absent ones and all padding with them."""
     model, (_, segments, _) = classifier(), batch()
-    found = []
-    for asks in (True, False):
-        if not asks:
-            call = lambda tokens, lengths, state: model.encoder(tokens, lengths, state)  # noqa: E731
-            monkeypatch.setattr(model, "_without_padding", call)
-        with torch.no_grad():
-            state = None
-            for tokens, _ in segments[:-1]:
-                state = model.advance(tokens, state)
-            found.append(model(*segments[-1], state))
-    (nll, state), (other_nll, other_state) = found
-    torch.testing.assert_close(nll, other_nll, rtol=0, atol=1e-12)
-    torch.testing.assert_close(state.memory, other_state.memory, rtol=0, atol=1e-12)
+    state = None
+    for tokens, _ in segments:
+        is_text = tokens != OPTIONS.padding
+        lengths, shifted = is_text.sum(dim=1), torch.zeros_like(tokens)
+        for row, own, text in zip(shifted, tokens, is_text, strict=True):
+            row[: text.sum()] = own[text]
+        scores, expected = model.encoder(shifted, lengths, state)
+        log_probs, state = model.classify(tokens, state)
+        there = lengths > 0
+        torch.testing.assert_close(
+            log_probs[there], scores[there].log_softmax(-1), rtol=0, atol=1e-12
+        )
+        torch.testing.assert_close(state.memory, expected.memory, rtol=0, atol=1e-12)
+    assert there.all()
 
 
 @pytest.mark.parametrize("mem_len", [0, 3])
