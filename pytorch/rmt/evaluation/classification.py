@@ -22,7 +22,7 @@ from rmt.data.labelled.encoded import LabelledData
 from rmt.data.labelled.samples import TextReader, cut, n_segments, texts_of
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.scores import Scores, Scoring
-from rmt.models.contract import SegmentModel
+from rmt.models.contract import SegmentModel, evaluating
 from rmt.options.training import TrainConfig
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
@@ -185,27 +185,23 @@ def evaluate_labels(
     over all. The model comes back in the mode (training or evaluation) it was in.
     """
     texts, n_labels = data.splits[split], len(data.labels)
-    was_training = model.training
     loss, told = 0.0, np.zeros((n_labels, n_labels))
     batches = _batches(n_segments(texts.lengths, tgt_len, max_segments), batch_size)
     batches = batches if max_steps < 0 else batches[:max_steps]
-    model.eval()
-    try:
-        with Progress(len(batches), split, shown=distributed.is_main()) as bar:
-            for numbers in batches:
-                how.check()
-                own = numbers[distributed.own_streams(len(numbers))]
-                if len(own):  # more processes than texts leave some without any
-                    read = texts_of(texts, own, tgt_len, max_segments)
-                    log_probs_BV = _after_texts(model, read, data.padding, tgt_len, how)
-                    log_probs_BC = log_probs_BV[:, data.first_label :].double()
-                    labels_B = on_device(texts.labels[own], how.device)
-                    loss -= log_probs_BC.gather(1, labels_B[:, None]).sum().item()
-                    said_B = log_probs_BC.argmax(dim=1).cpu().numpy()
-                    np.add.at(told, (texts.labels[own], said_B), 1)
-                bar.update()
-    finally:
-        model.train(was_training)
+    shown = distributed.is_main()
+    with evaluating(model), Progress(len(batches), split, shown=shown) as bar:
+        for numbers in batches:
+            how.check()
+            own = numbers[distributed.own_streams(len(numbers))]
+            if len(own):  # more processes than texts leave some without any
+                read = texts_of(texts, own, tgt_len, max_segments)
+                log_probs_BV = _after_texts(model, read, data.padding, tgt_len, how)
+                log_probs_BC = log_probs_BV[:, data.first_label :].double()
+                labels_B = on_device(texts.labels[own], how.device)
+                loss -= log_probs_BC.gather(1, labels_B[:, None]).sum().item()
+                said_B = log_probs_BC.argmax(dim=1).cpu().numpy()
+                np.add.at(told, (texts.labels[own], said_B), 1)
+            bar.update()
     loss, *counts = distributed.sum_over_ranks([loss, *told.ravel().tolist()])
     told = np.array(counts).reshape(n_labels, n_labels)
     n_texts = int(told.sum())

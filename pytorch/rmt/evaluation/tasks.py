@@ -19,7 +19,7 @@ from torch import Tensor
 from rmt.data.tasks.samples import segments
 from rmt.data.tasks.task import Task
 from rmt.evaluation.generation import generate
-from rmt.models.contract import SegmentModel
+from rmt.models.contract import SegmentModel, evaluating
 from rmt.runtime import distributed
 from rmt.runtime.precision import autocast
 from rmt.runtime.progress import Progress
@@ -47,25 +47,21 @@ def evaluate_task(
     The model comes back in the mode (training or evaluation) it was in.
     """
     device = torch.device(device)
-    was_training = model.training
     total = torch.zeros(1 + 2 * len(RATES), dtype=torch.float64, device=device)
     starts = range(0, len(samples), batch_size)
-    model.eval()
-    try:
-        with Progress(len(starts), what, shown=distributed.is_main()) as bar:
-            for start in starts:
-                check()
-                batch = samples[start : start + batch_size]
-                batch = batch[distributed.own_streams(len(batch))]
-                if len(batch):  # more processes than samples leave some without any
-                    read = segments(task, batch, tgt_len, device)
-                    with autocast(device, precision):
-                        nll, free, forced = _right_answers(model, read, task.answer_size, tgt_len)
-                    counts = [nll, *_rates(free, task), *_rates(forced, task)]
-                    total += torch.stack(counts)
-                bar.update()
-    finally:
-        model.train(was_training)
+    shown = distributed.is_main()
+    with evaluating(model), Progress(len(starts), what, shown=shown) as bar:
+        for start in starts:
+            check()
+            batch = samples[start : start + batch_size]
+            batch = batch[distributed.own_streams(len(batch))]
+            if len(batch):  # more processes than samples leave some without any
+                read = segments(task, batch, tgt_len, device)
+                with autocast(device, precision):
+                    nll, free, forced = _right_answers(model, read, task.answer_size, tgt_len)
+                counts = [nll, *_rates(free, task), *_rates(forced, task)]
+                total += torch.stack(counts)
+            bar.update()
     loss, *rates = (value / len(samples) for value in distributed.sum_over_ranks(total.tolist()))
     names = [*RATES, *(f"forced_{name}" for name in RATES)]
     return {"loss": loss, **dict(zip(names, rates, strict=True)), "n_samples": len(samples)}

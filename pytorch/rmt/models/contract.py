@@ -367,6 +367,17 @@ class Decoder:
         return self.model.predict(self.open_Bt, self.state)[0][:, -1]
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, a model is in evaluation mode; after it, whatever happens, as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def with_memory(
     model: SegmentModel, others: Mapping[str, Tensor], options: ModelOptions
 ) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from rmt.paper.experiments import Experiment
 from rmt.paper.published import Cell, figure_cells
+from rmt.reproduction.coverage import ENOUGH
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.reproduction.studies.tasks import ALIKE, arms_of
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, markdown, mean_and_spread
 
-ENOUGH = 3  # seeds
 NAMES = {
     (-1, "xavier"): "lessons, Xavier",
     (-1, "uniform"): "lessons, smaller",
@@ -60,7 +60,7 @@ def arms(experiment: Experiment, runs: Sequence[LoggedRun]) -> list[Arm]:
 
 
 def best_of_each(experiments: Sequence[Experiment], runs: Sequence[LoggedRun]) -> list[Arm] | None:
-    """Of each experiment its best arm; None unless all arms of all of them have run ENOUGH."""
+    """Of each experiment its best arm; None unless all arms of all have ENOUGH seeds."""
     if not all(map(has_arms, experiments)):
         return None
     found = [arms(experiment, runs) for experiment in experiments]

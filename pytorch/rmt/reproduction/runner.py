@@ -48,15 +48,14 @@ def reproduce(order: Order) -> int:
         for plan in longest_first
     ][first - 1 :: n_shares]
     runs = finished_runs(folder)
-    left, without_weights = with_sources(
-        [each for each in planned if not any(map(each.counts, runs))]
-    )
+    missing = [each for each in planned if not any(map(each.counts, runs))]
+    left, without_weights = with_sources(missing)
     if without_weights and not left:
         raise UsageError(next(iter(without_weights.values())))
     for each in left:
         each.refuse_others()
     jobs = to_jobs(left, order)
-    n_there = sum(any(map(each.counts, runs)) for each in planned)
+    n_there = len(planned) - len(missing)
     print(f"{n_there} of {len(planned)} runs are there, {len(left)} left to do")
     if jobs and order.scale in FOR_GPUS and not order.n_gpus:
         print(without_gpu(order.scale, list(jobs), order.n_jobs))

@@ -173,12 +173,16 @@ def train_in_folder(
 
 def settle_best(trainer: Trainer, folder: RunFolder, found: checkpoint.Checkpoint) -> None:
     """Have the best checkpoint in the folder that the trainer takes for the best, or none."""
-    best_step, there = trainer.place.best_step, True
-    if folder.path:
+    best_step = trainer.place.best_step
+
+    def is_lost() -> bool:
+        if not folder.path:
+            return False
         if trainer.config.restart_dir:
             checkpoint.adopt(found, folder.path, best_step)
-        there = not best_step or checkpoint.point_to_best(folder.path, best_step)
-    if distributed.any_rank(not there):  # which waits for the first process, too
+        return best_step > 0 and not checkpoint.point_to_best(folder.path, best_step)
+
+    if distributed.any_rank(bool(distributed.by_main(is_lost))):
         folder.log(f"| the best checkpoint, of step {best_step}, is gone: the best is chosen anew")
         trainer.forget_best()
         if folder.path and trainer.place.best_step:

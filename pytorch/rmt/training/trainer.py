@@ -271,7 +271,9 @@ class Trainer:
         streams = self.step.gathered()
         distributed.by_main(lambda: self._write(folder, unheard, streams, random))
 
-    def _write(self, folder: RunFolder, unheard: list[dict], streams: dict, random: dict) -> None:
+    def _write(
+        self, folder: RunFolder, unheard: list[dict], streams: dict | list, random: dict
+    ) -> None:
         """The checkpoint, with what all processes have of it."""
         if not folder.path:
             return

@@ -149,8 +149,8 @@ class Task:
         """Samples [N, length] as samples of shorter(n), and which of their targets count.
 
         Copy and reverse keep the first n symbols, retrieval n pairs; of equations the roots become
-        smaller. Where padded, bool [n], is
-        true, symbols are replaced by padding, which does not count. UsageError as in shorter().
+        smaller. Where padded, bool [n], is true, symbols are replaced by padding, which does not
+        count. UsageError as in shorter().
         """
         short = self.shorter(n)
         content, scored = self.shorten(np.asarray(samples), n), short.scored

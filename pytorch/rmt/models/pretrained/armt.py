@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from rmt.models.associative.memory import memory_of
 from rmt.models.associative.state import Associations
-from rmt.models.contract import Decoder
+from rmt.models.contract import Decoder, evaluating
 from rmt.models.options import Carried
 from rmt.models.pretrained import layout
-from rmt.models.pretrained.backbone import bare, evaluating, text_config
+from rmt.models.pretrained.backbone import bare, text_config
 from rmt.models.pretrained.decoder import AssociativeDecoder
 from rmt.models.pretrained.language_model import BackboneLM
 from rmt.models.pretrained.layers import LayerMemory, layers_of, remembering

@@ -1,8 +1,5 @@
 """What is asked of a Hugging Face model before memory is put around it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -15,17 +12,6 @@ N_SAMPLED = 4096  # words whose embeddings say how large embeddings are
 def bare(hf_model: nn.Module) -> nn.Module:
     """The model itself where peft has put adapters into it."""
     return hf_model.get_base_model() if hasattr(hf_model, "get_base_model") else hf_model
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, a model is in evaluation mode; after it, whatever happens, as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def check_is_model(hf_model: object) -> None:

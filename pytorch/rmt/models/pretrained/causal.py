@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rmt.models.contract import Decoder, State
+from rmt.models.contract import Decoder, State, evaluating
 from rmt.models.options import Carried
 from rmt.models.pretrained import layout
-from rmt.models.pretrained.backbone import bare, evaluating, text_config
+from rmt.models.pretrained.backbone import bare, text_config
 from rmt.models.pretrained.decoder import KeyValueDecoder
 from rmt.models.pretrained.language_model import BackboneLM
 from rmt.models.pretrained.options import PretrainedOptions

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from rmt.data.batches import IGNORED
-from rmt.models.contract import SegmentModel, State, with_memory
+from rmt.models.contract import SegmentModel, State, evaluating, with_memory
 from rmt.models.options import ModelOptions
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.backbone import (
     bare,
     check_rows,
     check_sizes,
-    evaluating,
     initial_memory,
     most_rows,
     text_config,
