@@ -143,3 +143,13 @@ def test_a_trained_models_vocabulary_reads_other_texts(tmp_path, data):
     other = {"test": [Labelled("the", "new", "a")]}
     with pytest.raises(UsageError, match="a has the label new, and the model knows only false, t"):
         encode("x", other, WORDS, inherited=inherited, encoded_dir=tmp_path)
+
+
+def test_words_that_are_symbols_of_ours_are_refused(tmp_path):
+    def vocabulary(word: str):
+        own = {"train": [Labelled(f"{word} {word}", "true", "a"), Labelled("cat", "false", "b")]}
+        return encode("x", own, WORDS, encoded_dir=tmp_path).vocabulary
+
+    assert "<label>" in vocabulary("<label>")  # none of them
+    with pytest.raises(UsageError, match="a text of x has the word <padding>, which stands for"):
+        vocabulary("<padding>")

@@ -93,6 +93,11 @@ def encode(
         labels = tuple(sorted({text.label for text in texts["train"]}))
         plain = reading.tokenizer.vocabulary({split: _parts(own) for split, own in texts.items()})
         special = [PADDING, *(BEGINS + label + ENDS for label in labels)]
+        if taken := [symbol for symbol in special if symbol in plain]:
+            raise UsageError(
+                f"a text of {name} has the word {taken[0]}, which stands for something else here: "
+                "write it in another way"
+            )
         vocabulary = Vocabulary([*plain.symbols, *special], unknown=plain.unknown)
     numbers = {label: i for i, label in enumerate(labels)}
     for text in (text for own in texts.values() for text in own):
