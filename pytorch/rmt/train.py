@@ -5,12 +5,19 @@
 
 from rmt.options.command_line import Parser
 from rmt.runs.settings import Settings, add_settings
-from rmt.runtime.errors import UsageError, run_program
+from rmt.runtime.errors import UsageError, run_program, saying_how_to_save_memory
 from rmt.training.run import train
+
+TO_SAVE_MEMORY = (
+    "take the batch in parts (--batch_chunk), recompute segments (--checkpoint_segments) or choose "
+    "a smaller --batch_size"
+)
 
 
 def main(argv: list[str]) -> int:
-    return train(Settings.of(parse(argv)))
+    settings = Settings.of(parse(argv))
+    with saying_how_to_save_memory(TO_SAVE_MEMORY):
+        return train(settings)
 
 
 def parse(argv: list[str]) -> dict:

@@ -26,6 +26,7 @@ from helpers.programs import (
 from rmt import eval as evaluation
 from rmt import train
 from rmt.data import store
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.options import ModelConfig
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint, run_folder
@@ -495,6 +496,17 @@ def test_out_of_memory_says_what_helps(tiny, work_dir, monkeypatch, error):
     monkeypatch.setattr(Trainer, "train_step", train_step)
     sentence = assert_one_sentence(run(train.main, *tiny, *RMT, "--work_dir", work_dir))
     assert "out of memory: take the batch in parts (--batch_chunk)" in sentence
+
+
+def test_other_programs_have_no_options_of_training(tiny, work_dir, monkeypatch):
+    assert run(train.main, *tiny, *RMT, "--work_dir", work_dir).status == 0
+
+    def forward(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(MemTransformerLM, "forward", forward)
+    sentence = assert_one_sentence(run(evaluation.main, "--work_dir", work_dir))
+    assert "out of memory: choose smaller batches, shorter segments" in sentence
 
 
 def test_other_errors_of_pytorch_are_not_hidden(tiny, monkeypatch):

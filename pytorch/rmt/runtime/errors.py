@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 
 # Signals that ask a program to end: of Ctrl-C, of `kill` and SLURM, of a terminal that is closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Where a program does not say what would help with its own options.
+TO_SAVE_MEMORY = "choose smaller batches, shorter segments or a smaller model"
 
 
 class UsageError(ValueError):
@@ -25,6 +27,10 @@ class Ended(BaseException):
     def __init__(self, number: int):
         super().__init__(number)
         self.number = number
+
+
+class OutOfMemory(Exception):
+    """Memory is short. The message says what to do, in the options of the program."""
 
 
 class ProcessKilled(UsageError):
@@ -78,7 +84,8 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # under nohup it is ignored
                 signal.signal(number, _end)
-        status = main(sys.argv[1:])
+        with saying_how_to_save_memory(TO_SAVE_MEMORY):
+            status = main(sys.argv[1:])
         sys.stdout.flush()
     except UsageError as error:
         if is_first_process():
@@ -92,14 +99,8 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
             raise
         print(f"error: {error.filename} can't be used ({error.strerror})", file=sys.stderr)
         status = 2
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        print(
-            "error: out of memory: take the batch in parts (--batch_chunk), recompute segments "
-            "(--checkpoint_segments) or choose a smaller --batch_size",
-            file=sys.stderr,
-        )
+    except OutOfMemory as error:  # of this process alone, perhaps
+        print(f"error: out of memory: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         _say_interrupted()
@@ -146,6 +147,17 @@ def _drop(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
+
+
+@contextmanager
+def saying_how_to_save_memory(how: str) -> Iterator[None]:
+    """Raise OutOfMemory with this advice where memory is short inside."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise OutOfMemory(how) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
