@@ -167,6 +167,16 @@ def test_a_log_line_is_the_mean_of_its_interval(trained):
     assert losses_of(some) == pytest.approx(means.tolist(), rel=1e-9)
 
 
+def test_no_run_ends_in_its_lessons(trained):
+    """The first loss, of whole samples, is never better again: --lr 0."""
+    flags = [*RMT, *REVERSE, *"--lr 0 --max_step 40 --eval_interval 2 --stop_after 3".split()]
+    assert result(trained(*flags))["steps"] == 8
+    with_lessons = trained(*flags, "--curriculum", 1)
+    lessons = [entry["lesson"] for entry in records(with_lessons, "train")]
+    assert lessons[18] < max(lessons) == lessons[19], "the last one begins by half of the training"
+    assert result(with_lessons)["steps"] == 26
+
+
 def test_lessons_end_by_half_of_the_training():
     task = make_task("reverse", n=6)
     config = TrainConfig(dataset="reverse", tgt_len=2, curriculum=1, max_step=31)

@@ -226,8 +226,9 @@ class Trainer:
         place, n_evaluations = self.place, self.config.stop_after
         if place.best_scores is None:
             return False
-        # Of a curriculum's stages the last one alone may end early.
-        since_best = place.evaluated_at - max(place.best_step, self.config.stages[-1][0])
+        # Of a curriculum's stages, or lessons, the last one alone may end early.
+        last_began = max(self.config.stages[-1][0], self.reader.place.get("n_updates", 0))
+        since_best = place.evaluated_at - max(place.best_step, last_began)
         is_no_better = 0 < n_evaluations * self.config.eval_interval <= since_best
         return is_no_better or self.workload.solved(place.valid_scores)
 
