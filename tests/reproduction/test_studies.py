@@ -178,13 +178,27 @@ def test_memory_around_pretrained_models_is_trained_alike():
             assert own.begins_with == alone.begins_with
 
 
+def test_the_gap_is_between_trainings_of_as_many_tokens():
+    plans = {own.name: own for own in STUDIES["smollm_gap"](True)}
+    alone, long = plans["text-smollm2"], plans["text-smollm2-1024"]
+    trained = [own.settings.train.max_step * tokens_of_a_step(own) for own in (alone, long)]
+    assert trained == [76_800, 76_800]
+    for own in plans.values():
+        base = long if "-1024" in own.name else alone
+        untrained = own.name.endswith("-untrained")
+        assert (own.settings.train.lr == 0) == untrained
+        allowed = {"max_step", "lr", "warmup_step"} if untrained else {"max_step"}
+        if "-mem" not in own.name:
+            assert set(not_alike([base, own])) <= allowed
+
+
 def tokens_of_a_step(own) -> int:
     config = own.settings.train
     n_new, _ = segments_per_step(config)
     return n_new * config.batch_size * config.tgt_len
 
 
-@pytest.mark.parametrize("name", ["smollm", "wrapped_gpt2"])
+@pytest.mark.parametrize("name", ["smollm", "smollm_gap", "wrapped_gpt2"])
 def test_a_study_of_a_text_of_its_own_needs_it(name, tmp_path):
     refused = run(reproduce.main, name, "--scale", "mini", "--results", tmp_path)
     assert f"{name} needs a text: name it with --data" in assert_one_sentence(refused)

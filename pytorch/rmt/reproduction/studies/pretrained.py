@@ -4,16 +4,19 @@ wrapped_gpt2  a small GPT-2 trained from nothing on characters in segments of 64
               of 16: alone, or with 10 memory tokens around each and gradient through 0, 1 or 3 of
               the segments before
 smollm        SmolLM2-135M in segments of 128, with adapters: the same, with 16 memory tokens
+smollm_gap    what there is to win back: SmolLM2 untrained, in segments of 128 and of 1,024, and
+              trained in segments of 1,024; and memory with four times as many steps
 minilm        all-MiniLM-L6-v2 on facts at the beginning of 7 segments (facts.py, memorize): alone
               and with 10 memory tokens
 
-The backbones of the last two are made by run_scripts/make_backbones.sh.
+The backbones of all but the first are made by run_scripts/make_backbones.sh.
 """
 
 from dataclasses import replace
 
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import MINI_TOKENS_PER_STEP
+from rmt.reproduction.studies.common import changed
 
 GPT2 = "run_scripts/gpt2_mini.json"
 SMOLLM, MINILM = "data/smollm2-135m", "data/minilm-l6"
@@ -81,6 +84,25 @@ def smollm(with_data: bool) -> list[Plan]:
         window = {"batch_size": n_segments // (n + 1)} | ({"bptt_mode": "window"} if n else {})
         plans.append(replace(own, options={**own.options, **window}))
     return plans
+
+
+def smollm_gap(with_data: bool) -> list[Plan]:
+    """Untrained is one step at a learning rate of 0, for a run's test is what is wanted of it."""
+    if not with_data:
+        return []
+    alone, _, bptt1, _ = smollm(with_data)
+    untrained = {"lr": 0.0, "max_step": 1, "warmup_step": 0}
+    long = {"tgt_len": 1024, "batch_size": 1, "eval_batch_size": 1}
+    half = {"max_step": alone.options["max_step"] // 2}  # of twice as many tokens
+    more = {"max_step": 4 * alone.options["max_step"]}
+    return [
+        changed(alone, f"{alone.name}-untrained", untrained),
+        changed(alone, f"{alone.name}-1024-untrained", untrained | long),
+        alone,
+        changed(alone, f"{alone.name}-longer", more),
+        changed(bptt1, f"{bptt1.name}-longer", more),
+        changed(alone, f"{alone.name}-1024", long | half),
+    ]
 
 
 def minilm(_with_data: bool) -> list[Plan]:

@@ -25,6 +25,7 @@ ON_TEXT = (
     text.ablation,
     pretrained.wrapped_gpt2,
     pretrained.smollm,
+    pretrained.smollm_gap,
 )
 ON_TASKS = (
     tasks.gradients,
