@@ -160,6 +160,7 @@ def _of_text() -> list[Claim]:
             "section 5, Table 2",
             [
                 _versus("cache 150 - MT 10", _trxl(150, 150), _mt(10), "lower"),
+                _versus("cache 150 - baseline", _trxl(150, 150), _baseline(150), "lower"),
                 _versus("RMT 10, BPTT-3 - MT 10", _rmt(10, 3, 150), _mt(10), "lower"),
                 _versus("RMT 10, BPTT-3 - baseline", _rmt(10, 3, 150), _baseline(150), "lower"),
             ],
