@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rmt.paper.experiments import Experiment, Row, rows
-from rmt.paper.published import Cell, figure_cells, table_cells
+from rmt.paper.experiments import Experiment, Row, find_row, rows
+from rmt.paper.published import Cell, cells_by_place
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,12 @@ def _cell(task: str, model: str, segments: int, memory: int) -> Cell:
     return _cells()[task, model, memory, segments]
 
 
-@cache
-def _cells() -> dict[tuple, Cell]:
-    return {cell.place: cell for cell in figure_cells() + table_cells()}
+_cells = cache(cells_by_place)
 
 
 # --- text ----------------------------------------------------------------------------------------
+
+TABLE_OF = {50: "table4", 128: "table3", 150: "table4"}  # by the length of segments
 
 
 def _of_text() -> list[Claim]:
@@ -256,15 +256,5 @@ def _baseline(segment_len: int) -> Row:
 
 
 def _row(segment_len: int, model: str, memory: int = 0, depth: int = 0) -> Row:
-    """The last such row: where there are two, the authors' own run."""
-    wanted = segment_len, model, memory, depth
-    *_, row = (
-        row for row in _rows() if (row.segment_len, row.model, row.memory, row.depth) == wanted
-    )
-    return row
-
-
-@cache
-def _rows() -> Sequence[Row]:
     """Of Tables 3 and 4, whose segment lengths differ."""
-    return rows("table3") + rows("table4")
+    return find_row(TABLE_OF[segment_len], model, memory, depth, segment_len)

@@ -173,6 +173,18 @@ def rows(table: str, folder: Path | None = None) -> list[Row]:
     return read_published(f"{table}.csv", lambda line: _row(table, line), folder)
 
 
+def find_row(table: str, model: str, memory: int, depth: int, segment_len: int) -> Row:
+    """The row of a table, or of ADDED to it; where two are alike, the later: the authors' own run.
+
+    depth: segments that gradient passes back through. Raises LookupError where there is none.
+    """
+    wanted = (model, memory, depth, segment_len)
+    for row in reversed(rows(table) + ADDED.get(table, [])):
+        if (row.model, row.memory, row.depth, row.segment_len) == wanted:
+            return row
+    raise LookupError(f"{table} has no row {wanted}")
+
+
 def _row(table: str, line: dict[str, str]) -> Row:
     dataset = TABLES[table]
     return Row(

@@ -56,6 +56,11 @@ def published_cells(folder: Path | None = None) -> list[Cell]:
     return figure_cells(folder) + table_cells(folder)
 
 
+def cells_by_place() -> dict[tuple[str, str, int, int], Cell]:
+    """All published cells by Cell.place."""
+    return {cell.place: cell for cell in published_cells()}
+
+
 def figure_cells(folder: Path | None = None) -> list[Cell]:
     """The points of Figures 4, 5(a), 5(b) and 7."""
     return [cell for name in RUN_FILES for cell in read_published(name, _run_cell, folder)]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from rmt.paper.experiments import Experiment, Row, rows
-from rmt.paper.published import figure_cells
+from rmt.paper.experiments import Experiment, find_row
+from rmt.paper.published import cells_by_place
 
 # Of Figure 4: the task, its most segments with their memory, and the score of guessing.
 LAST_COLUMN = (("copy", 9, 8, 0.125), ("reverse", 6, 8, 0.125), ("retrieval", 5, 2, 0.1))
@@ -21,8 +21,7 @@ class Pair:
 
 def pairs() -> list[Pair]:
     """The last column of Figure 4, and 10 memory tokens with BPTT-1 beside a cache of 10."""
-    cells = {cell.place: cell for cell in figure_cells()}
-    found = []
+    cells, found = cells_by_place(), []
     for task, segments, memory, guessing in LAST_COLUMN:
         both = (cells[task, model, memory, segments] for model in ("rmt", "trxl"))
         score = f"right symbols (guessing: {guessing})"
@@ -32,10 +31,6 @@ def pairs() -> list[Pair]:
         ("WikiText-103", "perplexity (less is better)", "table4", 50),
     )
     for text, score, table, segment_len in texts:
-        found.append(Pair(text, score, *_of_text(table, segment_len)))
+        both = (find_row(table, *model, segment_len) for model in (("rmt", 10, 1), ("trxl", 10, 0)))
+        found.append(Pair(text, score, *both))
     return found
-
-
-def _of_text(table: str, segment_len: int) -> tuple[Row, Row]:
-    by_place = {(row.model, row.memory, row.depth, row.segment_len): row for row in rows(table)}
-    return by_place["rmt", 10, 1, segment_len], by_place["trxl", 10, 0, segment_len]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmt.paper.experiments import Experiment
-from rmt.paper.published import Cell, figure_cells
+from rmt.paper.published import Cell, cells_by_place
 from rmt.reproduction.coverage import ENOUGH
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
@@ -74,7 +74,7 @@ def headline(experiment: Experiment, runs: Sequence[LoggedRun]) -> Sequence[Logg
     cell have run all arms, else its plan's."""
     if has_arms(experiment):
         task, _, *sizes = experiment.place
-        cells = {cell.place: cell for cell in figure_cells()}
+        cells = cells_by_place()
         both = [cells[place] for place in ALIKE if (place[0], *place[2:]) == (task, *sizes)]
         if best := best_of_each(both, runs):
             return best[both.index(experiment)].runs
@@ -83,9 +83,8 @@ def headline(experiment: Experiment, runs: Sequence[LoggedRun]) -> Sequence[Logg
 
 def arms_table(runs: Sequence[LoggedRun]) -> str:
     """In Markdown: of each cell the test scores of every arm, the best on validation in bold."""
-    cells = {cell.place: cell for cell in figure_cells()}
+    cells, lines = cells_by_place(), []
     head = ["task", "model", "segments", "memory", *NAMES.values()]
-    lines = []
     for place in ALIKE:
         cell = cells[place]
         own = arms(cell, runs)

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from rmt.paper.experiments import ADDED, rows
-from rmt.paper.published import figure_cells
+from rmt.paper.experiments import find_row
+from rmt.paper.published import cells_by_place
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import plan
 
@@ -15,13 +15,7 @@ def changed(base: Plan, name: str, flags: dict) -> Plan:
 
 def of_table3(model: str, memory: int, bptt_unrolls: int, with_data: bool) -> Plan:
     """A row with segments of 128, which are 16 at mini scale."""
-    wanted = (model, memory, bptt_unrolls, 128)
-    (row,) = (
-        row
-        for row in rows("table3") + ADDED["table3"]
-        if (row.model, row.memory, row.depth, row.segment_len) == wanted
-    )
-    return plan(row, "mini", with_data)
+    return plan(find_row("table3", model, memory, bptt_unrolls, 128), "mini", with_data)
 
 
 def both_of_text(with_data: bool) -> dict[str, Plan]:
@@ -33,8 +27,7 @@ def both_of_text(with_data: bool) -> dict[str, Plan]:
 
 
 def of_figure4(*place: object) -> Plan:
-    (cell,) = (cell for cell in figure_cells() if cell.place == place)
-    return plan(cell, "mini")
+    return plan(cells_by_place()[place], "mini")
 
 
 # docs/differences.md says what they are. Without a cache there is nothing for cache to change, and

@@ -17,7 +17,7 @@ ablation   what RMT's memory is made of: equal first rows, a causal mask for it,
 from dataclasses import replace
 from itertools import product
 
-from rmt.paper.experiments import SEGMENT_5CD, rows
+from rmt.paper.experiments import SEGMENT_5CD, find_row
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import MINI_TOKENS_PER_STEP, plan
 from rmt.reproduction.studies.common import (
@@ -149,11 +149,7 @@ GRID_MEMORIES, GRID_DEPTHS = (1, 5, 10, 25), (0, 1, 2, 3)
 
 def grid(with_data: bool) -> list[Plan]:
     """Rows of Table 4, and those that it leaves out."""
-    (base,) = (
-        row
-        for row in rows("table4")
-        if (row.model, row.memory, row.bptt_unrolls, row.segment_len) == ("rmt", 10, 1, SEGMENT_5CD)
-    )
+    base = find_row("table4", "rmt", 10, 1, SEGMENT_5CD)
     return [
         plan(replace(base, memory=memory, bptt_unrolls=depth), "mini", with_data)
         for memory, depth in product(GRID_MEMORIES, GRID_DEPTHS)
