@@ -9,4 +9,4 @@ if [[ -z $python ]] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (
   exit 2
 fi
 # -I: neither the folder of the script nor PYTHONPATH may stand in for the standard library.
-exec "$python" -I "$repository/pytorch/getdata.py" "$@"
+exec "$python" -I "$repository/pytorch/getdata" "$@"
