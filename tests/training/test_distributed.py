@@ -45,7 +45,7 @@ from rmt import eval as evaluation
 from rmt import launch, train
 from rmt.data.batches import SegmentBatches
 from rmt.evaluation.workloads import load_text, load_workload
-from rmt.models.transformer_xl.mem_transformer import Layer
+from rmt.models.transformer_xl.layers import Layer
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder
 from rmt.runs.settings import Settings

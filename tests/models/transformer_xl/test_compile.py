@@ -9,7 +9,8 @@ from helpers.models import ON_BACKBONE, tiny_model, tiny_segments
 from helpers.programs import assert_one_sentence, run
 from rmt import train
 from rmt.evaluation.generation import generate
-from rmt.models.transformer_xl.mem_transformer import Layer, MemTransformerLM
+from rmt.models.transformer_xl.layers import Layer
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.word_weights import gradients_in_place
 from rmt.training.recurrence import Unrolled
 

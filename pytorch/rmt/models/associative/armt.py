@@ -31,7 +31,8 @@ from rmt.models.associative.options import AssociativeConfig
 from rmt.models.associative.state import Associations
 from rmt.models.contract import Decoder, Segment
 from rmt.models.options import ModelOptions
-from rmt.models.transformer_xl.mem_transformer import Layer, MemTransformerLM
+from rmt.models.transformer_xl.layers import Layer
+from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 
 
 class AssociativeLayer(Layer):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rmt.models.transformer_xl.attention.layer import RelativeAttention
-from rmt.models.transformer_xl.mem_transformer import FeedForward, Layer
+from rmt.models.transformer_xl.layers import FeedForward, Layer
 from rmt.models.transformer_xl.padding import PaddedLinear, pads
 
 

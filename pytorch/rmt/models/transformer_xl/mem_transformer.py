@@ -34,8 +34,10 @@ from rmt.models.transformer_xl.attention.formula import distance_embeddings, mas
 from rmt.models.transformer_xl.attention.layer import ContextProjection, RelativeAttention
 from rmt.models.transformer_xl.decoder import KeyValueDecoder
 from rmt.models.transformer_xl.dropout import Dropout
+from rmt.models.transformer_xl.initialization import draw_initial_weights
+from rmt.models.transformer_xl.layers import FeedForward, Layer
 from rmt.models.transformer_xl.options import ModelConfig
-from rmt.models.transformer_xl.padding import PaddedLinear, padded, pads
+from rmt.models.transformer_xl.padding import padded, pads
 from rmt.models.transformer_xl.word_weights import (
     ShrinkingEmbedding,
     WordEmbedding,
@@ -61,59 +63,6 @@ class MemoryAndCache(State):
     def replayed_as_published(self, stored: State | None) -> "MemoryAndCache":
         """The newest memory, with the cache that the first replayed segment had."""
         return replace(self, cache=stored.cache if stored else None)
-
-
-class FeedForward(nn.Module):
-    """Linear, ReLU, linear, with dropout after both."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        d_model, d_inner, pad_sizes = config.d_model, config.d_inner, config.pad_sizes
-        self.inner = PaddedLinear(d_model, d_inner, pad_sizes=pad_sizes, leaves_padding=True)
-        self.outer = PaddedLinear(d_inner, d_model, pad_sizes=pad_sizes)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.outer(self.dropout(self.inner(x).relu())))
-
-
-class Layer(nn.Module):
-    """Attention and feed-forward, each with a residual connection and a LayerNorm."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.pre_lnorm = config.pre_lnorm
-        self.attention = RelativeAttention(config)
-        self.attention_norm = nn.LayerNorm(config.d_model)
-        self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = nn.LayerNorm(config.d_model)
-        self.dropout = Dropout(config.dropout)
-
-    def keys_values(self, context_BKD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the attention, [H, B, K, d] each."""
-        return self.attention.keys_values(
-            self.attention_norm(context_BKD) if self.pre_lnorm else context_BKD
-        )
-
-    def forward(
-        self, x_BQD: Tensor, context_BKD: Tensor, distance_RD: Tensor, *attention_inputs
-    ) -> Tensor:
-        """Return the new hidden states of the rows x, the last Q of the context: [B, Q, D]."""
-        keys_values = self.keys_values(context_BKD)
-        distance_HRd = self.attention.distances(distance_RD)
-        return self.with_keys_values(x_BQD, keys_values, distance_HRd, *attention_inputs)
-
-    def with_keys_values(self, x_BQD: Tensor, keys_values: tuple, *attention_inputs) -> Tensor:
-        """As forward, with the heads' keys and values and distances, which are there already."""
-        x = x_BQD
-        if self.pre_lnorm:
-            x = x + self.dropout(
-                self.attention(self.attention_norm(x), keys_values, *attention_inputs)
-            )
-            return x + self.feed_forward(self.feed_forward_norm(x))
-        read = self.dropout(self.attention(x, keys_values, *attention_inputs))
-        x = self.attention_norm(x + read)
-        return self.feed_forward_norm(x + self.feed_forward(x))
 
 
 class MemTransformerLM(ScheduledModel):
@@ -161,7 +110,7 @@ class MemTransformerLM(ScheduledModel):
         if config.not_tied:
             self.softmax_weight = nn.Parameter(torch.zeros(config.n_token, d_embed))
         self.dropout = Dropout(config.dropout)
-        self._initialize()
+        draw_initial_weights(self)
 
     # The segment contract (rmt.models.contract)
 
@@ -412,7 +361,7 @@ class MemTransformerLM(ScheduledModel):
             weight = self.softmax_weight if self.config.not_tied else self.embedding.weight
         return weight, getattr(self, "embedding_projection", None)
 
-    # Initial weights and sizes
+    # Weights of others, and sizes
 
     def weights_from(
         self, others: Mapping[str, Tensor], options: ModelOptions
@@ -422,41 +371,6 @@ class MemTransformerLM(ScheduledModel):
         A cache has no weights.
         """
         return with_memory(self, others, options)
-
-    @torch.no_grad()
-    def _initialize(self) -> None:
-        """Draw the initial weights, by default as Transformer-XL does; memory from N(0, 1)."""
-        config = self.config
-
-        def draw(weight: Tensor) -> None:
-            if config.init == "uniform":
-                nn.init.uniform_(weight, -config.init_range, config.init_range)
-            elif config.init == "xavier":
-                nn.init.xavier_uniform_(weight)
-            else:
-                nn.init.normal_(weight, 0.0, config.init_std)
-
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                draw(module.weight)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-            if isinstance(module, nn.LayerNorm):
-                nn.init.normal_(module.weight, 1.0, config.init_std)
-        for owner in (layer.attention for layer in self.layers) if config.untie_r else [self]:
-            draw(owner.content_bias)
-            draw(owner.position_bias)
-        if config.cutoffs:
-            draw(self.softmax.cluster_weight)
-        if config.not_tied:
-            draw(self.softmax_weight)
-        if hasattr(self, "embedding_projection"):
-            nn.init.normal_(self.embedding_projection, 0.0, config.proj_init_std)
-            nn.init.normal_(self.softmax.projection, 0.0, config.proj_init_std)
-        if config.n_memory:
-            # Unit variance, as the LayerNorm outputs that take its place from the second segment.
-            n_rows = 1 if config.mem_init == "shared" else config.n_memory
-            self.memory.copy_(torch.randn(n_rows, config.d_model).expand_as(self.memory))
 
     def n_layer_parameters(self) -> int:
         """Parameters inside the layers, the figure published as non-embedding parameters."""
