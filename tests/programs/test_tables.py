@@ -250,6 +250,17 @@ def test_tasks_stand_beside_what_the_authors_measured(task_runs):
     assert "minutes" not in run(tables.main, "tasks", task_runs, "--without_speed").out
 
 
+def test_columns_that_say_nothing_of_their_own_are_left_out(task_runs):
+    """The authors have no copy of 7 memory tokens; an answer of one token is right as a whole."""
+    path = task_runs / "g" / "result.json"
+    found = json.loads(path.read_text())
+    equal = dict.fromkeys(("test_forced_accuracy", "test_sequence_accuracy"), found["test_acc"])
+    for same, more in (({}, ["whole answers", "teacher-forced"]), (equal, [])):
+        path.write_text(json.dumps(found | same))
+        head = run(tables.main, "tasks", path.parent).out.splitlines()[0].strip("| ").split(" | ")
+        assert head[4:] == ["ours", *more, "seeds", "steps", "minutes"]
+
+
 def test_seeds_share_a_row_wherever_their_samples_lie(task_runs):
     seeds = [task_runs / "a1", task_runs / "a2"]
     assert len({read.train["encoded_dir"] for read in read_runs(seeds)}) == 2

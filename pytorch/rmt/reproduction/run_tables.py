@@ -41,12 +41,15 @@ def _row(runs: list[LoggedRun], added: str) -> list[str]:
 
 # --- runs on the algorithmic tasks ---------------------------------------------------------------
 
+WHOLE = "test_sequence_accuracy"  # in result.json, the share of answers without an error
+
 
 def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool = True) -> str:
     """Compare runs on tasks with each other and with published cells, from the easiest on.
 
     ours and teacher-forced are accuracies, of quadratic the share of solved equations; ours, as
-    the paper's, is with the model's own output fed back. Raises UsageError for runs on text.
+    the paper's, is with the model's own output fed back. Columns that say nothing of their own, as
+    where answers are of one token, are left out. Raises UsageError for runs on text.
     """
     refuse_text(runs, "make its table with `rmt.tables runs`")
     authors = {cell.place: cell for cell in published}
@@ -57,7 +60,13 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
             lambda run: (place_of(run), run.setting, run.result["tgt_len"], run.label),
         )
     ]
-    head = [name for name in rows[0] if with_speed or name != "minutes"]
+    says_more = {
+        "whole answers": any(run.result[WHOLE] != run.score for run in runs),
+        "teacher-forced": any(run.result[_forced(run)] != run.score for run in runs),
+        "minutes": with_speed,
+        "authors": any(row["authors"] for row in rows),
+    }
+    head = [name for name in rows[0] if says_more.get(name, True)]
     return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)
 
 
@@ -80,21 +89,24 @@ def _task_row(runs: list[LoggedRun], added: str, authors: Cell | None) -> dict[s
     def of_all(name: str) -> list[float]:
         return [run.result[name] for run in runs]
 
-    whole = of_all("test_sequence_accuracy")
-    forced = of_all(f"test_forced_{first.headline}")
     return {
         "task": first.setting,
         "model": first.variant + added,
         "segments": f"{first.result['segments']} of {first.result['tgt_len']}",
         "memory": first.model.memory_label,
         "ours": mean_and_spread([run.score for run in runs], 3),
-        "whole answers": f"{statistics.mean(whole):.3f}",
-        "teacher-forced": f"{statistics.mean(forced):.3f}",
+        "whole answers": f"{statistics.mean(of_all(WHOLE)):.3f}",
+        "teacher-forced": f"{statistics.mean(of_all(_forced(first))):.3f}",
         "seeds": str(len(runs)),
         "steps": f"{statistics.median(of_all('steps')):,.0f}",
         "minutes": f"{statistics.median(of_all('seconds')) / 60:.1f}",
         "authors": _published(authors),
     }
+
+
+def _forced(run: LoggedRun) -> str:
+    """The name in result.json of a run's score by the true answer so far."""
+    return f"test_forced_{run.headline}"
 
 
 def _published(cell: Cell | None) -> str:
