@@ -9,9 +9,11 @@ from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import reproduce
 from rmt.data.registry import tasks
 from rmt.models.registry import build
+from rmt.paper.published import table_cells
 from rmt.reproduction.ledger import not_alike
 from rmt.reproduction.paper_results import TARGETS, plans_for
 from rmt.reproduction.plans import Plan
+from rmt.reproduction.scales import plan
 from rmt.reproduction.studies.common import DIFFERENCES
 from rmt.reproduction.studies.registry import OF_TEXT, STUDIES, is_complete, study_table
 from rmt.reproduction.texts import find_texts
@@ -147,6 +149,16 @@ def test_each_difference_of_the_published_code_is_alone_and_with_all_others():
     assert not of_rmt.compared["published_cache"]
     assert of_both.compared["published_cache"]
     assert of_reverse.compared["replay_from"] == "stored"
+
+
+def test_quadratic_equations_are_trained_alike_and_longer():
+    plans = STUDIES["quadratic_longer"](True)
+    assert [own.settings.given["model"] for own in plans] == ["baseline", "trxl", "rmt"]
+    assert not_alike(plans) == []
+    for own, cell in zip(plans, table_cells(), strict=True):
+        base = plan(cell, "mini")
+        assert own.settings.train.max_step == 5 * base.settings.train.max_step
+        assert own.settings.train.curriculum == -1
 
 
 def test_an_ablation_changes_one_thing_at_a_time():

@@ -33,6 +33,7 @@ ON_TASKS = (
     tasks.alike,
     tasks.associative,
     tasks.associative_longer,
+    tasks.quadratic_longer,
     tasks.facts,
     tasks.as_published_reverse,
     tasks.ablation_reverse,

@@ -8,6 +8,7 @@ alike      copy and reverse where they decide, RMT and Transformer-XL with the s
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and with six times as many
 associative_longer  remember with 50 and 100 pairs: ARMT that goes on from 20
+quadratic_longer  Table 1 with lessons, smaller roots first, and five times as many steps
 facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
 as_published_reverse, ablation_reverse  reverse, with what those of text.py change
 """
@@ -15,7 +16,9 @@ as_published_reverse, ablation_reverse  reverse, with what those of text.py chan
 from dataclasses import replace
 from itertools import product
 
+from rmt.paper.published import table_cells
 from rmt.reproduction.plans import Plan
+from rmt.reproduction.scales import plan
 from rmt.reproduction.studies.common import ablated, changed, of_figure4, published
 from rmt.runs.settings import Settings
 
@@ -108,6 +111,13 @@ def associative_longer(with_data: bool) -> list[Plan]:
         longer = changed(trained, f"remember{pairs}-armt-longer", flags)
         plans.append(replace(longer, begins_with=plans[-1] if plans else trained))
     return plans
+
+
+def quadratic_longer(_with_data: bool) -> list[Plan]:
+    """All three models alike: the same lessons, steps and weights to begin with."""
+    flags = {"curriculum": -1, "max_step": 15_000, "eval_interval": 500}
+    bases = [plan(cell, "mini") for cell in table_cells()]
+    return [changed(base, f"{base.name}-longer", flags) for base in bases]
 
 
 def facts(_with_data: bool) -> list[Plan]:
