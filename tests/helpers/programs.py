@@ -19,6 +19,7 @@ import pytest
 from rmt import train
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
+from rmt.runs.weights import read_weights
 from rmt.runtime import errors
 from rmt.training.trainer import Trainer
 
@@ -158,7 +159,7 @@ def write_corpus(folder: Path, n_lines: int = 300, seed: int = 0) -> Path:
 
 
 def weights_of(work_dir: Path, link: str = "last") -> dict:
-    return checkpoint.read_weights(linked(work_dir, link) / checkpoint.MODEL_FILE)
+    return read_weights(linked(work_dir, link) / checkpoint.MODEL_FILE)
 
 
 def records(work_dir: Path, *kinds: str) -> list[dict]:

@@ -14,6 +14,7 @@ from rmt import eval as evaluation
 from rmt import generate, train
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
+from rmt.runs.weights import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def rewrite(folder, change) -> None:
 
 def another_architecture(folder) -> None:
     def change(file):
-        weights = checkpoint.read_weights(file)
+        weights = read_weights(file)
         weights["extra"] = weights.pop("layers.0.attention.query.weight")
         bias = "layers.1.feed_forward.inner.bias"
         safetensors.torch.save_file({**weights, bias: torch.zeros(3)}, file)

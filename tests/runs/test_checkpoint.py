@@ -21,6 +21,7 @@ from torch import nn
 from helpers.programs import steps_saved
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import linked
+from rmt.runs.weights import read_weights
 from rmt.runtime.errors import UsageError
 
 ABOUT = {"model": {"n_layer": 2, "cutoffs": (1, 2), "lr": 0.1, "best": float("inf")}}
@@ -176,7 +177,7 @@ def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
 def test_tied_tensors_are_kept_once_and_loaded_under_all_their_names(tmp_path):
     model, loaded = Tied(), Tied()
     found = saved_model(tmp_path, model)
-    weights = checkpoint.read_weights(found.path / "model.safetensors")
+    weights = read_weights(found.path / "model.safetensors")
     assert weights.keys() == model.state_dict().keys()
     assert weights["softmax.weight"] is weights["embedding.weight"]
     names = safetensors.torch.load_file(found.path / "model.safetensors").keys()

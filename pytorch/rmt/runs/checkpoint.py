@@ -22,7 +22,7 @@ import pickle
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from rmt.runs.run_folder import (
     linked,
     saved_checkpoints,
 )
+from rmt.runs.weights import read_weights, set_weights, write_weights
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import remedy
 
@@ -115,7 +116,7 @@ def save(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        _write_weights(temporary / MODEL_FILE, weights)
+        write_weights(temporary / MODEL_FILE, weights)
         with suppress(PermissionError):  # FAT knows no such modes
             # safetensors makes it readable to its owner alone.
             (temporary / MODEL_FILE).chmod(0o644)
@@ -220,87 +221,6 @@ def adopt(found: Checkpoint, work_dir: Path, best_step: int) -> None:
             _link(work_dir / link, final)
     except (OSError, shutil.Error) as error:
         raise UsageError(f"{found.path} can't be copied to {work_dir} ({error})") from error
-
-
-def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Give a model weights by name, raising UsageError where they are another model's.
-
-    source: where they are from, for messages.
-    """
-    state = model.state_dict()
-    missing, left_over = state.keys() - weights.keys(), weights.keys() - state.keys()
-    both = state.keys() & weights.keys()
-    others = {name for name in both if state[name].shape != weights[name].shape}
-    reasons = [f"it has no {_together(missing)}"] if missing else []
-    reasons += [f"there is no {_together(left_over)} here"] if left_over else []
-    if others:
-        name = min(others)
-        shapes = [tuple(of[name].shape) for of in (weights, state)]
-        reasons.append(f"its {name} is {shapes[0]}, not {shapes[1]}")
-        others = {other for other in others if _anywhere(other) != _anywhere(name)}
-        reasons += [f"so differ {_together(others)}"] if others else []
-    if reasons:
-        raise UsageError(f"{source} holds another model: {'; '.join(reasons)}")
-    for name, first in _ties(state).items():
-        one, other = weights[first], weights[name]
-        if one is not other and not torch.equal(one, other):
-            raise UsageError(
-                f"{source} holds another model: its {first} and {name} differ, and here they are "
-                "one"
-            )
-    model.load_state_dict(weights)
-
-
-def _together(names: Iterable[str]) -> str:
-    """Names of tensors for people: those of all layers together."""
-    return ", ".join(sorted({_anywhere(name) for name in names}))
-
-
-def _anywhere(name: str) -> str:
-    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """What a file of safetensors holds; tied tensors are one, under all their names."""
-    with safetensors.safe_open(file, "pt") as opened:
-        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        ties = opened.metadata() or {}
-    # What else the metadata say names no tensor.
-    tied = {name: weights[first] for name, first in ties.items() if first in weights}
-    return tied | weights
-
-
-def _write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
-    """Tied tensors once, with their other names in the metadata, as safetensors' save_model does.
-
-    Tensors that share a part of their storage are written one by one.
-    """
-    ties, storages, written = _ties(weights), set(), {}
-    for name, tensor in weights.items():
-        if name in ties:
-            continue
-        storage = tensor.untyped_storage().data_ptr()
-        written[name] = tensor.clone() if storage in storages else tensor
-        written[name] = written[name].contiguous()
-        storages.add(storage)
-    safetensors.torch.save_file(written, file, metadata=ties or None)
-
-
-def _ties(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """For every name but the first of a tensor that has several, the first."""
-    ties, first_names = {}, {}
-    for name, tensor in weights.items():
-        layout = (
-            tensor.device,
-            tensor.storage_offset(),
-            tensor.shape,
-            tensor.stride(),
-            tensor.dtype,
-        )
-        first = first_names.setdefault((tensor.untyped_storage().data_ptr(), *layout), name)
-        if first != name and tensor.numel():  # all empty tensors have the same place
-            ties[name] = first
-    return ties
 
 
 def verify(path: Path) -> Checkpoint:

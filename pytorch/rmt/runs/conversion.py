@@ -23,6 +23,7 @@ from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder, environment
 from rmt.runs.settings import Settings, text_options
+from rmt.runs.weights import read_weights
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import new_folder
 
@@ -43,7 +44,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file of named tensors. Raises UsageError for one that holds more, or is damaged."""
     try:
         if path.suffix == ".safetensors":
-            return checkpoint.read_weights(path)
+            return read_weights(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None

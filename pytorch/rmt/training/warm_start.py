@@ -19,6 +19,7 @@ from rmt.options import paths
 from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
 from rmt.runs.trained import find_vocabulary, inherited
+from rmt.runs.weights import set_weights
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 
@@ -74,7 +75,7 @@ def begin_with(source: Source, model: SegmentModel) -> dict:
     """
     others = source.found.weights()
     weights, otherwise = model.weights_from(others, source.options)
-    checkpoint.set_weights(model, weights, source.found.path)
+    set_weights(model, weights, source.found.path)
     there, here = source.options.settings, model.config.settings
     return {
         "run": paths.to_record(str(source.folder)),
