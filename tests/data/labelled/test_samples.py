@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from helpers.labelled import texts, write_encoder, write_lines
 from rmt.data.batches import IGNORED
 from rmt.data.labelled.dataset import CLASSIFY, LabelledOptions
-from rmt.data.labelled.encoded import PADDING, encode
+from rmt.data.labelled.encoded import encode
 from rmt.data.labelled.files import Labelled
 from rmt.data.labelled.samples import TextReader, cut
+from rmt.data.labels import PADDING
 from rmt.data.text.corpora import Inherited
 from rmt.data.text.dataset import TextOptions
 from rmt.data.text.reading import WORDS

@@ -1,7 +1,6 @@
 """Texts with labels as ids, encoded once and kept as other data is.
 
-The vocabulary is the tokenizer's own, then PADDING, then a symbol for each label, so that a label
-is a word that a language model can predict.
+The vocabulary is the tokenizer's own, and ends with labels (data/labels.py).
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rmt.data.labelled.files import Labelled
+from rmt.data.labels import first_label, label_symbols, labels_of, padding_id
 from rmt.data.store import default_encoded_dir, opened_or_made, write_encoded
 from rmt.data.text.corpora import Inherited
 from rmt.data.text.encoding import id_type
@@ -25,8 +25,6 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.runtime.errors import UsageError
 
 FORMAT = 1  # goes up when the same texts and options give other ids
-PADDING = "<padding>"
-BEGINS, ENDS = "<label ", ">"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +62,11 @@ class LabelledData:
     @property
     def first_label(self) -> int:
         """The id of the first label's symbol."""
-        return len(self.vocabulary) - len(self.labels)
+        return first_label(len(self.vocabulary), len(self.labels))
 
     @property
     def padding(self) -> int:
-        """The id of PADDING."""
-        return self.first_label - 1
+        return padding_id(len(self.vocabulary), len(self.labels))
 
 
 def encode(
@@ -92,7 +89,7 @@ def encode(
     else:
         labels = tuple(sorted({text.label for text in texts["train"]}))
         plain = reading.tokenizer.vocabulary({split: _parts(own) for split, own in texts.items()})
-        special = [PADDING, *(BEGINS + label + ENDS for label in labels)]
+        special = label_symbols(labels)
         if taken := [symbol for symbol in special if symbol in plain]:
             raise UsageError(
                 f"a text of {name} has the word {taken[0]}, which stands for something else here: "
@@ -131,14 +128,6 @@ def encode(
         for split, own in texts.items()
     }
     return LabelledData(fingerprint, vocabulary, labels, splits)
-
-
-def labels_of(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Those of a vocabulary made here, in order. Raises UsageError for another one."""
-    if PADDING not in vocabulary:
-        raise UsageError("the vocabulary is of a run without labels")
-    symbols = vocabulary.symbols[vocabulary.ids[PADDING] + 1 :]
-    return tuple(symbol.removeprefix(BEGINS).removesuffix(ENDS) for symbol in symbols)
 
 
 def _plain(vocabulary: Vocabulary, labels: Sequence[str]) -> Vocabulary:

@@ -25,14 +25,15 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from operator import itemgetter
 
 import numpy as np
 
+from rmt.data.labels import first_label, label_symbols
 from rmt.data.tasks.curriculum import Lesson, segment_lessons
 from rmt.data.tasks.stories.background import read_sentences
-from rmt.data.tasks.stories.language import UNKNOWN, Language, OfTokens, OfWords
+from rmt.data.tasks.stories.language import Language, OfTokens, OfWords
 from rmt.data.tasks.stories.options import StoryOptions
 from rmt.data.tasks.stories.spreading import first, spread
 from rmt.data.tasks.stories.world import (
@@ -49,13 +50,14 @@ from rmt.data.tasks.stories.world import (
 from rmt.data.tasks.task import Task, TaskDataset, whole_rows
 from rmt.data.text.dataset import OF_A_MODEL
 from rmt.data.text.encoding import id_type
+from rmt.data.vocabulary import UNKNOWN
 from rmt.options.option import check_choices, default_of, option
 from rmt.runtime.errors import UsageError
 
 NAME = "facts"
 WORDS = "word"  # --tokenizer: every word is a token
 TOKEN, LABEL = "token", "label"  # --answer
-LABELS = ("<padding>", *(f"<label {room}>" for room in ROOMS))
+LABELS = label_symbols(ROOMS)
 
 
 # --- stories -------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class Maker:
         yield question
         yield np.array([self.answer(story.answer)], id_type(len(self.symbols)))
 
-    @property
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """Those of the language, and the labels."""
         labels = LABELS if self.options.answer == LABEL else ()
@@ -173,7 +175,7 @@ class Maker:
     def answer(self, room: str) -> int:
         if self.options.answer == TOKEN:
             return self.language.answer(room)
-        return len(self.language.symbols) + 1 + ROOMS.index(room)
+        return first_label(len(self.symbols), len(ROOMS)) + ROOMS.index(room)
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from rmt.data.text.dataset import Mini, Text, TextDataset, TextOptions, one_docu
 from rmt.data.text.encoding import WordTokenizer
 from rmt.data.text.files import folder_parts
 from rmt.data.text.reading import Reading
+from rmt.data.vocabulary import UNKNOWN
 
 NAME, FOLDER, MINI_FOLDER = "wt103", "wikitext-103", "wt103-mini"
 # Transformer-XL: the words before the first cutoff form the head of the adaptive softmax.
@@ -53,7 +54,7 @@ def split_articles(text: str) -> list[str]:
 
 def with_known_words(text: str, known: set[str]) -> str:
     """The text with <unk> for all words but the known ones; white space stays as it is."""
-    return re.sub(r"\S+", lambda word: word[0] if word[0] in known else "<unk>", text)
+    return re.sub(r"\S+", lambda word: word[0] if word[0] in known else UNKNOWN, text)
 
 
 READING = Reading(WordTokenizer(), PERPLEXITY, {})

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from rmt.data.labels import first_label, padding_id
 from rmt.models.associative.options import MemoryOptions
 from rmt.models.options import ModelOptions
 from rmt.options.option import check_at_least, check_choices, option
@@ -135,7 +136,7 @@ class AssociativeBackboneOptions(MemoryOptions, BackboneOptions):
 @dataclass(frozen=True)
 class ClassifierOptions(BackboneOptions):
     """A pretrained encoder that tells labels. n_token is the size of its tokenizer's vocabulary
-    with a word for padding and one for each label, in this order at its end."""
+    with padding and labels at its end (data/labels.py)."""
 
     model: str = option("encoder", "the model")
     backbone: str = option(
@@ -156,9 +157,9 @@ class ClassifierOptions(BackboneOptions):
     @property
     def first_label(self) -> int:
         """The id of the first label."""
-        return self.n_token - self.n_labels
+        return first_label(self.n_token, self.n_labels)
 
     @property
     def padding(self) -> int:
         """The id of what stands where there is no text."""
-        return self.first_label - 1
+        return padding_id(self.n_token, self.n_labels)

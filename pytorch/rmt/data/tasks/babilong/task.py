@@ -24,11 +24,12 @@ import numpy as np
 from rmt.data.tasks.babilong import babi, stories
 from rmt.data.tasks.curriculum import Lesson, segment_lessons
 from rmt.data.tasks.stories.background import read_sentences, words
-from rmt.data.tasks.stories.language import UNKNOWN, OfWords
+from rmt.data.tasks.stories.language import OfWords
 from rmt.data.tasks.stories.options import StoryOptions
 from rmt.data.tasks.stories.spreading import alone, spread
 from rmt.data.tasks.stories.world import Story
 from rmt.data.tasks.task import Task, TaskDataset, whole_rows
+from rmt.data.vocabulary import UNKNOWN
 from rmt.options.option import check_at_least, check_choices, option
 from rmt.runtime.errors import UsageError
 

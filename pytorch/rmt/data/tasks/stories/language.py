@@ -10,8 +10,8 @@ from rmt.data.tasks.stories.background import Background, words
 from rmt.data.tasks.stories.world import PEOPLE, Words
 from rmt.data.text import pretrained
 from rmt.data.text.encoding import id_type
+from rmt.data.vocabulary import UNKNOWN
 
-UNKNOWN = "<unk>"
 STOP = "."  # what a sentence stands after
 
 
