@@ -11,10 +11,9 @@ from helpers.models import tiny_config
 from rmt.data.labelled.dataset import CLASSIFY, LabelledOptions
 from rmt.data.text.dataset import TextOptions
 from rmt.evaluation.classification import evaluate_labels, f1_of_each
-from rmt.evaluation.scores import Scoring
+from rmt.evaluation.scores import ON_CPU
 from rmt.models.registry import build
 
-CPU = Scoring(torch.device("cpu"), "fp32")
 T = 4
 
 
@@ -75,7 +74,7 @@ def test_a_model_that_began_with_nothing_tells_labels_as_words(data, name, max_s
         "f1": f1[positive] if len(f1) == 2 else np.mean(f1),
         "n_samples": len(split),
     }
-    how = {"max_segments": max_segments, "positive": positive, "how": CPU}
+    how = {"max_segments": max_segments, "positive": positive, "how": ON_CPU}
     for batch_size in (1, 7, 100):
         found = evaluate_labels(model, data, "test", T, batch_size, **how)
         assert found == pytest.approx(expected, abs=1e-12)
@@ -84,7 +83,7 @@ def test_a_model_that_began_with_nothing_tells_labels_as_words(data, name, max_s
 def test_the_first_batches_alone(data):
     config = tiny_config("rmt", n_token=len(data.vocabulary), mem_len=2)
     model = build(config).train()
-    how = {"max_segments": 0, "positive": 1, "how": CPU}
+    how = {"max_segments": 0, "positive": 1, "how": ON_CPU}
     found = evaluate_labels(model, data, "test", T, 2, max_steps=3, **how)
     assert found["n_samples"] <= 6
     assert model.training

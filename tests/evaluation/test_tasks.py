@@ -11,6 +11,7 @@ import torch
 from helpers.data import make_task
 from helpers.models import ON_BACKBONE, V, tiny_model
 from rmt.data.tasks.task import Task
+from rmt.evaluation.scores import Scoring
 from rmt.evaluation.tasks import RATES, evaluate_task
 from rmt.models.scheduled import ScheduledModel
 from rmt.options.schedule import SCHEDULES
@@ -121,14 +122,15 @@ def test_the_model_comes_back_in_its_mode(training):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        evaluate_task(model, TASK, samples, 4, 3, check=stop)
+        evaluate_task(model, TASK, samples, 4, 3, how=Scoring(check=stop))
     assert model.training == training
 
 
 def test_check_is_called_before_every_batch():
     model, calls = tiny_model("mt"), []
     samples = np.zeros((5, TASK.length), dtype=np.uint8)
-    evaluate_task(model, TASK, samples, 4, 2, check=lambda: calls.append(model.training))
+    how = Scoring(check=lambda: calls.append(model.training))
+    evaluate_task(model, TASK, samples, 4, 2, how=how)
     assert calls == [False] * 3
 
 
@@ -139,7 +141,7 @@ def test_it_is_computed_in_the_precision_that_is_asked_for(precision, dtype):
     model, seen = tiny_model("rmt").float(), set()
     model.layers[0].attention.query.register_forward_hook(lambda _, args, out: seen.add(out.dtype))
     samples = np.zeros((2, TASK.length), dtype=np.uint8)
-    evaluate_task(model, TASK, samples, 4, 2, precision=precision)
+    evaluate_task(model, TASK, samples, 4, 2, how=Scoring(precision=precision))
     assert seen == {dtype}
 
 

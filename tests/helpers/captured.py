@@ -33,7 +33,7 @@ class CalledAgain:
 def captured_step_for(graphs: CalledAgain):
     """What makes a trainer's step (rmt.training.captured.step_for)."""
 
-    def step_for(*model_config_schedule_device):
-        return CapturedStep(*model_config_schedule_device, graphs)
+    def step_for(*model_config_unrolling_device):
+        return CapturedStep(*model_config_unrolling_device, graphs)
 
     return step_for

@@ -39,6 +39,6 @@ def steps(graph: bool):
         yield
 
 
-def late_step_for(*model_config_schedule_device) -> Step:
+def late_step_for(*model_config_unrolling_device) -> Step:
     """As on a GPU without graphs."""
-    return Step(*model_config_schedule_device, looks_at_once=False)
+    return Step(*model_config_unrolling_device, looks_at_once=False)

@@ -23,6 +23,7 @@ from rmt import eval as evaluation
 from rmt import train
 from rmt.data.batches import SegmentBatches
 from rmt.data.metrics import BITS_PER_CHARACTER, PERPLEXITY, bits_per_character, perplexity
+from rmt.evaluation.scores import Scoring
 from rmt.evaluation.scoring import choose_protocol
 from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
@@ -380,7 +381,8 @@ def test_evaluate_leaves_the_model_as_it_was():
 def test_it_is_computed_in_the_precision_that_is_asked_for(precision, dtype):
     model, seen = tiny_model(model="rmt", mem_len=2).float(), set()
     model.layers[0].attention.query.register_forward_hook(lambda _, args, out: seen.add(out.dtype))
-    evaluate(model, torch.randint(20, (50,)).numpy(), Protocol(7, 3, {}), precision=precision)
+    ids = torch.randint(20, (50,)).numpy()
+    evaluate(model, ids, Protocol(7, 3, {}), how=Scoring(precision=precision))
     assert seen == {dtype}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rmt.data.batches import IGNORED, EpochReader, Update
+from rmt.data.batches import IGNORED, EpochReader, SegmentBatches, Update
 from rmt.runtime import distributed
 from rmt.runtime.device import sent_to
 from rmt.runtime.errors import UsageError
@@ -98,6 +98,22 @@ def _cut(start: int, stop: int, tgt_len: int) -> tuple[np.ndarray, np.ndarray, n
     """Where the segments of a document start and end, and which is its first one."""
     starts = np.arange(start, stop - 1, tgt_len)
     return starts, np.minimum(starts + tgt_len, stop - 1), starts == start
+
+
+def batches_of(
+    ids: np.ndarray,
+    documents: Sequence[int] | None,
+    batch_size: int,
+    tgt_len: int,
+    *,
+    streams: slice = slice(None),
+    device: torch.device | str = "cpu",
+) -> SegmentBatches | DocumentBatches:
+    """Of documents that begin with a new state; of one text where there are none (None)."""
+    share = {"streams": streams, "device": device}
+    if documents is None:
+        return SegmentBatches(ids, batch_size, tgt_len, **share)
+    return DocumentBatches(ids, documents, batch_size, tgt_len, **share)
 
 
 class DocumentReader(EpochReader):

@@ -24,6 +24,7 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.scores import Scores, Scoring
 from rmt.models.contract import SegmentModel, evaluating
 from rmt.options.training import TrainConfig
+from rmt.options.unrolling import Unrolling
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.runtime.precision import autocast
@@ -102,12 +103,8 @@ class Classification:
         return int(n_segments(lengths, self.config.tgt_len, self.options.max_segments).max())
 
     @property
-    def schedule(self) -> tuple[int, str, str]:
-        """bptt_unrolls, bptt_mode and replay_from; bptt_unrolls -1 is one window of all of a text's
-        segments."""
-        if self.config.bptt_unrolls >= 0:
-            return self.config.bptt_unrolls, self.config.bptt_mode, self.config.replay_from
-        return self.n_segments - 1, "window", self.config.replay_from
+    def unrolling(self) -> Unrolling:
+        return self.config.unrolling(self.n_segments)
 
     def score(self, model: SegmentModel, split: str, how: Scoring, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps batches."""

@@ -10,7 +10,7 @@ the right answer so far, which can hide that it would have lost the thread. All 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from rmt.data.tasks.samples import segments
 from rmt.data.tasks.task import Task
 from rmt.evaluation.generation import generate
+from rmt.evaluation.scores import ON_CPU, Scoring
 from rmt.models.contract import SegmentModel, evaluating
 from rmt.runtime import distributed
 from rmt.runtime.precision import autocast
@@ -35,29 +36,25 @@ def evaluate_task(
     tgt_len: int,
     batch_size: int,
     *,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    check: Callable[[], None] = lambda: None,
+    how: Scoring = ON_CPU,
     what: str = "eval",
 ) -> dict[str, float]:
     """Loss of the answers (teacher-forced, nats per token), the rates above, and n_samples.
 
     Every sample [L] is one stream in segments of tgt_len. Each process scores its share; the
-    result is over all. check is called before every batch and may raise, in all processes alike.
-    The model comes back in the mode (training or evaluation) it was in.
+    result is over all. The model comes back in the mode (training or evaluation) it was in.
     """
-    device = torch.device(device)
-    total = torch.zeros(1 + 2 * len(RATES), dtype=torch.float64, device=device)
+    total = torch.zeros(1 + 2 * len(RATES), dtype=torch.float64, device=how.device)
     starts = range(0, len(samples), batch_size)
     shown = distributed.is_main()
     with evaluating(model), Progress(len(starts), what, shown=shown) as bar:
         for start in starts:
-            check()
+            how.check()
             batch = samples[start : start + batch_size]
             batch = batch[distributed.own_streams(len(batch))]
             if len(batch):  # more processes than samples leave some without any
-                read = segments(task, batch, tgt_len, device)
-                with autocast(device, precision):
+                read = segments(task, batch, tgt_len, how.device)
+                with autocast(how.device, how.precision):
                     nll, free, forced = _right_answers(model, read, task.answer_size, tgt_len)
                 counts = [nll, *_rates(free, task), *_rates(forced, task)]
                 total += torch.stack(counts)

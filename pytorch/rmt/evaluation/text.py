@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rmt.data.batches import IGNORED, SegmentBatches
-from rmt.data.documents import DocumentBatches
-from rmt.models.contract import SegmentModel, State
+from rmt.data.batches import IGNORED
+from rmt.data.documents import batches_of
+from rmt.evaluation.scores import ON_CPU, Scoring
+from rmt.models.contract import SegmentModel, State, evaluating
 from rmt.models.mixed import forward_in_turn
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
@@ -51,9 +52,7 @@ def evaluate(
     ids: np.ndarray,
     protocol: Protocol,
     *,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    check: Callable[[], None] = lambda: None,
+    how: Scoring = ON_CPU,
     what: str = "eval",
     keep: Callable[[int, Tensor, State], None] = lambda segment, nll_BT, state: None,
     state: State | None = None,
@@ -64,45 +63,40 @@ def evaluate(
 
     The state is carried from the first segment to the last; every token counts once, so a short
     last segment weighs what it holds. Each process scores its own streams; the result is over all.
-    check is called before every segment and may raise, in all processes alike. keep is called
-    after every segment with its number, the nats of its tokens [B, T] and the state after it.
+    The model comes back in the mode (training or evaluation) it was in.
+
+    keep: is called after every segment with its number, the nats of its tokens [B, T] and the state
+        after it.
     state, n_read: the streams go on from there, and of the first segment so many predictions were
-    scored before. documents: the places where the state starts anew, in batches of documents
-    (DocumentBatches); None: it never does. The model comes back in the mode (training or
-    evaluation) it was in.
+        scored before.
+    documents: the places where the state starts anew, in batches of documents (DocumentBatches);
+        None: it never does.
     """
     sizes = (protocol.batch_size, protocol.tgt_len)
-    share = {"streams": distributed.own_streams(protocol.batch_size), "device": device}
-    if documents is None:
-        segments = SegmentBatches(ids, *sizes, **share)
-    else:
-        segments = DocumentBatches(ids, documents, *sizes, **share)
+    share = {"streams": distributed.own_streams(protocol.batch_size), "device": how.device}
+    segments = batches_of(ids, documents, *sizes, **share)
     n_segments = len(segments) if protocol.max_segments < 0 else protocol.max_segments
-    view = model.with_lengths(**protocol.lengths)
-    was_training = model.training
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    n_tokens = torch.zeros((), dtype=torch.int64, device=device)
-    view.eval()
-    try:
-        with (
-            Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar,
-            autocast(torch.device(device), precision),
-        ):
-            checked = _checked(itertools.islice(segments, n_segments), check, bar)
-            taken, own = itertools.tee(checked)
-            if documents is None:
-                each = view.forward_each(taken, state)
-            else:
-                with_begins = ((segment, begins) for *segment, begins in taken)
-                each = forward_in_turn(view, view.advance, with_begins, state)
-            for i, ((nll, after), (_, targets, *_)) in enumerate(zip(each, own, strict=True)):
-                first = 0 if i else n_read
-                nll = nll[:, first:]
-                total += nll.double().sum()
-                n_tokens += (targets[:, first:] != IGNORED).sum()
-                keep(i, nll, after)
-    finally:
-        model.train(was_training)
+    total = torch.zeros((), dtype=torch.float64, device=how.device)
+    n_tokens = torch.zeros((), dtype=torch.int64, device=how.device)
+    with (
+        evaluating(model),
+        Progress(min(n_segments, len(segments)), what, shown=distributed.is_main()) as bar,
+        autocast(how.device, how.precision),
+    ):
+        view = model.with_lengths(**protocol.lengths)
+        checked = _checked(itertools.islice(segments, n_segments), how.check, bar)
+        taken, own = itertools.tee(checked)
+        if documents is None:
+            each = view.forward_each(taken, state)
+        else:
+            with_begins = ((segment, begins) for *segment, begins in taken)
+            each = forward_in_turn(view, view.advance, with_begins, state)
+        for i, ((nll, after), (_, targets, *_)) in enumerate(zip(each, own, strict=True)):
+            first = 0 if i else n_read
+            nll = nll[:, first:]
+            total += nll.double().sum()
+            n_tokens += (targets[:, first:] != IGNORED).sum()
+            keep(i, nll, after)
     total, n_tokens = distributed.sum_over_ranks([total.item(), n_tokens.item()])
     return total / n_tokens, int(n_tokens)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from rmt.data import registry
 from rmt.data.batches import EpochReader, SegmentBatches
-from rmt.data.documents import DocumentBatches, DocumentReader
+from rmt.data.documents import DocumentBatches, DocumentReader, batches_of
 from rmt.data.labelled.dataset import LabelledTexts
 from rmt.data.metrics import Metric
 from rmt.data.tasks.curriculum import Curriculum
@@ -27,6 +27,7 @@ from rmt.evaluation.text import Protocol, evaluate, in_train_protocol
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
+from rmt.options.unrolling import Unrolling
 from rmt.runs.settings import Settings, text_options
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
@@ -80,9 +81,7 @@ class LanguageModelling:
         self, split: str, batch_size: int, tgt_len: int, streams: slice = slice(None)
     ) -> SegmentBatches | DocumentBatches:
         ids, documents = self.corpus.splits[split], self.documents_of(split)
-        if documents is None:
-            return SegmentBatches(ids, batch_size, tgt_len, streams=streams)
-        return DocumentBatches(ids, documents, batch_size, tgt_len, streams=streams)
+        return batches_of(ids, documents, batch_size, tgt_len, streams=streams)
 
     def documents_of(self, split: str) -> Sequence[int] | None:
         """Where the state starts anew; None where it never does."""
@@ -113,9 +112,8 @@ class LanguageModelling:
         return lines
 
     @property
-    def schedule(self) -> tuple[int, str, str]:
-        """bptt_unrolls, bptt_mode and replay_from."""
-        return self.config.bptt_unrolls, self.config.bptt_mode, self.config.replay_from
+    def unrolling(self) -> Unrolling:
+        return self.config.unrolling()
 
     def score(self, model: SegmentModel, split: str, how: Scoring, max_steps: int = -1) -> Scores:
         """The scores on a split, or on its first max_steps segments."""
@@ -123,9 +121,7 @@ class LanguageModelling:
             model,
             self.corpus.splits[split],
             replace(self.protocol, max_segments=max_steps),
-            device=how.device,
-            precision=how.precision,
-            check=how.check,
+            how=how,
             what=split,
             documents=self.documents_of(split),
         )
@@ -212,12 +208,8 @@ class AlgorithmicTask:
         return Curriculum(lessons, self.config.max_step // 2, self.data.task.learned_at)
 
     @property
-    def schedule(self) -> tuple[int, str, str]:
-        """bptt_unrolls, bptt_mode and replay_from; bptt_unrolls -1 is one window of all of a
-        sample's segments."""
-        if self.config.bptt_unrolls >= 0:
-            return self.config.bptt_unrolls, self.config.bptt_mode, self.config.replay_from
-        return self.n_segments - 1, "window", self.config.replay_from
+    def unrolling(self) -> Unrolling:
+        return self.config.unrolling(self.n_segments)
 
     @property
     def n_segments(self) -> int:
@@ -235,9 +227,7 @@ class AlgorithmicTask:
             samples,
             self.config.tgt_len,
             self.config.eval_batch_size,
-            device=how.device,
-            precision=how.precision,
-            check=how.check,
+            how=how,
             what=split,
         )
 

@@ -18,6 +18,7 @@ from rmt.options.option import (
     option,
 )
 from rmt.options.schedule import AUTO, DIAGONAL, SCHEDULES, SEQUENTIAL
+from rmt.options.unrolling import Unrolling
 from rmt.runtime.errors import UsageError
 
 # Options that say where and how a run is made, not what it computes, and what the data tells.
@@ -355,6 +356,12 @@ class TrainConfig:
     def unrolls_at(self, step: int) -> int:
         """bptt_unrolls of a step, counted from 0."""
         return max(stage for stage in self.stages if stage[0] <= step)[1]
+
+    def unrolling(self, n_segments: int | None = None) -> Unrolling:
+        """How gradient reaches back; bptt_unrolls -1 is one window of all n_segments."""
+        if self.bptt_unrolls < 0 and n_segments:
+            return Unrolling(n_segments - 1, "window", self.replay_from)
+        return Unrolling(self.bptt_unrolls, self.bptt_mode, self.replay_from)
 
     @property
     def order(self) -> str:

@@ -22,6 +22,7 @@ from rmt.data.labelled.dataset import LabelledTexts
 from rmt.models.contract import SegmentModel
 from rmt.options.schedule import DIAGONAL
 from rmt.options.training import CAPTURED, NOT_CAPTURED, TrainConfig
+from rmt.options.unrolling import Unrolling
 from rmt.runtime import distributed
 from rmt.runtime.device import copy_from_host
 from rmt.runtime.errors import UsageError
@@ -35,7 +36,7 @@ ENOUGH_STEPS = 1000  # compiling and recording take about as long as they save i
 
 
 def step_for(
-    model: SegmentModel, config: TrainConfig, schedule: tuple[int, str, str], device: torch.device
+    model: SegmentModel, config: TrainConfig, unrolling: Unrolling, device: torch.device
 ) -> Step:
     """A captured step where config.cuda_graph asks for it or, if auto, where it is worth it."""
     reason = model.config.why_eager or why_not(config, device)
@@ -47,12 +48,12 @@ def step_for(
                 model.compile()
             except UsageError as error:
                 say(f"steps are captured, but layers are not compiled: {error}")
-        return CapturedStep(model, config, schedule, device, CudaGraphs(device))
+        return CapturedStep(model, config, unrolling, device, CudaGraphs(device))
     if config.cuda_graph == "on":
         raise UsageError(f"--cuda_graph on is not possible: {reason}")
     if device.type == "cuda" and config.cuda_graph == "auto" and distributed.is_main():
         say(f"steps are not captured in a CUDA graph: {reason}")
-    return Step(model, config, schedule, device)
+    return Step(model, config, unrolling, device)
 
 
 def why_not(config: TrainConfig, device: torch.device) -> str | None:
@@ -129,11 +130,11 @@ class CapturedStep(Step):
         self,
         model: SegmentModel,
         config: TrainConfig,
-        schedule: tuple[int, str, str],
+        unrolling: Unrolling,
         device: torch.device,
         graphs: CudaGraphs,
     ):
-        super().__init__(model, config, schedule, device, looks_at_once=False)
+        super().__init__(model, config, unrolling, device, looks_at_once=False)
         self.graphs = graphs
         self.recordings: dict[tuple, Recording] = {}
         self._shape: tuple | None = None

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rmt.data.batches import Update
 from rmt.models.contract import SegmentModel
 from rmt.options.training import COMPILED, EAGER, TrainConfig
+from rmt.options.unrolling import Unrolling
 from rmt.runtime import distributed
 from rmt.runtime.device import sent_to
 from rmt.runtime.errors import UsageError
@@ -43,15 +44,13 @@ class Step:
         self,
         model: SegmentModel,
         config: TrainConfig,
-        schedule: tuple[int, str, str],
+        unrolling: Unrolling,
         device: torch.device,
         *,
         looks_at_once: bool | None = None,
     ):
-        """schedule: bptt_unrolls, bptt_mode and replay_from.
-
-        looks_at_once: whether the host may look at what is computed at no cost; None: on a CPU.
-        """
+        """looks_at_once: whether looking at what is computed costs the host nothing; None: on a
+        CPU."""
         self.model, self.config, self.device = model, config, device
         self.looks_at_once = device.type == "cpu" if looks_at_once is None else looks_at_once
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
@@ -62,7 +61,7 @@ class Step:
             )
         self.optimizer = build_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self.chunks = [Stream(*schedule) for _ in range(config.batch_chunk)]
+        self.chunks = [Stream(*unrolling) for _ in range(config.batch_chunk)]
 
     @property
     def late(self) -> int:

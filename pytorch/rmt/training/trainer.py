@@ -74,7 +74,7 @@ class Trainer:
             "train": config.recorded(),
             "corpus": workload.fingerprint,
         }
-        self.step = step_for(model, config, workload.schedule, device)
+        self.step = step_for(model, config, workload.unrolling, device)
         self.learning_rate = LearningRate(config, self.step.optimizer)
         self.reader = workload.reader()
         self.place = Place()
