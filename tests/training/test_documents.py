@@ -12,7 +12,7 @@ import torch
 
 from helpers.any_model import MODELS, any_model
 from helpers.models import V
-from helpers.programs import RMT, TINY, assert_one_sentence, result, run
+from helpers.programs import RMT, TINY, TRXL, assert_one_sentence, result, run
 from rmt import eval as eval_program
 from rmt import train
 from rmt.data.batches import IGNORED
@@ -160,6 +160,7 @@ def test_a_run_is_scored_on_documents_given_apart(texts, tmp_path, encoded_dir):
     ("flags", "message"),
     [
         (["--varlen"], "varlen is not possible where documents begin by themselves"),
+        ([*TRXL, "--schedule", "diagonal"], "schedule diagonal is not possible where documents"),
         (["--compile"], "compile is not possible"),
         (["--replay_from", "newest"], "replay_from newest is not possible"),
         (["--batch_size", "900"], "batch_size 900 is too large for"),

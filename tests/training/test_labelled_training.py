@@ -207,6 +207,7 @@ def test_folds_share_a_row(flags, bert, tmp_path):
         ("--recipe fast", "recipe means nothing to dataset classify"),
         ("--varlen", "varlen means nothing to dataset classify"),
         ("--bptt_unrolls 1 --bptt_mode window", "of a text with a label the last segment alone"),
+        ("--schedule diagonal", "schedule diagonal is not possible for dataset classify, whose"),
         ("--fold 5", "fold must be below folds, which is 5, but it is 5"),
         ("--folds 2", "folds must be 3 or more, but it is 2"),
         ("--positive maybe", "positive must be one of the labels false, true, not maybe"),

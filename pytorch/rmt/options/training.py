@@ -310,7 +310,8 @@ class TrainConfig:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
 
     def _check_documents(self) -> None:
-        for name, wrong in (("varlen", True), ("compile", True), ("replay_from", "newest")):
+        refused = {"varlen": True, "compile": True, "replay_from": "newest", "schedule": DIAGONAL}
+        for name, wrong in refused.items():
             if getattr(self, name) == wrong:
                 raise UsageError(
                     f"{name}{'' if wrong is True else f' {wrong}'} is not possible where documents "

@@ -20,6 +20,7 @@ from rmt.models.registry import ModelEntry
 from rmt.options.command_line import Parser, flags_in, pick, value_of
 from rmt.options.option import as_tuple, default_of
 from rmt.options.recipes import fitting, recipe_for
+from rmt.options.schedule import DIAGONAL
 from rmt.options.training import (
     LISTS_OF_PATHS,
     NOT_OF_LABELLED,
@@ -235,6 +236,11 @@ def _check_labelled(dataset: LabelledTexts, train: TrainConfig, task: LabelledOp
     for name in NOT_OF_LABELLED:
         if getattr(train, name) != default_of(TrainConfig, name):
             raise UsageError(f"{name} means nothing to dataset {dataset.name}: leave it out")
+    if train.schedule == DIAGONAL:
+        raise UsageError(
+            f"schedule {DIAGONAL} is not possible for dataset {dataset.name}, whose texts begin in "
+            "different segments: leave it out"
+        )
     if train.bptt_mode == "window" and train.bptt_unrolls >= 0:
         raise UsageError(
             "of a text with a label the last segment alone has a loss: leave out bptt_mode window, "
