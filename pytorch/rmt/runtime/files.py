@@ -81,6 +81,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with _failures_said(path, unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
             unfinished.mkdir(parents=True)
             yield unfinished
             os.replace(unfinished, path)
@@ -101,7 +102,7 @@ def _failures_said(path: Path, written: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename and not str(error.filename).startswith(str(written)):
             raise
-        raise UsageError(f"{path} can't be written ({error.strerror})") from error
+        raise UsageError(f"{path} can't be written ({error.strerror or error})") from error
 
 
 def check_can_write(path: Path) -> None:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from rmt.models.pretrained import hub
-from rmt.models.pretrained.backbone import bare
+from rmt.models.pretrained.backbone import bare, classifies
 from rmt.runtime.errors import UsageError
 
 
@@ -17,9 +17,8 @@ def adapted(hf_model: nn.Module, lora_rank: int, freeze_backbone: bool) -> nn.Mo
     """
     if lora_rank and has_adapters(hf_model):
         raise UsageError(f"the model has adapters already: leave out lora_rank {lora_rank}")
-    classifies = type(hf_model).__name__.endswith("SequenceClassification")
     if freeze_backbone and not has_adapters(hf_model):
-        (hf_model.base_model if classifies else hf_model).requires_grad_(False)
+        (hf_model.base_model if classifies(hf_model) else hf_model).requires_grad_(False)
     if not lora_rank:
         return hf_model
     peft = hub.peft()
@@ -27,7 +26,8 @@ def adapted(hf_model: nn.Module, lora_rank: int, freeze_backbone: bool) -> nn.Mo
         r=lora_rank,
         lora_alpha=2 * lora_rank,
         target_modules="all-linear",
-        task_type="SEQ_CLS" if classifies else None,  # which trains the classifier as a whole
+        # SEQ_CLS trains the classifier as a whole.
+        task_type="SEQ_CLS" if classifies(hf_model) else None,
     )
     return peft.get_peft_model(hf_model, how)
 

@@ -24,6 +24,11 @@ def check_is_model(hf_model: object) -> None:
         )
 
 
+def classifies(hf_model: nn.Module) -> bool:
+    """Whether it has a classifier of its own, of sequences."""
+    return type(bare(hf_model)).__name__.endswith("ForSequenceClassification")
+
+
 def text_config(hf_model: nn.Module):
     """The configuration of the part that reads text."""
     return bare(hf_model).config.get_text_config()

@@ -11,7 +11,7 @@ from rmt.data.text.dataset import OF_A_MODEL
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.adaptation import adapted
 from rmt.models.pretrained.armt import PretrainedARMT
-from rmt.models.pretrained.backbone import check_rows, most_rows
+from rmt.models.pretrained.backbone import check_rows, classifies, most_rows
 from rmt.models.pretrained.causal import PretrainedLM
 from rmt.models.pretrained.classifier import PretrainedClassifier
 from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
@@ -74,11 +74,11 @@ def build_classifier(options: ClassifierOptions) -> PretrainedClassifier:
             f"--tokenizer {option}"
         )
     cls_id, sep_id = tokenizer.around
-    n_labels = options.n_labels if backbone.base_model is backbone else 0
+    n_labels = 0 if classifies(backbone) else options.n_labels
     around = EncoderOptions(options.mem_len, 1, cls_id, sep_id, n_labels)
-    most, n_others = most_rows(backbone), around.n_before + (sep_id is not None)
-    check_rows(n_others + 1, most, f"one token and {options.mem_len} of memory")
-    around = replace(around, tgt_len=NO_LIMIT if most is None else most - n_others)
+    most = most_rows(backbone)
+    check_rows(around.n_rows(1), most, f"one token and {options.mem_len} of memory")
+    around = replace(around, tgt_len=NO_LIMIT if most is None else most - around.n_rows(0))
     wrapped = adapted(backbone, options.lora_rank, options.freeze_backbone)
     return PretrainedClassifier(options, MemoryEncoder(around, wrapped))
 

@@ -29,6 +29,13 @@ class Memory(State):
     memory: Tensor | None = None
 
 
+def memory_before(state: Memory | None, initial_mD: Tensor, n_streams: int) -> Tensor:
+    """The memory that a segment starts with, the state's or the initial one: [B, m, D]."""
+    if state is None or state.memory is None:
+        return initial_mD.expand(n_streams, -1, -1)
+    return state.check_streams(n_streams).memory
+
+
 class PretrainedLM(BackboneLM):
     """A pretrained language model that hands memory tokens from segment to segment."""
 
@@ -102,10 +109,8 @@ class PretrainedLM(BackboneLM):
         return layout.added_to_scores(sees_BQK, x_BRD.dtype)
 
     def read_memory(self, state: Memory | None, n_streams: int) -> Tensor:
-        """The memory that a segment starts with, the state's or the initial one: [B, m, D]."""
-        if state is None or state.memory is None:
-            return self.memory.expand(n_streams, -1, -1)
-        return state.check_streams(n_streams).memory
+        """The memory that a segment starts with: [B, m, D]."""
+        return memory_before(state, self.memory, n_streams)
 
     @torch.no_grad()
     def _check_mask(self) -> None:

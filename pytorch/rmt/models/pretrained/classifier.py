@@ -16,7 +16,7 @@ from torch import Tensor
 from rmt.data.batches import IGNORED
 from rmt.models.contract import SegmentModel
 from rmt.models.options import Carried
-from rmt.models.pretrained.backbone import bare, check_rows, most_rows, text_config
+from rmt.models.pretrained.backbone import bare, text_config
 from rmt.models.pretrained.causal import Memory
 from rmt.models.pretrained.encoder import MemoryEncoder
 from rmt.models.pretrained.options import CONFIG, ClassifierOptions
@@ -61,10 +61,7 @@ class PretrainedClassifier(SegmentModel):
 
     def check_segment(self, n_tokens: int) -> None:
         """Raise UsageError for a segment that the backbone has no positions for."""
-        around = self.encoder.config
-        what = f"{n_tokens} tokens, {around.mem_len} of memory and what stands between"
-        n_rows = around.n_before + n_tokens + (around.sep_id is not None)
-        check_rows(n_rows, most_rows(self.encoder.backbone), what)
+        self.encoder.check_segment(n_tokens)
 
     def files(self) -> Mapping[str, str]:
         """The backbone's configuration."""

@@ -24,11 +24,12 @@ from rmt.models.pretrained.backbone import (
     bare,
     check_rows,
     check_sizes,
+    classifies,
     initial_memory,
     most_rows,
     text_config,
 )
-from rmt.models.pretrained.causal import Memory
+from rmt.models.pretrained.causal import Memory, memory_before
 from rmt.models.pretrained.layout import taken
 from rmt.options.option import check_at_least
 from rmt.runtime.errors import UsageError
@@ -58,6 +59,10 @@ class EncoderOptions:
         if self.cls_id is None:
             return self.mem_len
         return 1 + self.mem_len + self.separates_memory
+
+    def n_rows(self, n_tokens: int) -> int:
+        """All rows of a segment without padding."""
+        return self.n_before + n_tokens + (self.sep_id is not None)
 
     @property
     def separates_memory(self) -> bool:
@@ -97,14 +102,17 @@ class MemoryEncoder(nn.Module):
         if config.n_labels:
             weight = embedding.weight
             self.classifier = nn.Linear(d_model, config.n_labels).to(weight.device, weight.dtype)
-        n_rows = config.n_before + config.tgt_len + (config.sep_id is not None)
-        what = f"{config.tgt_len} tokens, {config.mem_len} of memory and what stands between"
-        check_rows(n_rows, most_rows(backbone), what)
+        self.check_segment(config.tgt_len)
         if model.config.is_encoder_decoder:  # the decoder has nothing to do
             read = set(model.get_encoder().parameters())
             for weight in set(backbone.parameters()) - read:
                 weight.requires_grad_(False)
         self.train(bare(backbone).training)
+
+    def check_segment(self, n_tokens: int) -> None:
+        """Raise UsageError for a segment that the backbone has no positions for."""
+        what = f"{n_tokens} tokens, {self.config.mem_len} of memory and what stands between"
+        check_rows(self.config.n_rows(n_tokens), most_rows(self.backbone), what)
 
     @property
     def tgt_len(self) -> int:
@@ -113,7 +121,7 @@ class MemoryEncoder(nn.Module):
     @property
     def classifies(self) -> bool:
         """Whether the backbone has a classifier of its own."""
-        return type(bare(self.backbone)).__name__.endswith("ForSequenceClassification")
+        return classifies(self.backbone)
 
     def forward(
         self, tokens_BT: Tensor, lengths_B: Tensor | None = None, state: Memory | None = None
@@ -146,9 +154,7 @@ class MemoryEncoder(nn.Module):
         """The memory that a segment starts with, [B, m, D]; None without memory."""
         if not self.config.mem_len:
             return None
-        if state is None or state.memory is None:
-            return self.memory.expand(n_streams, -1, -1)
-        return state.check_streams(n_streams).memory
+        return memory_before(state, self.memory, n_streams)
 
     def _rows(self, tokens_BT: Tensor, lengths_B: Tensor | None, memory: Tensor | None) -> Tensor:
         """Embeddings of all rows, padding at the end: [B, R, D]."""

@@ -9,7 +9,6 @@ folder/  config.json, model.safetensors     the backbone, for AutoModel.from_pre
 import importlib
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from rmt.models.pretrained.encoder import EncoderOptions, MemoryEncoder
 from rmt.models.pretrained.language_model import BACKBONE, BackboneLM
 from rmt.models.pretrained.options import AssociativeBackboneOptions, PretrainedOptions
 from rmt.runtime.errors import UsageError
+from rmt.runtime.files import new_folder
 
 FORMAT = "rmt.pretrained 1"
 ABOUT, OURS, ADAPTER = "memory.json", "memory.safetensors", "adapter"
@@ -49,16 +49,8 @@ def save_pretrained(model: BackboneLM | MemoryEncoder, folder: str | os.PathLike
     folder = Path(folder)
     if folder.exists():
         raise UsageError(f"{folder} is there already: name a new folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        _write(model, temporary)
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise UsageError(f"{folder} can't be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(folder) as unfinished:
+        _write(model, unfinished)
 
 
 def _write(model: BackboneLM | MemoryEncoder, folder: Path) -> None:
