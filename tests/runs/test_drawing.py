@@ -5,7 +5,8 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from rmt.runs.drawing import digest, save_figure
+from rmt.models.registry import entries
+from rmt.runs.drawing import digest, look, save_figure
 
 
 def figure(**changes):
@@ -66,3 +67,9 @@ def test_pixels_do_not_count(tmp_path):
 
 def test_the_seventh_digit_does_not_count():
     assert digest(figure(y=2.0 + 1e-9)) == digest(figure())
+
+
+def test_every_model_has_a_look_of_its_own():
+    looks = [look(model) for model in entries()]
+    for kind in zip(*looks, strict=True):  # colours, and markers
+        assert len(set(kind)) == len(looks)

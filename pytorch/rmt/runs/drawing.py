@@ -24,8 +24,8 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_bytes
 
 # For models that have no look of their own: those that Okabe and Ito's palette has left.
-FREE_COLOURS = ("#CC79A7", "#56B4E9", "#F0E442", "#000000")
-FREE_MARKERS = "v*X<"
+FREE_COLOURS = ("#56B4E9", "#F0E442", "#000000")
+FREE_MARKERS = "*X<"
 # RMT's lines by gradient depth: from light to dark.
 DEPTHS = {0: "#f6c9a5", 1: "#f0a367", 2: "#e5803a", 3: "#D55E00", 4: "#8c3d00"}
 
