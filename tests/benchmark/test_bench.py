@@ -25,10 +25,10 @@ from helpers.programs import (
 from rmt import bench
 from rmt.benchmark import measure, rates
 from rmt.benchmark.cases import Case, cases
+from rmt.benchmark.measure import zipf_ids
 from rmt.benchmark.rates import matrix_rate
 from rmt.benchmark.tables import label
 from rmt.benchmark.time_split import part, time_split
-from rmt.data.text.made_up import zipf_ids
 from rmt.models.registry import options_of
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.operations import layer_flops, softmax_flops

@@ -10,9 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.models import tiny_config, tiny_model
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import expected
-from rmt.data.text.made_up import word_frequencies
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
-from rmt.models.transformer_xl.operations import softmax_flops
+from rmt.models.transformer_xl.operations import softmax_flops, word_frequencies
 from rmt.models.transformer_xl.options import ModelConfig
 from rmt.options.command_line import Parser, pick
 from rmt.options.training import TrainConfig

@@ -22,11 +22,11 @@ from rmt.benchmark.time_split import part, time_split
 from rmt.data.metrics import PERPLEXITY
 from rmt.data.tasks.task import TaskData
 from rmt.data.text.corpora import Corpus
-from rmt.data.text.made_up import zipf_ids
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.text import in_train_protocol
 from rmt.evaluation.workloads import AlgorithmicTask, LanguageModelling, Workload
 from rmt.models.options import ModelOptions
+from rmt.models.transformer_xl.operations import word_frequencies
 from rmt.options.schedule import SEQUENTIAL
 from rmt.options.training import EAGER, TrainConfig
 from rmt.runs.run_folder import environment
@@ -177,6 +177,11 @@ def _workload(case: Case) -> Workload:
     n_segments = n_steps * (case.train.bptt_unrolls + 1) + 1
     n_ids = case.train.batch_size * (case.train.tgt_len * n_segments + 1)
     return made_up_text(case.model, case.train, n_ids)
+
+
+def zipf_ids(random: np.random.Generator, n_token: int, n_ids: int) -> np.ndarray:
+    """Ids as frequent as words are, about: int32 [n_ids]."""
+    return random.choice(n_token, n_ids, p=word_frequencies(n_token)).astype(np.int32)
 
 
 def made_up_text(model: ModelOptions, train: TrainConfig, n_ids: int) -> LanguageModelling:

@@ -17,7 +17,6 @@ from rmt.benchmark.cases import NAMED
 from rmt.benchmark.measure import in_new_process, made_up_text
 from rmt.benchmark.schedules import schedules
 from rmt.data.text.corpora import load_corpus
-from rmt.data.text.made_up import word_frequencies
 from rmt.data.text.pydoc import PYDOC
 from rmt.data.text.wt103 import WT103
 from rmt.evaluation.sampling import sample
@@ -26,6 +25,7 @@ from rmt.evaluation.workloads import LanguageModelling
 from rmt.models.contract import Decoder
 from rmt.models.options import ModelOptions
 from rmt.models.registry import build
+from rmt.models.transformer_xl.operations import word_frequencies
 from rmt.options.command_line import command_line
 from rmt.runs.reports import markdown
 from rmt.runs.settings import Settings
