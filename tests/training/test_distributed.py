@@ -44,11 +44,12 @@ from helpers.programs import (
 from rmt import eval as evaluation
 from rmt import launch, train
 from rmt.data.batches import SegmentBatches
-from rmt.evaluation.workloads import load_text, load_workload
+from rmt.evaluation.workloads import load_workload
 from rmt.models.transformer_xl.layers import Layer
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import RunFolder
 from rmt.runs.settings import Settings
+from rmt.runs.text import load_text
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 from rmt.training import run as training

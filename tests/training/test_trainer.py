@@ -19,11 +19,11 @@ from helpers.programs import (
 )
 from rmt import train
 from rmt.data.batches import SegmentBatches
-from rmt.evaluation.workloads import load_text
 from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.options import ModelConfig
 from rmt.runs import checkpoint
 from rmt.runs.settings import Settings
+from rmt.runs.text import load_text
 from rmt.training import trainer
 from rmt.training.recurrence import Stream
 from rmt.training.step import Step

@@ -9,8 +9,8 @@ from rmt.analysis.context import ContextLosses, context_losses, numbers_before
 from rmt.data.metrics import Metric
 from rmt.evaluation.given_text import TextRun, read_text_run
 from rmt.evaluation.text import in_train_protocol
-from rmt.evaluation.workloads import load_text
 from rmt.runs.drawing import check_name, plt, save_figure
+from rmt.runs.text import load_text
 from rmt.runs.trained import inherited
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_text

@@ -17,7 +17,7 @@ from rmt.data.tasks.curriculum import Curriculum
 from rmt.data.tasks.samples import SampleReader
 from rmt.data.tasks.stored import load_task
 from rmt.data.tasks.task import TaskData
-from rmt.data.text.corpora import Corpus, Inherited, load_corpus
+from rmt.data.text.corpora import Corpus, Inherited
 from rmt.data.text.dataset import OF_A_MODEL
 from rmt.data.vocabulary import Vocabulary
 from rmt.evaluation.classification import Classification
@@ -29,6 +29,7 @@ from rmt.models.options import ModelOptions
 from rmt.options.training import TrainConfig
 from rmt.options.unrolling import Unrolling
 from rmt.runs.settings import Settings, text_options
+from rmt.runs.text import load_text
 from rmt.runtime import distributed
 from rmt.runtime.errors import UsageError
 
@@ -305,21 +306,3 @@ def load_workload(
     corpus = load_text(settings, inherited=inherited, encoded_dir=encoded_dir, progress=progress)
     model = settings.model(len(corpus.vocabulary), corpus.cutoffs)
     return model, LanguageModelling(corpus, train, in_train_protocol(model, train))
-
-
-def load_text(
-    settings: Settings,
-    *,
-    inherited: Inherited | None = None,
-    encoded_dir: str | None = None,
-    progress: bool = True,
-) -> Corpus:
-    """The text of a run."""
-    return load_corpus(
-        settings.dataset,
-        settings.train.data or None,
-        text_options(settings.train),
-        inherited=inherited,
-        encoded_dir=encoded_dir or settings.train.encoded_dir or None,
-        progress=progress,
-    )

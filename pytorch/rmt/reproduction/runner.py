@@ -38,12 +38,13 @@ def reproduce(order: Order) -> int:
     if order.scale == "midi" and not order.data:
         order = replace(order, data=small_text(plans[0]))
     texts = find_texts(plans, order.data)
+    fingerprints = {reading: text.fingerprint for reading, text in texts.items()}
 
     first, n_shares = order.share
     folder = order.results / "runs"
     longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
     planned = [
-        Planned(plan, seed, folder / plan.folder_name(seed), texts.get(reading_of(plan)))
+        Planned(plan, seed, folder / plan.folder_name(seed), fingerprints.get(reading_of(plan)))
         for seed in range(1, order.seeds + 1)
         for plan in longest_first
     ][first - 1 :: n_shares]
@@ -67,7 +68,7 @@ def reproduce(order: Order) -> int:
         return 0
     outcome = Outcome()
     if jobs:
-        require_texts(plans, order.data)
+        require_texts(plans, texts, order.data)
         outcome = run_jobs(
             list(jobs), order.n_jobs, lambda job: jobs[job].is_finished(), order.n_gpus
         )

@@ -9,7 +9,7 @@ import torch
 
 from rmt.data.labelled.dataset import LabelledTexts
 from rmt.data.text.codec import Codec
-from rmt.data.text.corpora import Inherited, load_corpus
+from rmt.data.text.corpora import Inherited
 from rmt.data.text.reading import CHARACTERS
 from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
@@ -18,6 +18,7 @@ from rmt.models.registry import build
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import KEPT, LINKS, VOCABULARY, saved_checkpoints
 from rmt.runs.settings import Settings, text_options
+from rmt.runs.text import load_text
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import project_root
 
@@ -135,10 +136,7 @@ def _made_anew(folder: Path, settings: Settings, found: checkpoint.Checkpoint) -
         return Vocabulary(settings.dataset.make(settings.task).symbols)
     check_ids_have_meaning(folder, found)
     try:
-        encoded_dir = train.encoded_dir or None
-        corpus = load_corpus(
-            settings.dataset, train.data or None, text_options(train), encoded_dir=encoded_dir
-        )
+        corpus = load_text(settings)
     except UsageError as error:
         raise NoVocabulary(f"{missing}its text can't be read ({error})") from None
     if corpus.fingerprint != found.manifest.get("corpus"):
