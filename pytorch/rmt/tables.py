@@ -10,6 +10,10 @@ deviation, from two seeds on), what a segment hands to the next, the speed and t
 tasks: runs on the algorithmic tasks, a row per configuration, with the authors' accuracy beside it.
 
 labels: runs on texts with labels, a row per configuration over seeds and folds, with published F1.
+
+sizes: runs on a task, a row per configuration, tested on samples of several sizes.
+
+babilong: a model on babilong or facts, by the kind of question and the length of the samples.
 """
 
 from pathlib import Path

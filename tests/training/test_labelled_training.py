@@ -236,7 +236,7 @@ def test_what_is_not_for_labels_says_so(flags, bert, place, tmp_path):
     text = ["--dataset", "pydoc", "--debug", *SHORT, "--encoded_dir", place / "encoded"]
     for outcome, sentence in (
         (run(tables.main, "tasks", folder), "make its table with `rmt.tables labels`"),
-        (run(tables.main, "runs", folder), "is a run on classify, not on text"),
+        (run(tables.main, "runs", folder), "not on text: make its table with `rmt.tables labels`"),
         (run(generate.main, "--work_dir", folder, "--prompt", "a"), "there is no text"),
         (run(figures.main, "attention", "--work_dir", folder), "classify has no samples to draw"),
         (run(evaluation.main, "--work_dir", folder, "--tgt_len", 4), "tgt_len is for text"),

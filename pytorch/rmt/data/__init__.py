@@ -1,1 +1,1 @@
-"""Text and tasks: from files on disk to batches of token ids."""
+"""Text, tasks and texts with labels: from files on disk to batches of token ids."""

@@ -20,6 +20,7 @@ from rmt.runtime.errors import UsageError
 # A folder of models that were trained to be looked into (look_into_memory.sh): their logs are kept,
 # but tables, figures and claims are of other runs with the same settings.
 NOT_COUNTED = "memory"
+OF_LABELS = "make its table with `rmt.tables labels`"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class LoggedRun:
     """One run folder: what config.json, result.json and metrics.jsonl say.
 
     task: the options of an algorithmic task's samples, or of texts with labels; empty for a run on
-    text. changed: settings
-    that were others before the run was continued.
+    text. changed: settings that were others before the run was continued.
     """
 
     path: Path
@@ -233,9 +233,11 @@ def finished_run(folder: Path) -> LoggedRun | None:
 
 
 def refuse_tasks(runs: list[LoggedRun], instead: str) -> None:
-    """Raise UsageError, which names what to do instead, if a run is on an algorithmic task."""
+    """Raise UsageError if a run is on an algorithmic task, and name what to do instead, or if it is
+    on texts with labels."""
     for run in runs:
         if run.is_task:
+            instead = instead if run.is_algorithmic else OF_LABELS
             raise UsageError(f"{run.path} is a run on {run.dataset}, not on text: {instead}")
 
 
@@ -246,8 +248,7 @@ def refuse_text(runs: list[LoggedRun], instead: str) -> None:
             raise UsageError(f"{run.path} is a run on text, not on a task: {instead}")
         if not run.is_algorithmic:
             raise UsageError(
-                f"{run.path} is a run on {run.dataset}, texts with labels: make its table with "
-                "`rmt.tables labels`"
+                f"{run.path} is a run on {run.dataset}, texts with labels: {OF_LABELS}"
             )
 
 

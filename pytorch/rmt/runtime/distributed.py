@@ -80,11 +80,6 @@ def replica(module: nn.Module, find_unused_parameters: bool) -> DistributedDataP
     )
 
 
-def barrier() -> None:
-    if dist.is_initialized():
-        sum_over_ranks([0.0])
-
-
 def own_streams(n_streams: int) -> slice:
     """The streams of this rank; where they don't divide evenly the first ranks hold one more."""
     share, rest = divmod(n_streams, world_size())

@@ -10,13 +10,14 @@ from rmt.options.training import TrainConfig
 def segments_per_step(train: TrainConfig) -> tuple[int, int]:
     """How many segments a step predicts, and how many it replays before them, at full depth.
 
-    A sample of a task counts with all its segments.
+    A sample of a task counts with all its segments, as one window; of a text with a label, whose
+    segments nobody knows, one counts.
     """
     if train.segments:
         return train.segments, 0
     if train.bptt_mode == "window":
         return train.bptt_unrolls + 1, 0
-    return 1, train.bptt_unrolls
+    return 1, max(0, train.bptt_unrolls)
 
 
 def layer_operations(model: ModelOptions, train: TrainConfig) -> int | None:

@@ -28,8 +28,8 @@ class SampleOptions:
     """How many samples; a task's own options are those of a dataclass that inherits from this."""
 
     train_samples: int = option(100_000, "samples to train on")
-    valid_samples: int = option(0, "samples to validate on; 0: as the paper, 5000 or 10000")
-    test_samples: int = option(0, "samples to test on; 0: as the paper, 10000 or 20000")
+    valid_samples: int = option(0, "samples to validate on; 0: the task's own number")
+    test_samples: int = option(0, "samples to test on; 0: the task's own number")
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
     PATHS: ClassVar[tuple[str, ...]] = ()  # options that name files or folders
@@ -81,7 +81,7 @@ class Task:
     padding: the id that fills samples up, which readable leaves out; None without any.
 
     Of samples that can be made shorter, for a curriculum (without it n is 0):
-    n: symbols to remember, or pairs, or the largest root.
+    n: symbols to remember, or pairs, the largest root, or the tokens of a sample.
     resized: the task with another n. shorten: what samples of such an n would have been drawn as.
     bare: the task with padding in place of a text that is around what counts.
     lessons: from the n of the first lesson (-1: what is usual) and tgt_len to all of them.

@@ -4,6 +4,8 @@
     state.py       the state of all layers
     armt.py        the model: Transformer-XL's layers, each with a memory
     decoder.py     its predictions token by token
+    diagonal.py    its segments in diagonal order
+    grouped.py     the memories of several layers at once, for that
     options.py     its options
     operations.py  its counted operations
     registered.py  its entry in the registry

@@ -101,8 +101,8 @@ class ModelConfig(ModelOptions):
     )
     attention: str = option(
         "auto",
-        "how rows read: plainly, by PyTorch's flex attention (compiled layers on a GPU), by Triton "
-        "kernels (a GPU), or by what is fastest; on a CPU always plainly",
+        "how rows read: plainly (so far auto is that, too), by PyTorch's flex attention (compiled "
+        "layers on a GPU), or by Triton kernels (a GPU); on a CPU always plainly",
         ("auto", "plain", "flex", "triton"),
     )
     pre_lnorm: bool = option(False, "LayerNorm before each sublayer instead of after it")

@@ -136,12 +136,9 @@ def minilm(_with_data: bool) -> list[Plan]:
             "stop_at": 0.995,
         },
     )
-    memory = {"mem_len": 10}
-    with_memory = replace(alone, name=f"{alone.name}-mem10", options={**alone.options, **memory})
-    return [alone, with_memory]
+    return [alone, changed(alone, f"{alone.name}-mem10", {"mem_len": 10})]
 
 
 def _with_memory(own: Plan, mem_len: int, depth: int) -> Plan:
-    name = f"{own.name}-mem{mem_len}-bptt{depth}"
-    memory = {"mem_len": mem_len, "bptt_unrolls": depth}
-    return replace(own, name=name, options={**own.options, **memory})
+    flags = {"mem_len": mem_len, "bptt_unrolls": depth}
+    return changed(own, f"{own.name}-mem{mem_len}-bptt{depth}", flags)

@@ -15,24 +15,18 @@ from rmt.runtime.errors import UsageError
 
 
 def reader(attention: str) -> Callable[..., Tensor]:
-    """The function that reads, for a value of --attention.
+    """The function that reads, for a value of --attention; auto is plain until a GPU was measured.
 
     Raises UsageError where this machine has not what it needs.
     """
-    way = fastest() if attention == "auto" else attention
-    if way == "flex":
+    if attention == "flex":
         from rmt.models.transformer_xl.attention import flex
 
         return partial(_read, flex.read, flex.can_read)
-    if way == "triton":
+    if attention == "triton":
         fused = _fused()
         return partial(_read, fused.read, fused.can_read)
     return plain.read
-
-
-def fastest() -> str:
-    """What auto means: plain until a bench report of the card says which is faster."""
-    return "plain"
 
 
 def _fused():
