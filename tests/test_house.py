@@ -104,7 +104,7 @@ def test_nothing_outside_models_knows_a_cache_or_a_layer():
     ]
     # The paper's rows have a cache.
     maps = {(f"analysis/{name}.py", "layers") for name in FILES_OF_MAPS}
-    rows = {"paper/experiments.py", "reproduction/scales.py", "reproduction/paper_results.py"}
+    rows = {"paper/experiments.py", "reproduction/scales.py", "reproduction/paper_tables.py"}
     assert set(found) == maps | {(name, "cache") for name in rows}
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from rmt.options.command_line import Parser
 from rmt.paper.panels import PAPER_FIGURES
 from rmt.reproduction.babilong import draw_babilong
-from rmt.reproduction.paper_results import write_figures
 from rmt.reproduction.sizes import draw_sizes
 from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
 from rmt.reproduction.text_figures import draw_by_segment, draw_curves
+from rmt.reproduction.write_results import write_figures
 from rmt.runs.logged_runs import finished_runs, read_runs
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import project_root

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from rmt.options.command_line import Parser
 from rmt.options.training import GRAPHS
-from rmt.reproduction.paper_results import TARGETS, targets_at
 from rmt.reproduction.planned import Order
 from rmt.reproduction.runner import reproduce
 from rmt.reproduction.scales import SCALES
 from rmt.reproduction.studies.registry import STUDIES
+from rmt.reproduction.targets import TARGETS, targets_at
 from rmt.runtime.errors import UsageError, run_program
 from rmt.runtime.files import project_root
 

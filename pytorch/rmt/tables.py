@@ -23,9 +23,9 @@ from rmt.paper.published import published_cells, published_labels
 from rmt.reproduction.babilong import babilong_table
 from rmt.reproduction.labels_table import labels_table
 from rmt.reproduction.pages import refresh
-from rmt.reproduction.paper_results import write_tables
 from rmt.reproduction.run_tables import runs_table, tasks_table
 from rmt.reproduction.sizes import sizes_table
+from rmt.reproduction.write_results import write_tables
 from rmt.runs.logged_runs import finished_runs, read_runs
 from rmt.runtime.errors import run_program
 from rmt.runtime.files import project_root

@@ -28,10 +28,10 @@ from rmt import reproduce, train
 from rmt.data.text import dataset as text_dataset
 from rmt.reproduction import foretold, scales
 from rmt.reproduction import planned as planning
-from rmt.reproduction.paper_results import experiments, plans_for, targets_at
 from rmt.reproduction.planned import Order, Planned
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import SCALES, plan
+from rmt.reproduction.targets import experiments, plans_for, targets_at
 from rmt.runs.logged_runs import finished_runs
 from rmt.runs.reports import common_text
 from rmt.runs.run_folder import RunFolder, in_use

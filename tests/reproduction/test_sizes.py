@@ -8,8 +8,8 @@ import pytest
 from helpers.logged import run_of, write_task_run
 from helpers.programs import assert_one_sentence, run
 from rmt import figures, tables
-from rmt.reproduction.paper_results import write_figures, write_tables
 from rmt.reproduction.studies.registry import STUDIES
+from rmt.reproduction.write_results import write_figures, write_tables
 from rmt.runs.logged_runs import finished_runs
 
 

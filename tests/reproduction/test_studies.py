@@ -11,11 +11,11 @@ from rmt.data.registry import tasks
 from rmt.models.registry import build
 from rmt.paper.published import table_cells
 from rmt.reproduction.ledger import not_alike
-from rmt.reproduction.paper_results import TARGETS, plans_for
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import plan
 from rmt.reproduction.studies.common import DIFFERENCES
 from rmt.reproduction.studies.registry import OF_TEXT, STUDIES, is_complete, study_table
+from rmt.reproduction.targets import TARGETS, plans_for
 from rmt.reproduction.texts import find_texts
 from rmt.runs.logged_runs import finished_runs
 from rmt.training.cost import segments_per_step

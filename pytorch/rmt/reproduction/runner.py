@@ -8,20 +8,14 @@ from pathlib import Path
 from rmt.paper.experiments import TABLES
 from rmt.reproduction.foretold import dry_run, without_gpu
 from rmt.reproduction.jobs import Job, Outcome, run_jobs
-from rmt.reproduction.paper_results import (
-    PAPER_TABLES,
-    each_once,
-    midi_table,
-    paper_table,
-    plans_of,
-    write_figures,
-    write_tables,
-)
+from rmt.reproduction.paper_tables import midi_table, paper_table
 from rmt.reproduction.planned import Order, Planned, cost, with_sources
 from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import FOR_GPUS, WITHOUT_DATA
 from rmt.reproduction.studies.registry import STUDIES, study_table
+from rmt.reproduction.targets import PAPER_TABLES, each_once, plans_of
 from rmt.reproduction.texts import find_texts, reading_of, require_texts, small_text
+from rmt.reproduction.write_results import write_figures, write_tables
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
 from rmt.runtime.files import write_text

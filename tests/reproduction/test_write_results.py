@@ -10,14 +10,10 @@ from helpers.logged import run_of
 from helpers.programs import ROOT
 from rmt.paper.experiments import rows
 from rmt.reproduction.pages import find_pages, refresh, with_tables
-from rmt.reproduction.paper_results import (
-    PAPER_TABLES,
-    experiments,
-    paper_table,
-    write_figures,
-    write_tables,
-)
+from rmt.reproduction.paper_tables import paper_table
 from rmt.reproduction.scales import SMALL_TEXTS, plan
+from rmt.reproduction.targets import PAPER_TABLES, experiments
+from rmt.reproduction.write_results import write_figures, write_tables
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
 
