@@ -128,6 +128,14 @@ def prepare_backbone(root: Path) -> None:
         write_tokenizer(root / "gpt2", text, 300)
 
 
+def prepare_smollm(root: Path) -> None:
+    """A small tokenizer in the place of the real one, which make_backbones.sh brings."""
+    if importlib.util.find_spec("transformers"):
+        folder = root / "data" / "smollm2-135m"
+        folder.mkdir()
+        write_tokenizer(folder, (root / "my.txt").read_text(), 300)
+
+
 # What a page's lines of Python take for granted.
 GIVEN = {
     name: torch.ones(1, 4, dtype=torch.int64)
@@ -137,6 +145,7 @@ GIVEN = {
 PREPARE = {
     "README.md": prepare_backbone,
     "docs/pretrained.md": prepare_backbone,
+    "docs/results/pretrained.md": prepare_smollm,
     "docs/labels.md": prepare_labels,
     ADDING_A_MODEL: prepare_adding_a_model,
     "docs/published_checkpoints.md": prepare_published_checkpoints,

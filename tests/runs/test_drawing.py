@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from rmt.models.registry import entries
-from rmt.runs.drawing import digest, look, save_figure
+from rmt.runs.drawing import FREE_COLOURS, FREE_MARKERS, digest, save_figure
 
 
 def figure(**changes):
@@ -69,7 +69,12 @@ def test_the_seventh_digit_does_not_count():
     assert digest(figure(y=2.0 + 1e-9)) == digest(figure())
 
 
-def test_every_model_has_a_look_of_its_own():
-    looks = [look(model) for model in entries()]
-    for kind in zip(*looks, strict=True):  # colours, and markers
-        assert len(set(kind)) == len(looks)
+def test_what_is_free_is_no_models_own():
+    """Else two lines of a figure would look alike."""
+    own = entries().values()
+    for free, taken in (
+        (FREE_COLOURS, {entry.colour for entry in own}),
+        (FREE_MARKERS, {entry.marker for entry in own}),
+    ):
+        assert len(set(free)) == len(free)
+        assert not taken & set(free)
