@@ -50,7 +50,7 @@ def load(
         raise UsageError(f"which must be one of {', '.join(LINKS)}, not {which!r}")
     folder, device = Path(folder), torch.device(device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("PyTorch sees no GPU: leave out the device to run on the CPU")
+        raise UsageError("PyTorch sees no GPU: leave out cuda to run on the CPU")
     settings, options = Settings.read(folder)
     options.with_lengths(lengths)  # raises UsageError for lengths that can't be
     model, found = best_model(folder, options, which)
