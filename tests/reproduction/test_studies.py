@@ -83,6 +83,7 @@ def test_rmt_and_armt_carry_as_many_numbers():
         carried.setdefault(arm, set()).add(own.model.carried.numbers)
     assert carried["baseline"] == {0}
     assert carried["rmt32"] == carried["armt-small"] == {2_048}
+    assert carried["rmt192"] == {12_288}
     assert carried["armt"] == {12_288}
 
 

@@ -80,9 +80,9 @@ def arms_of(base: Plan) -> list[Plan]:
     return plans
 
 
-# By how many pairs; the models. rmt32 carries as many numbers as armt-small, 2,048. With as many as
-# armt, 12,288, it would have 192 memory tokens, and a step would take many times as long as one
-# of armt. What it does not learn of 10 pairs it is not asked of more.
+# By how many pairs; the models. rmt32 carries as many numbers as armt-small, 2,048; what it does
+# not learn of 10 pairs it is not asked of more. rmt192 carries as many as armt, 12,288. A step of
+# it takes many times as long, so it has fewer of them, and bf16, but several times armt's time.
 PAIRS = (5, 10, 20)
 RETRIEVERS = {
     "baseline": {"model": "baseline"},
@@ -99,7 +99,8 @@ def associative(_with_data: bool) -> list[Plan]:
             continue
         flags = {"dataset": "remember", "pairs": pairs, "recipe": "fast", "n_head": 4}
         plans.append(Plan("mini", f"remember{pairs}-{name}", flags | model))
-    return plans
+    as_many = flags | {"model": "rmt", "mem_len": 192, "max_step": 1500, "precision": "bf16"}
+    return [*plans, Plan("mini", f"remember{pairs}-rmt192", as_many)]
 
 
 def associative_longer(with_data: bool) -> list[Plan]:
