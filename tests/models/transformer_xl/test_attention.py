@@ -231,3 +231,19 @@ def test_the_plain_way_of_a_gpu_is_that_of_a_cpu(dropatt):
         found.append([read, *torch.autograd.grad(read.sin().sum(), inputs)])
     for mine, its in zip(*found, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)
+
+
+def test_the_plain_way_of_a_gpu_goes_back_by_the_weights_that_it_used():
+    """Three weights of 1/3 are 1.00195 in all in bf16, so that equal gradients leave a rest."""
+    one_hot = torch.eye(3, dtype=torch.bfloat16)[None, None]
+    scores = torch.full((1, 1, 1, 3), 40.0, dtype=torch.bfloat16, requires_grad=True)
+    nothing = torch.zeros(1, 4, 3, dtype=torch.bfloat16)
+    mask = torch.zeros(1, 3, dtype=torch.bfloat16)
+    read = plain.read_term_by_term(
+        scores, scores.detach(), one_hot, one_hot, nothing, mask, Dropout(0.0)
+    )
+    weight = read[0, 0, 0, 0].item()
+    assert 3 * weight == pytest.approx(1.00195, abs=1e-5)
+    read.sum().backward()
+    rest = weight * (1 - 3 * weight)
+    assert scores.grad.flatten().tolist() == pytest.approx([rest] * 3, rel=1e-2)

@@ -13,6 +13,7 @@ from rmt.models.transformer_xl.attention.formula import (
     align_distances,
     biased_queries,
     position_scores,
+    softmax,
 )
 from rmt.models.transformer_xl.dropout import Dropout
 
@@ -48,10 +49,7 @@ def read_term_by_term(
     """As read. content, position: of biased_queries. mask: 0, or -inf where a key is masked."""
     position_HBQK = align_distances(position_scores(position_HBQd, distance_HRd), key_HBKd.shape[2])
     scores_HBQK = content_HBQd @ key_HBKd.mT + position_HBQK + mask_QK
-    # At least fp32 inside the softmax, also under autocast.
-    dtype = torch.promote_types(scores_HBQK.dtype, torch.float32)
-    weights_HBQK = scores_HBQK.softmax(-1, dtype=dtype).to(value_HBKd.dtype)
-    return dropatt(weights_HBQK) @ value_HBKd
+    return dropatt(softmax(scores_HBQK, value_HBKd.dtype)) @ value_HBKd
 
 
 def read_in_few_passes(
