@@ -7,11 +7,15 @@ import pytest
 
 from helpers.programs import assert_one_sentence, run
 from rmt import gpu_check
-from rmt.benchmark import on_gpu
+from rmt.benchmark import agreement, on_gpu
 from rmt.benchmark.kernels import kind, summary
 from rmt.benchmark.on_gpu import FORMS, measure_in_turn, planned, report_page
 
 PASSED = {"passed": 7, "skipped": 1, "seconds": 3.0, "failures": {}}
+ALIKE = [
+    {"form": "as it is", "losses": [1.1, 0.4], "apart_from": None},
+    {"form": "captured", "losses": [1.1, 0.41], "apart_from": None},
+]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +83,11 @@ def test_of_a_case_that_fails_it_says_why_and_goes_on(monkeypatch):
 def checked(monkeypatch, tmp_path):
     """Run the check of two groups without measuring; results and tests are given."""
 
-    def checked(tests: dict, results: list[list[dict]], *flags):
+    def checked(tests: dict, results: list[list[dict]], *flags, agreement=ALIKE):
         groups = [on_gpu.Planned(f"group {i}", (i,)) for i in range(len(results))]
         monkeypatch.setenv("RMT_DEVICE", "cpu")
-        monkeypatch.setattr(gpu_check, "run_tests", lambda seconds: tests)
+        monkeypatch.setattr(gpu_check, "train_alike", lambda on_stand_ins: agreement)
+        monkeypatch.setattr(gpu_check, "run_tests", lambda seconds, out: tests)
         monkeypatch.setattr(gpu_check, "planned", lambda **settings: groups)
         monkeypatch.setattr(gpu_check, "in_new_process", lambda measure, cases: results[cases[0]])
         outcome = run(gpu_check.main, tmp_path / "out", *flags)
@@ -136,6 +141,60 @@ def test_it_fails_where_a_test_or_a_measurement_does(checked):
     assert found.outcome.status == 1
     assert "- not measured: copy rmt: RuntimeError: no" in found.page
     assert "| copy | rmt |" in found.page, "the others are"
+
+
+def test_it_fails_where_a_form_trains_in_another_way_or_not_at_all(checked):
+    found = checked(PASSED, [[FOUND]])
+    assert "| captured | 1.100 | 0.410 |  |" in found.page
+    apart = [ALIKE[0], {"form": "captured", "losses": [1.1, 1.7], "apart_from": 50}]
+    found = checked(PASSED, [[FOUND]], agreement=apart)
+    assert found.outcome.status == 1
+    assert "| captured | 1.100 | 1.700 | 50 |" in found.page
+    found = checked(PASSED, [[FOUND]], agreement=[ALIKE[0], {"form": "captured", "failed": "no"}])
+    assert found.outcome.status == 1
+    assert "- not trained: captured: no" in found.page
+    assert found.report["agreement"][1] == {"form": "captured", "failed": "no"}
+
+
+def test_where_training_goes_another_way():
+    reference = [1.0, 0.5, 0.1]
+    assert agreement.apart_from([1.1, 0.6, 0.2], reference) is None
+    assert agreement.apart_from([1.0, 0.5, 0.4], reference) == 2 * agreement.WINDOW
+    assert agreement.apart_from([1.0, float("nan"), 0.1], reference) == agreement.WINDOW
+    steps = agreement.WINDOW
+    by_form = {"as it is": [1.0] * steps + [0.1] * steps, "captured": [1.0] * steps + [0.9] * steps}
+    first, second = agreement.compared(by_form)
+    assert first["apart_from"] is None
+    assert first["losses"] == pytest.approx([1.0, 0.1])
+    assert (second["form"], second["apart_from"]) == ("captured", steps)
+
+
+def test_every_form_is_trained_from_the_same_weights_on_the_same_samples():
+    ((name, small, compiles),) = agreement.cases(small=True)
+    losses = agreement.losses(small, compiles)
+    assert len(losses) == small.steps
+    assert losses == agreement.losses(small, compiles)
+    assert losses[-1] < losses[0]
+    forms = list(agreement.cases(small=False))
+    assert [name for name, _, _ in forms] == list(agreement.FORMS)
+    assert next(iter(agreement.FORMS)) == name, "what the others are compared with"
+    assert all(each.train.cuda for _, each, _ in forms)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "[gw1] [  9%] PASSED tests/a.py::one[x, y]\n[gw0] [ 18%] FAILED tests/a.py::two[z]\n",
+        "tests/a.py::one[x, y] PASSED [  9%]\ntests/a.py::two[z] FAILED [ 18%]\n",
+    ],
+)
+def test_of_tests_that_are_stopped_it_keeps_what_came_out(log):
+    found = gpu_check.stopped_tests("collecting\n" + log + "tests/a.py::three", 60.0)
+    assert (found["passed"], found["skipped"]) == (1, 0)
+    assert found["failures"] == {
+        "the others": "they took longer than 60 seconds",
+        "tests/a.py::two[z]": "see gpu-tests.txt",
+    }
 
 
 def test_what_there_was_no_time_for_is_named(checked):

@@ -50,7 +50,7 @@ def measure(case: Case) -> dict:
     """
     device = torch.device("cuda" if case.train.cuda else "cpu")
     forget_peak_memory(device)
-    trainer = _trainer(case, device)
+    trainer = trainer_for(case, device)
     n_segments, _ = segments_per_step(case.train)
     _mark(trainer)
     step = _stepper(trainer)
@@ -149,11 +149,19 @@ def new_report(device: torch.device) -> dict:
 # --- what is trained -----------------------------------------------------------------------------
 
 
-def _trainer(case: Case, device: torch.device, plain: bool = False) -> Trainer:
+def trainer_for(
+    case: Case, device: torch.device, plain: bool = False, compiles: bool = True
+) -> Trainer:
+    """What trains a case's model on made-up data.
+
+    compiles: whether a captured step compiles the layers, as it does elsewhere.
+    """
     torch.manual_seed(case.train.seed)
     entry = case.settings.entry
     model = (entry.build_plain if plain else entry.build)(case.model).to(device)
     model.set_schedule(SEQUENTIAL if plain else case.train.order)
+    if not compiles:
+        model.compile = lambda: None
     if case.train.compile and not plain:
         model.compile()
     return Trainer(model, case.train, _workload(case), device)
@@ -164,14 +172,14 @@ def _other(case: Case, device: torch.device) -> Trainer:
     plain = case.against == "plain"
     changes = {"precision": "fp32"} if plain else {"bptt_mode": "replay"}
     settings = replace(case.settings, train=replace(case.train, **changes))
-    return _trainer(replace(case, settings=settings), device, plain)
+    return trainer_for(replace(case, settings=settings), device, plain)
 
 
 def _workload(case: Case) -> Workload:
     if case.settings.task is not None:
         task = case.settings.dataset.make(case.settings.task)
         random = np.random.default_rng(case.train.seed)
-        samples = task.generate(random, 8 * case.train.batch_size)
+        samples = task.generate(random, max(8, case.steps) * case.train.batch_size)
         return AlgorithmicTask(TaskData(task, "made up", {"train": samples}), case.train)
     n_steps = 2 * _n_warmup(case) + case.steps + 4
     n_segments = n_steps * (case.train.bptt_unrolls + 1) + 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rmt.benchmark.agreement import agreement_table
 from rmt.benchmark.cases import COMMON, NAMED, Case, case
 from rmt.benchmark.measure import measure
 from rmt.benchmark.tables import kernel_table, label, table
@@ -77,7 +78,7 @@ def measure_in_turn(cases: Sequence[Case]) -> list[dict]:
 
 def report_page(report: Mapping) -> str:
     """The report in Markdown."""
-    machine, tests = report["machine"], report["tests"]
+    machine = report["machine"]
     where = machine.get("gpu", f"{machine['cpu']}, with stand-ins for what only a GPU has")
     lines = [
         f"# GPU check of {report['date']}",
@@ -85,17 +86,26 @@ def report_page(report: Mapping) -> str:
         f"{where}, PyTorch {report['versions']['torch']}.",
         "",
     ]
-    lines += [
-        f"Tests: {tests['passed']} passed, {len(tests['failures'])} failed, "
-        f"{tests['skipped']} skipped, in {tests['seconds']:.0f} s.",
-        "",
-    ]
-    lines += [f"- failed: {name}: {why}" for name, why in tests["failures"].items()]
+    if tests := report.get("tests"):
+        lines += [
+            f"Tests: {tests['passed']} passed, {len(tests['failures'])} failed, "
+            f"{tests['skipped']} skipped, in {tests['seconds']:.0f} s.",
+            "",
+        ]
+        lines += [f"- failed: {name}: {why}" for name, why in tests["failures"].items()]
     results = [found for found in report["results"] if "failed" not in found]
     failed = [found for found in report["results"] if "failed" in found]
     lines += [f"- not measured: {found['name']}: {found['failed']}" for found in failed]
     if report.get("left_out"):
         lines += ["", f"Left out, for lack of time: {'; '.join(report['left_out'])}."]
+    forms = report.get("agreement", [])
+    lines += [
+        f"- not trained: {found['form']}: {found['failed']}" for found in forms if "failed" in found
+    ]
+    trained = [found for found in forms if "failed" not in found]
+    if trained:
+        lines += ["", "## The same training in every form of the step", ""]
+        lines += ["A small model; mean losses of some steps each.", "", agreement_table(trained)]
     if results:
         lines += ["", "## Steps", "", table(results), kernel_table(results)]
     return "\n".join(lines).rstrip() + "\n"
