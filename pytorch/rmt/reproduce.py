@@ -61,11 +61,9 @@ def parse(argv: list[str]) -> dict:
         "--jobs",
         type=int,
         help="runs at a time (default: one for each GPU; without any, one on each core at mini "
-        "scale, else one). Several may share a GPU: small models with --cuda_graph off leave it "
-        "idle most of the time. Whether that is faster than captured runs one after another, "
-        "nobody has measured",
+        "scale, else one). Several may share a GPU: small models leave it idle most of the time",
     )
-    parser.add_argument("--cuda_graph", choices=GRAPHS, default="auto", help="as rmt.train's")
+    parser.add_argument("--cuda_graph", choices=GRAPHS, default="off", help="as rmt.train's")
     parser.add_argument(
         "--data",
         default="",

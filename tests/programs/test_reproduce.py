@@ -524,7 +524,7 @@ def test_without_a_gpu_every_core_has_one_of_the_small_runs(monkeypatch):
     assert Order(["table3"], "midi").n_jobs == 1
 
 
-@pytest.mark.parametrize(("flags", "expected"), [([], None), (["--cuda_graph", "off"], "off")])
+@pytest.mark.parametrize(("flags", "expected"), [([], None), (["--cuda_graph", "auto"], "auto")])
 def test_on_a_gpu_runs_are_told_so(tmp_path, monkeypatch, flags, expected):
     monkeypatch.setattr(reproduce, "n_gpus", lambda: 1)
     what = ["table1", "--scale", "paper", "--dry_run", "--results", tmp_path]

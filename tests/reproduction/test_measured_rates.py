@@ -7,6 +7,7 @@ import pytest
 
 from helpers.programs import ROOT, assert_one_sentence, run
 from rmt import expected
+from rmt.options.training import CAPTURED, EAGER
 from rmt.paper.experiments import rows
 from rmt.reproduction.measured_rates import closest, read_measured
 from rmt.reproduction.plans import Plan
@@ -29,12 +30,11 @@ def row(model: str, memory: int, n_unrolls: int | None = None, segment: int = 12
 RMT = row("rmt", 20, 1)
 
 
-def timed(own: Plan, seconds: float, captured: bool = True, model=(), **train) -> dict:
+def timed(own: Plan, seconds: float, form: str = EAGER, model=(), **train) -> dict:
     """What rmt.bench writes of a plan's steps; precision is bf16."""
     options = asdict(own.model) | dict(model)
     found = {"n_token": options.pop("n_token"), "model": options}
     found["train"] = own.settings.train.recorded() | {"precision": "bf16"} | train
-    form = "captured" if captured else "compiled"
     return {**found, "seconds_per_step": seconds, "step_form": form}
 
 
@@ -70,7 +70,7 @@ def test_a_row_that_was_measured_takes_as_long_as_its_steps(kept, tmp_path):
     wt103 = next(plan(each, "paper") for each in rows("table2") if each.model == "rmt")
     assert hours_of(wt103, page).startswith("~"), "a model of other sizes"
     about = "- NVIDIA H200, `report0.json`: enwik8, rmt, memory 20, BPTT-1, segment 128, batch 64"
-    assert f"{about}, captured: 30% of the peak\n" in page
+    assert f"{about}: 30% of the peak\n" in page
     assert page.count("- NVIDIA") == 1
 
 
@@ -91,16 +91,16 @@ def test_what_was_measured_is_left_out_where_a_share_is_given_or_in_another_prec
     [
         (row("rmt", 20, 2), 2),
         (row("rmt", 5, 1), 1),
-        (row("rmt", 20, 0), 4),  # nothing of this depth and model is captured, but trxl
+        (row("rmt", 20, 0), 4),  # of this depth and model are compiled ones alone, and trxl
         (row("trxl", 20), 4),
     ],
 )
-def test_captured_steps_go_before_others_then_the_depth_then_the_model(kept, own, chosen):
+def test_steps_as_they_are_go_before_others_then_the_depth_then_the_model(kept, own, chosen):
     results = [
-        timed(RMT, 9.0, captured=False),
+        timed(RMT, 9.0, form=CAPTURED),
         timed(RMT, 1.0),
         timed(row("rmt", 10, 2), 2.0),
-        timed(row("rmt", 20, 0), 3.0, captured=False),
+        timed(row("rmt", 20, 0), 3.0, form="compiled"),
         timed(row("trxl", 100), 4.0),
     ]
     measured = kept(H100, *results)

@@ -353,7 +353,7 @@ GPU = torch.device("cuda")
         ({"precision": "bf16", "optim": "sgd"}, None),
         ({"max_step": 900}, "900 steps are too few to be worth it (--cuda_graph on)"),
         ({"max_step": 900, "cuda_graph": "on"}, None),
-        ({"cuda_graph": "off"}, "it is off"),
+        ({"cuda_graph": TrainConfig().cuda_graph}, "it is off"),
         ({"varlen": True}, "varlen is True"),
         ({"checkpoint_segments": True}, "checkpoint_segments is True"),
         ({"precision": "fp16"}, "precision is fp16"),
@@ -361,12 +361,14 @@ GPU = torch.device("cuda")
     ],
 )
 def test_steps_are_captured_where_they_can_be_and_it_is_worth_it(options, reason):
-    assert why_not(TrainConfig(cuda=True, **options), GPU) == reason
+    config = TrainConfig(**{"cuda": True, "cuda_graph": "auto", **options})
+    assert why_not(config, GPU) == reason
 
 
 def test_several_processes_are_not_captured(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    assert why_not(TrainConfig(cuda=True), GPU) == "several processes exchange gradients"
+    config = TrainConfig(cuda=True, cuda_graph="auto")
+    assert why_not(config, GPU) == "several processes exchange gradients"
 
 
 @pytest.mark.parametrize(

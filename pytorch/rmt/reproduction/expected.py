@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rmt.models.options import ModelOptions
-from rmt.options.training import TrainConfig
+from rmt.options.training import EAGER, TrainConfig
 from rmt.paper.experiments import TABLES, Row, rows
 from rmt.reproduction.measured_rates import Measured, closest
 from rmt.reproduction.plans import Plan
@@ -82,16 +82,16 @@ def _origin(precision: str, utilization: float, found: dict[str, list[Measured]]
     if any(found.values()):
         text += (
             "Those without are the counted operations at the rate of the steps measured there that "
-            "are most like the\nrow's: of the same layers and precision, captured ones if there "
-            "are, then with the closest BPTT.\n\n"
+            "are most like the\nrow's: of the same layers and precision, neither captured nor "
+            "compiled ones if there are, then with the closest BPTT.\n\n"
         )
     for gpu, cases in found.items():
         for case in dict.fromkeys(cases):
             share = case.rate / GPUS[gpu][case.train.precision]
+            form = "" if case.form == EAGER else f", {case.form}"
             text += (
                 f"- {case.gpu}, `{case.report.name}`: {case.train.dataset}, {case.model.label}, "
                 f"BPTT-{case.train.bptt_unrolls}, segment {case.train.tgt_len}, batch "
-                f"{case.train.batch_size}{', captured' if case.captured else ''}: {share:.0%} of "
-                f"the peak\n"
+                f"{case.train.batch_size}{form}: {share:.0%} of the peak\n"
             )
     return text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rmt.models import registry as models
 from rmt.models.options import ModelOptions
-from rmt.options.training import CAPTURED, TrainConfig
+from rmt.options.training import EAGER, TrainConfig
 from rmt.paper.experiments import MODEL_SIZES
 from rmt.reproduction.plans import Plan
 from rmt.runtime.errors import UsageError
@@ -22,7 +22,7 @@ ABOUT_AS_LARGE = 2
 class Measured:
     """Training steps that were timed on a GPU.
 
-    gpu: as its driver names it. report: the file. captured: whether each step was one CUDA graph.
+    gpu: as its driver names it. report: the file. form: how steps ran, EAGER unless asked for.
     rate: counted operations of a step, in layers and softmax, per second.
     """
 
@@ -30,7 +30,7 @@ class Measured:
     report: Path
     model: ModelOptions
     train: TrainConfig
-    captured: bool
+    form: str
     rate: float
 
     def is_like(self, plan: Plan, precision: str) -> bool:
@@ -49,7 +49,7 @@ class Measured:
         """How much else differs from a plan, to be compared: what counts most stands first."""
         train = plan.settings.train
         return (
-            not self.captured,
+            self.form != EAGER,
             abs(self.train.bptt_unrolls - train.bptt_unrolls),
             self.model.model != plan.model.model,
             abs(self._times_as_large(train)),
@@ -63,7 +63,8 @@ class Measured:
 def closest(measured: Sequence[Measured], gpu: str, plan: Plan, precision: str) -> Measured | None:
     """What was measured on a GPU, or one of several ("H100, H200"), that is most like a plan.
 
-    A captured one if there is, then with the closest gradient depth; None where nothing is like it.
+    One whose steps ran as they do unless asked for, then with the closest gradient depth; None
+    where nothing is like it.
     """
     alike = [
         each
@@ -94,7 +95,7 @@ def _read(path: Path, gpu: str, found: Mapping) -> Measured:
     model = models.options_of({**found["model"], "n_token": found["n_token"]})
     train = TrainConfig.from_record(found["train"])
     rate = (step_operations(model, train) or 0.0) / found["seconds_per_step"]
-    return Measured(gpu, path, model, train, found.get("step_form") == CAPTURED, rate)
+    return Measured(gpu, path, model, train, found.get("step_form", EAGER), rate)
 
 
 def _tokens_per_step(train: TrainConfig) -> int:

@@ -34,7 +34,7 @@ class Order:
     results: Path = field(default_factory=lambda: project_root() / "results")
     dry_run: bool = False
     n_gpus: int = 0
-    cuda_graph: str = "auto"
+    cuda_graph: str = "off"
 
     @property
     def n_jobs(self) -> int:
@@ -43,9 +43,9 @@ class Order:
         Without a GPU one on each core at mini scale, for small models gain little by a second
         thread, and one at others, which need the memory.
 
-        A captured step (--cuda_graph) leaves its GPU few gaps for a second run to fill. Eager steps
-        of small models leave it idle most of the time, so that several can share one: ask for them
-        with --jobs, which must fit its memory together. Nobody has measured which is faster.
+        Steps of small models leave a GPU idle most of the time, so that several runs can share one:
+        ask for them with --jobs, which must fit its memory together. Captured steps (--cuda_graph)
+        leave no gaps: on an H100 four at a time took four times as long as one (docs/gpu.md).
         """
         return self.jobs or self.n_gpus or (n_cores() if self.scale == "mini" else 1)
 
@@ -108,7 +108,7 @@ class Planned:
             options |= {"init_from": str(source.folder)}
         if order.n_gpus:
             options |= {"cuda": True}
-            options |= {"cuda_graph": order.cuda_graph} if order.cuda_graph != "auto" else {}
+            options |= {"cuda_graph": order.cuda_graph} if order.cuda_graph != "off" else {}
         max_step = self.plan.settings.train.max_step
         return Job(self.folder, options, max_step, cost(self.plan), after)
 
