@@ -1,9 +1,9 @@
 """Does training work on this GPU, and how fast: python -m rmt.gpu_check OUT
 
-Trains a small model for some hundred steps: captured in a CUDA graph, with compiled layers, and as
-they are. Then runs the tests marked cuda, and measures steps of all forms in the paper's own
-batches. OUT/gpu-check.json and OUT/gpu-check.md tell of all three, OUT/gpu-tests.txt of every test.
-The exit status is 1 if forms train in different ways, or if a test or a measurement failed.
+Trains a small model for some hundred steps: as usual, captured in a CUDA graph, with compiled
+layers, and both. Then runs the tests marked cuda, and measures steps of these forms in the paper's
+own batches. OUT/gpu-check.json and OUT/gpu-check.md tell of all three, OUT/gpu-tests.txt of every
+test. The exit status is 1 if forms train in different ways, or if a test or a measurement failed.
 run_scripts/gpu_check.sh starts it.
 
 With RMT_DEVICE=cpu it goes through the same with tiny models and stand-ins for what only a GPU has.
@@ -13,9 +13,11 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
@@ -31,7 +33,8 @@ from rmt.runtime.files import checkout, write_text
 from rmt.runtime.machine import n_cores
 from rmt.runtime.progress import Progress
 
-SECONDS_OF_A_GROUP = 45  # about what the longest takes; with less time left none is begun
+# About what the longest takes; with less time left none is begun.
+SECONDS_OF_A_FORM, SECONDS_OF_A_GROUP = 60, 45
 FOR_TESTS = 0.5  # the most of the time that the tests may take
 MOST_TEST_PROCESSES = 8  # they share the GPU
 FAILING = ("FAILED", "ERROR")
@@ -53,15 +56,45 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
     options["out"].mkdir(parents=True, exist_ok=True)
 
-    end = time.monotonic() + 60 * options["minutes"]
+    started, seconds = time.monotonic(), 60 * options["minutes"]
+    end = started + seconds
     report = new_report(torch.device("cpu" if on_stand_ins else "cuda"))
-    report["stand_ins"] = on_stand_ins
-    report["agreement"] = train_alike(on_stand_ins)
-    keep(report, options["out"])
-    report["tests"] = run_tests(60 * options["minutes"] * FOR_TESTS, options["out"])
-    groups = list(planned(small=on_stand_ins, steps=options["steps"]))
-    report["left_out"] = [group.label for group in groups]
-    keep(report, options["out"])
+    report |= {"stand_ins": on_stand_ins, "agreement": [], "left_out": []}
+    train_alike(report, options["out"], end)
+    report["tests"] = run_tests(
+        max(1.0, min(seconds * FOR_TESTS, end - time.monotonic())), options["out"]
+    )
+    measure_steps(report, options["out"], end, options["steps"])
+    print(report_page(report), end="")
+    failed = any("failed" in found for found in report["results"] + report["agreement"])
+    apart = any(found.get("apart_from") is not None for found in report["agreement"])
+    return 1 if failed or apart or report["tests"]["failures"] else 0
+
+
+def train_alike(report: dict, out: Path, end: float) -> None:
+    """Add what each form of the step makes of the same training (benchmark/agreement.py)."""
+    cases = list(agreement.cases(small=report["stand_ins"]))
+    found: list[dict] = []
+    with Progress(len(cases), "training", unit="form") as progress:
+        for name, case, compiles in cases:
+            if time.monotonic() > end - SECONDS_OF_A_FORM:
+                report["left_out"].append(f"training {name}")
+                continue
+            progress.update(0, note=name)
+            try:
+                found.append(in_new_process(agreement.trained, name, case, compiles))
+            except ProcessKilled as error:
+                found.append({"form": name, "failed": str(error)})
+            progress.update()
+            report["agreement"] = agreement.compared(found)
+            keep(report, out)  # so that nothing is lost on a Ctrl-C
+
+
+def measure_steps(report: dict, out: Path, end: float, steps: int) -> None:
+    """Add the time of steps, as far as there is time for it."""
+    groups = list(planned(small=report["stand_ins"], steps=steps))
+    report["left_out"] += [group.label for group in groups]
+    keep(report, out)
     with Progress(len(groups), "measuring", unit="group") as progress:
         for group in groups:
             if time.monotonic() > end - SECONDS_OF_A_GROUP:
@@ -73,45 +106,31 @@ def main(argv: list[str]) -> int:
                 report["results"].append({"name": group.label, "failed": str(error)})
             report["left_out"].remove(group.label)
             progress.update()
-            keep(report, options["out"])  # after every group, so that nothing is lost on a Ctrl-C
-    print(report_page(report), end="")
-    failed = any("failed" in found for found in report["results"] + report["agreement"])
-    apart = any(found.get("apart_from") is not None for found in report["agreement"])
-    return 1 if failed or apart or report["tests"]["failures"] else 0
-
-
-def train_alike(on_stand_ins: bool) -> list[dict]:
-    """What each form of the step makes of the same training (benchmark/agreement.py)."""
-    cases = list(agreement.cases(small=on_stand_ins))
-    losses, failed = {}, []
-    with Progress(len(cases), "training", unit="form") as progress:
-        for name, case, compiles in cases:
-            progress.update(0, note=name)
-            try:
-                losses[name] = in_new_process(agreement.losses, case, compiles)
-            # Whatever a GPU, a compiler or a driver may say, the other forms are tried.
-            except Exception as error:
-                lines = f"{type(error).__name__}: {error}".splitlines()
-                failed.append({"form": name, "failed": lines[0]})
-            progress.update()
-    return agreement.compared(losses) + failed
+            keep(report, out)
 
 
 def run_tests(seconds: float, out: Path) -> dict:
     """The tests marked cuda: how many passed and were skipped, and which failed, and why."""
-    with TemporaryDirectory() as folder, (out / "gpu-tests.txt").open("w") as log:
+    said = out / "gpu-tests.txt"
+    print(f"testing, at most {seconds:.0f} seconds: see {said}", file=sys.stderr)
+    with TemporaryDirectory() as folder, said.open("w") as log:
         found = Path(folder) / "tests.xml"
         command = [sys.executable, "-m", "pytest", "-m", "cuda", "--maxfail", "20", "-vv"]
         command += ["--junit-xml", str(found), "-p", "no:cacheprovider"]
         if importlib.util.find_spec("xdist"):
             command += ["-n", str(min(MOST_TEST_PROCESSES, n_cores()))]
         started = time.monotonic()
+        tests = subprocess.Popen(
+            command, cwd=checkout(), stdout=log, stderr=log, start_new_session=True
+        )
         try:
-            subprocess.run(
-                command, cwd=checkout(), timeout=seconds, check=False, stdout=log, stderr=log
-            )
+            tests.wait(seconds)
         except subprocess.TimeoutExpired:
-            return stopped_tests((out / "gpu-tests.txt").read_text(), seconds)
+            return stopped_tests(said.read_text(), seconds)
+        finally:  # with all that they have started, which would disturb what is timed next
+            with suppress(ProcessLookupError):
+                os.killpg(tests.pid, signal.SIGKILL)
+            tests.wait()
         if not found.exists():
             why = f"{sys.executable} has no pytest, or it could not begin: see gpu-tests.txt"
             return {"passed": 0, "skipped": 0, "seconds": 0.0, "failures": {"all": why}}

@@ -1,6 +1,7 @@
 """The check of a GPU: what it measures, what it says, and how it ends."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from rmt.benchmark.on_gpu import FORMS, measure_in_turn, planned, report_page
 
 PASSED = {"passed": 7, "skipped": 1, "seconds": 3.0, "failures": {}}
 ALIKE = [
-    {"form": "as it is", "losses": [1.1, 0.4], "apart_from": None},
+    {"form": "as usual", "losses": [1.1, 0.4], "apart_from": None},
     {"form": "captured", "losses": [1.1, 0.41], "apart_from": None},
 ]
 
@@ -83,13 +84,19 @@ def test_of_a_case_that_fails_it_says_why_and_goes_on(monkeypatch):
 def checked(monkeypatch, tmp_path):
     """Run the check of two groups without measuring; results and tests are given."""
 
-    def checked(tests: dict, results: list[list[dict]], *flags, agreement=ALIKE):
+    def checked(tests: dict, results: list[list[dict]], *flags, forms=ALIKE):
         groups = [on_gpu.Planned(f"group {i}", (i,)) for i in range(len(results))]
         monkeypatch.setenv("RMT_DEVICE", "cpu")
-        monkeypatch.setattr(gpu_check, "train_alike", lambda on_stand_ins: agreement)
+        cases = [(each["form"], each, True) for each in forms]
+        monkeypatch.setattr(gpu_check.agreement, "cases", lambda small: cases)
+        monkeypatch.setattr(gpu_check.agreement, "compared", list)
         monkeypatch.setattr(gpu_check, "run_tests", lambda seconds, out: tests)
         monkeypatch.setattr(gpu_check, "planned", lambda **settings: groups)
-        monkeypatch.setattr(gpu_check, "in_new_process", lambda measure, cases: results[cases[0]])
+
+        def in_new_process(function, *arguments):
+            return results[arguments[0][0]] if function is measure_in_turn else arguments[1]
+
+        monkeypatch.setattr(gpu_check, "in_new_process", in_new_process)
         outcome = run(gpu_check.main, tmp_path / "out", *flags)
         report = json.loads((tmp_path / "out" / "gpu-check.json").read_text())
         page = (tmp_path / "out" / "gpu-check.md").read_text()
@@ -147,38 +154,61 @@ def test_it_fails_where_a_form_trains_in_another_way_or_not_at_all(checked):
     found = checked(PASSED, [[FOUND]])
     assert "| captured | 1.100 | 0.410 |  |" in found.page
     apart = [ALIKE[0], {"form": "captured", "losses": [1.1, 1.7], "apart_from": 50}]
-    found = checked(PASSED, [[FOUND]], agreement=apart)
+    found = checked(PASSED, [[FOUND]], forms=apart)
     assert found.outcome.status == 1
     assert "| captured | 1.100 | 1.700 | 50 |" in found.page
-    found = checked(PASSED, [[FOUND]], agreement=[ALIKE[0], {"form": "captured", "failed": "no"}])
+    found = checked(PASSED, [[FOUND]], forms=[ALIKE[0], {"form": "captured", "failed": "no"}])
     assert found.outcome.status == 1
-    assert "- not trained: captured: no" in found.page
+    assert "- not trained captured: no" in found.page
     assert found.report["agreement"][1] == {"form": "captured", "failed": "no"}
 
 
 def test_where_training_goes_another_way():
-    reference = [1.0, 0.5, 0.1]
-    assert agreement.apart_from([1.1, 0.6, 0.2], reference) is None
-    assert agreement.apart_from([1.0, 0.5, 0.4], reference) == 2 * agreement.WINDOW
-    assert agreement.apart_from([1.0, float("nan"), 0.1], reference) == agreement.WINDOW
-    steps = agreement.WINDOW
-    by_form = {"as it is": [1.0] * steps + [0.1] * steps, "captured": [1.0] * steps + [0.9] * steps}
-    first, second = agreement.compared(by_form)
-    assert first["apart_from"] is None
-    assert first["losses"] == pytest.approx([1.0, 0.1])
-    assert (second["form"], second["apart_from"]) == ("captured", steps)
+    usual = [1.0, 0.5, 0.1]
+    assert agreement.apart_from([1.1, 0.6, 0.2], usual) is None
+    assert agreement.apart_from([1.0, 0.5, 0.4], usual) == 2 * agreement.WINDOW
+    assert agreement.apart_from([1.0, 0.1, 0.1], usual) == agreement.WINDOW, "either may be wrong"
+    assert agreement.apart_from([1.0, float("nan"), 0.1], usual) == agreement.WINDOW
+    n_windows = agreement.STEPS // agreement.WINDOW
+    assert agreement.apart_from([1.0] * n_windows, [1.0] * n_windows) == 550, "nothing was learned"
 
 
-def test_every_form_is_trained_from_the_same_weights_on_the_same_samples():
+def test_forms_are_compared_with_the_usual_one():
+    usual = {"form": agreement.USUAL, "losses": [1.0, 0.1]}
+    other, failed = {"form": "captured", "losses": [1.0, 0.9]}, {"form": "compiled", "failed": "no"}
+    found = agreement.compared([usual, other, failed])
+    assert [each.get("apart_from", "none") for each in found] == [None, agreement.WINDOW, "none"]
+    broken = {"form": agreement.USUAL, "failed": "no"}
+    assert agreement.compared([broken, other]) == [broken, other], "nothing to compare with"
+
+
+def test_a_form_is_trained_the_same_again():
     ((name, small, compiles),) = agreement.cases(small=True)
+    assert name == agreement.USUAL
     losses = agreement.losses(small, compiles)
     assert len(losses) == small.steps
-    assert losses == agreement.losses(small, compiles)
     assert losses[-1] < losses[0]
-    forms = list(agreement.cases(small=False))
-    assert [name for name, _, _ in forms] == list(agreement.FORMS)
-    assert next(iter(agreement.FORMS)) == name, "what the others are compared with"
-    assert all(each.train.cuda for _, each, _ in forms)
+    found = agreement.trained(name, small, compiles)
+    assert found == {"form": name, "losses": agreement.windows(losses)}
+
+
+def test_forms_differ_by_how_they_run_alone():
+    cases = [each for _, each, _ in agreement.cases(small=False)]
+    assert all(each.train.cuda for each in cases)
+    as_usual = [replace(each.train, cuda_graph="off", compile=False) for each in cases]
+    assert all(each == as_usual[0] for each in as_usual)
+    how = [(each.train.cuda_graph, each.train.compile) for each in cases]
+    assert how == [("off", False), ("on", False), ("off", True), ("on", False)]
+
+
+def test_of_a_form_that_fails_it_says_why(monkeypatch):
+    def trainer_for(case, device, compiles):
+        raise RuntimeError("out of something\nand a long story")
+
+    monkeypatch.setattr(agreement, "trainer_for", trainer_for)
+    ((name, small, compiles),) = agreement.cases(small=True)
+    failed = {"form": name, "failed": "RuntimeError: out of something"}
+    assert agreement.trained(name, small, compiles) == failed
 
 
 @pytest.mark.parametrize(
@@ -200,8 +230,11 @@ def test_of_tests_that_are_stopped_it_keeps_what_came_out(log):
 def test_what_there_was_no_time_for_is_named(checked):
     found = checked(PASSED, [[FOUND], [FOUND]], "--minutes", "0.5")
     assert found.outcome.status == 0
-    assert found.report["results"] == []
-    assert "Left out, for lack of time: group 0; group 1." in found.page
+    assert found.report["results"] == found.report["agreement"] == []
+    assert (
+        "Left out, for lack of time: training as usual; training captured; group 0; group 1."
+        in found.page
+    )
 
 
 def test_without_a_gpu_it_says_how_to_go_on(tmp_path, monkeypatch):

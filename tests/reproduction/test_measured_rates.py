@@ -91,7 +91,7 @@ def test_what_was_measured_is_left_out_where_a_share_is_given_or_in_another_prec
     [
         (row("rmt", 20, 2), 2),
         (row("rmt", 5, 1), 1),
-        (row("rmt", 20, 0), 4),  # of this depth and model are compiled ones alone, and trxl
+        (row("rmt", 20, 0), 4),  # of this depth there are compiled steps alone, but trxl's
         (row("trxl", 20), 4),
     ],
 )

@@ -7,43 +7,53 @@ they had agreed with a CPU's until then (docs/gpu.md).
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from rmt.benchmark.cases import Case, case
-from rmt.benchmark.measure import trainer_for
-from rmt.options.training import CAPTURED, COMPILED, EAGER
+from rmt.benchmark.measure import trainer_for, why
 from rmt.paper.experiments import TASK_SIZES
 from rmt.runs.reports import markdown
 from rmt.runtime.progress import Progress
 
 STEPS, WINDOW = 600, 50
-# By their names: options, and whether captured steps have compiled layers, as they have elsewhere.
+USUAL = "as usual"
+# By their names: options, and whether a captured step may compile the layers, as it does elsewhere.
 FORMS = {
-    EAGER: ({"cuda_graph": "off"}, True),
-    f"{CAPTURED}, not compiled": ({"cuda_graph": "on"}, False),
-    COMPILED: ({"cuda_graph": "off", "compile": True}, True),
-    CAPTURED: ({"cuda_graph": "on"}, True),
+    USUAL: ({"cuda_graph": "off"}, True),
+    "captured": ({"cuda_graph": "on"}, False),
+    "compiled": ({"cuda_graph": "off", "compile": True}, True),
+    "captured and compiled": ({"cuda_graph": "on"}, True),
 }
-# A mean loss of a window that is so many times that of the step as it is, and this more, is not
-# rounding: the loss falls from 1 to 0.02 meanwhile.
+# Two windows' mean losses of which one is so many times the other, and this more, differ by more
+# than rounding: the loss falls from 1 to 0.02 meanwhile.
 TIMES, MORE = 2.0, 0.05
+LEARNED = 0.2  # the most that is left of the first window's loss after STEPS
 
 
 def cases(*, small: bool) -> Iterator[tuple[str, Case, bool]]:
-    """The form's name, what is trained, and whether its layers are compiled.
+    """The form's name, what is trained, and whether a captured step may compile the layers.
 
-    small: a tiny model, without a GPU and without graphs.
+    small: a tiny model, without a GPU, in the usual form alone.
     """
     options = {"dataset": "quadratic", "model": "baseline", "segments": 1, "recipe": "fast"}
     options |= TASK_SIZES["quadratic"] | {"curriculum": -1, "max_step": 15_000}
     if small:
         tiny = {"n_layer": 2, "n_head": 2, "d_head": 8, "d_model": 16, "d_inner": 32}
-        yield EAGER, case("quadratic", options | tiny | {"batch_size": 4}, 2 * WINDOW), True
+        yield USUAL, case("quadratic", options | tiny | {"batch_size": 4}, 2 * WINDOW), True
         return
     for name, (how, compiles) in FORMS.items():
         yield name, case("quadratic", options | {"cuda": True} | how, STEPS), compiles
+
+
+def trained(name: str, case: Case, compiles: bool) -> dict:
+    """What comes of a form: the mean losses of every WINDOW steps; of one that fails, why."""
+    try:
+        return {"form": name, "losses": windows(losses(case, compiles))}
+    # Whatever a GPU, a compiler or a driver may say, the other forms are tried.
+    except Exception as error:
+        return {"form": name, "failed": why(error)}
 
 
 def losses(case: Case, compiles: bool) -> list[float]:
@@ -61,31 +71,38 @@ def windows(losses: Sequence[float]) -> list[float]:
     return [statistics.fmean(losses[i : i + WINDOW]) for i in range(0, len(losses), WINDOW)]
 
 
-def apart_from(means: Sequence[float], reference: Sequence[float]) -> int | None:
-    """The step from which on, or in whose window, training went another way; None if it did not."""
-    for i, (mine, its) in enumerate(zip(means, reference, strict=True)):
-        if not mine <= TIMES * its + MORE:  # nor is nan
+def compared(found: Sequence[dict]) -> list[dict]:
+    """The same with apart_from: the step from which on a form trained in another way than usual, or
+    None. The usual form is apart from itself where it has not learned anything."""
+    usual = next((each["losses"] for each in found if each["form"] == USUAL and _ran(each)), None)
+    return [
+        each | {"apart_from": apart_from(each["losses"], usual)} if _ran(each) and usual else each
+        for each in found
+    ]
+
+
+def _ran(found: dict) -> bool:
+    return "losses" in found
+
+
+def apart_from(means: Sequence[float], usual: Sequence[float]) -> int | None:
+    """The step at which the window begins that differs first."""
+    for i, (mine, its) in enumerate(zip(means, usual, strict=True)):
+        alike = mine <= TIMES * its + MORE and its <= TIMES * mine + MORE  # nor is nan
+        if not alike:
             return i * WINDOW
-    return None
-
-
-def compared(by_form: Mapping[str, list[float]]) -> list[dict]:
-    """What a report keeps: of each form the windows' means, and where they leave the first's."""
-    found, reference = [], None
-    for name, own in by_form.items():
-        means = windows(own)
-        reference = reference or means
-        found.append({"form": name, "losses": means, "apart_from": apart_from(means, reference)})
-    return found
+    learned = means[-1] <= LEARNED * means[0]
+    return None if learned or len(means) * WINDOW < STEPS else (len(means) - 1) * WINDOW
 
 
 def agreement_table(found: Sequence[dict]) -> str:
-    """In Markdown: a row for each form."""
-    n_windows = max(len(each["losses"]) for each in found)
-    head = ["form", *(f"to {WINDOW * (i + 1)}" for i in range(n_windows)), "another way from step"]
+    """In Markdown: a row for each form that was trained."""
+    ran = [each for each in found if _ran(each)]
+    ends = range(WINDOW, WINDOW * len(ran[0]["losses"]) + 1, WINDOW)
+    head = ["form", *(f"to {end}" for end in ends), "another way from step"]
     rows = []
-    for each in found:
+    for each in ran:
         means = [f"{mean:.3f}" if math.isfinite(mean) else "nan" for mean in each["losses"]]
-        apart = each["apart_from"]
+        apart = each.get("apart_from")
         rows.append([each["form"], *means, "" if apart is None else f"{apart}"])
-    return markdown(head, rows, n_words=1)
+    return markdown(head, rows)

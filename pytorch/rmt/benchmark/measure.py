@@ -132,6 +132,11 @@ def in_new_process(function: Callable[..., Found], *arguments) -> Found:
             ) from None
 
 
+def why(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def _end_at_ctrl_c() -> None:
     """Without a word: the process that waits for the result has one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -8,7 +8,7 @@ import torch
 
 from rmt.benchmark.agreement import agreement_table
 from rmt.benchmark.cases import COMMON, NAMED, Case, case
-from rmt.benchmark.measure import measure
+from rmt.benchmark.measure import measure, why
 from rmt.benchmark.tables import kernel_table, label, table
 from rmt.options.training import CAPTURED, COMPILED, EAGER
 from rmt.paper.experiments import ON_GPU
@@ -67,8 +67,7 @@ def measure_in_turn(cases: Sequence[Case]) -> list[dict]:
             results.append(measure(each))
         # Whatever a GPU, a compiler or a driver may say, the other cases are measured.
         except Exception as error:
-            lines = f"{type(error).__name__}: {error}".splitlines()
-            results.append({"name": label(each), "failed": lines[0]})
+            results.append({"name": label(each), "failed": why(error)})
         torch.compiler.reset()
         gc.collect()
         if torch.cuda.is_available():
@@ -78,36 +77,32 @@ def measure_in_turn(cases: Sequence[Case]) -> list[dict]:
 
 def report_page(report: Mapping) -> str:
     """The report in Markdown."""
-    machine = report["machine"]
+    machine, forms = report["machine"], report.get("agreement", [])
     where = machine.get("gpu", f"{machine['cpu']}, with stand-ins for what only a GPU has")
-    lines = [
-        f"# GPU check of {report['date']}",
-        "",
-        f"{where}, PyTorch {report['versions']['torch']}.",
-        "",
-    ]
+    lines = [f"# GPU check of {report['date']}", ""]
+    lines += [f"{where}, PyTorch {report['versions']['torch']}.", ""]
+    if any("losses" in found for found in forms):
+        lines += ["## The same training in every form of the step", ""]
+        lines += ["A small model; mean losses of some steps each.", "", agreement_table(forms)]
+    failed = [found for found in forms if "failed" in found]
+    lines += [f"- not trained {found['form']}: {found['failed']}" for found in failed]
+    lines += [""] if failed else []
     if tests := report.get("tests"):
         lines += [
             f"Tests: {tests['passed']} passed, {len(tests['failures'])} failed, "
             f"{tests['skipped']} skipped, in {tests['seconds']:.0f} s.",
             "",
         ]
-        lines += [f"- failed: {name}: {why}" for name, why in tests["failures"].items()]
+        lines += [f"- failed: {name}: {reason}" for name, reason in tests["failures"].items()]
+        lines += [""] if tests["failures"] else []
     results = [found for found in report["results"] if "failed" not in found]
     failed = [found for found in report["results"] if "failed" in found]
     lines += [f"- not measured: {found['name']}: {found['failed']}" for found in failed]
+    lines += [""] if failed else []
     if report.get("left_out"):
-        lines += ["", f"Left out, for lack of time: {'; '.join(report['left_out'])}."]
-    forms = report.get("agreement", [])
-    lines += [
-        f"- not trained: {found['form']}: {found['failed']}" for found in forms if "failed" in found
-    ]
-    trained = [found for found in forms if "failed" not in found]
-    if trained:
-        lines += ["", "## The same training in every form of the step", ""]
-        lines += ["A small model; mean losses of some steps each.", "", agreement_table(trained)]
+        lines += [f"Left out, for lack of time: {'; '.join(report['left_out'])}.", ""]
     if results:
-        lines += ["", "## Steps", "", table(results), kernel_table(results)]
+        lines += ["## Steps", "", table(results), kernel_table(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 

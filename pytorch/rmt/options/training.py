@@ -202,8 +202,8 @@ class TrainConfig:
 
     compile: bool = option(
         False,
-        "let torch.compile fuse the layers, in evaluations, too; meant for GPUs (slower on CPUs so "
-        "far), where captured steps are compiled anyway",
+        "let torch.compile fuse the layers, in evaluations, too; captured steps are compiled "
+        "anyway. Slower on CPUs so far, and on GPUs not yet to be trusted (docs/gpu.md)",
     )
 
     cuda_graph: str = option(

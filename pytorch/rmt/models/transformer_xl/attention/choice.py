@@ -15,7 +15,7 @@ from rmt.runtime.errors import UsageError
 
 
 def reader(attention: str) -> Callable[..., Tensor]:
-    """The function that reads, for a value of --attention; auto is plain until a GPU was measured.
+    """The function that reads, for a value of --attention; auto is plain until a GPU has compared.
 
     Raises UsageError where this machine has not what it needs.
     """

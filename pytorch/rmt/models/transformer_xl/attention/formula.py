@@ -177,9 +177,10 @@ class _Softmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_weights_HBQK):
         (weights_HBQK,) = ctx.saved_tensors
-        weights_HBQK = weights_HBQK.to(_at_least_fp32(weights_HBQK))
-        weighted = weights_HBQK * d_weights_HBQK
-        d_scores = weighted - weights_HBQK * weighted.sum(-1, keepdim=True)
+        dtype = _at_least_fp32(weights_HBQK)
+        d_scores = torch.ops.aten._softmax_backward_data(
+            d_weights_HBQK.to(dtype), weights_HBQK.to(dtype), -1, dtype
+        )
         return d_scores.to(ctx.dtype), None
 
 
