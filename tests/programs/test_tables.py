@@ -17,9 +17,9 @@ from rmt.runs.logged_runs import finished_runs, read_runs
 from rmt.runtime.errors import UsageError
 
 
-def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc", tgt_len=8):
+def write_run(folder, model, bpc, seed=1, *, unrolls=0, corpus="abc", tgt_len=8, **train):
     folder.mkdir(parents=True)
-    train = {"bptt_unrolls": unrolls, "bptt_mode": "replay", "seed": seed, "tgt_len": tgt_len}
+    train |= {"bptt_unrolls": unrolls, "bptt_mode": "replay", "seed": seed, "tgt_len": tgt_len}
     result = {"test_bpc": bpc, "tokens": 5000, "tokens_per_s": 100.0 * seed, "corpus": corpus}
     result |= {"n_all_param": 1234}
     metrics = [
@@ -164,6 +164,25 @@ def test_runs_of_one_name_are_told_apart_by_what_differs(runs, tmp_path):
         )
     rows = run(tables.main, "tasks", tmp_path / "tasks").out.splitlines()
     assert [row.split("|")[2].strip() for row in rows[2:]] == ["rmt, n_layer 2", "rmt, n_layer 4"]
+
+
+def test_a_batch_size_that_follows_the_length_is_left_out(tmp_path):
+    for i, (length, batch) in enumerate([(8, 4), (16, 2), (16, 2)]):
+        model = tiny_config("baseline")
+        write_run(tmp_path / f"{i}", model, 1.0, seed=i, tgt_len=length, batch_size=batch)
+    labels = [
+        row.split("|")[1].strip() for row in run(tables.main, "runs", tmp_path).out.splitlines()
+    ]
+    assert labels[2:4] == ["baseline, tgt_len 8", "baseline, tgt_len 16"]
+    write_run(tmp_path / "3", tiny_config("baseline"), 1.0, tgt_len=16, batch_size=4)
+    labels = [
+        row.split("|")[1].strip() for row in run(tables.main, "runs", tmp_path).out.splitlines()
+    ]
+    assert labels[2:5] == [
+        "baseline, tgt_len 8, batch_size 4",
+        "baseline, tgt_len 16, batch_size 2",
+        "baseline, tgt_len 16, batch_size 4",
+    ]
 
 
 @pytest.mark.parametrize(

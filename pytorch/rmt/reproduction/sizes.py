@@ -36,7 +36,7 @@ def scores_by_size(runs: Sequence[LoggedRun]) -> dict[str, BySize]:
 
     for same, added in by_configuration(runs, name):
         row = found[name(same[0]) + added] = {}
-        for size, accuracy in (score for run in same for score in _scores(run)):
+        for size, accuracy in (score for run in same for score in scores_of(run)):
             row.setdefault(size, []).append(accuracy)
     return found
 
@@ -46,7 +46,7 @@ def is_tested(run: LoggedRun) -> bool:
     return any(run.path.glob(FILES))
 
 
-def _scores(run: LoggedRun) -> list[tuple[int, float]]:
+def scores_of(run: LoggedRun) -> list[tuple[int, float]]:
     """Sizes and test accuracies of whole answers."""
     files = sorted(run.path.glob(FILES))
     if not files:

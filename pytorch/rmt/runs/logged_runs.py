@@ -156,13 +156,19 @@ class LoggedRun:
         return not self.carries_gradient or self.train["bptt_unrolls"] < 0
 
 
+# Settings that are chosen by others, as batches by the length of segments: they need not be told
+# where those are.
+FOLLOWING = ("batch_size", "eval_batch_size", "warmup_step")
+
+
 def by_configuration(
     runs: Sequence[LoggedRun], name: Callable[[LoggedRun], object]
 ) -> list[tuple[list[LoggedRun], str]]:
     """Runs that differ by their seed alone, together, and what to add to their name.
 
     That is empty where no other configuration has the name, else the settings in which they differ
-    from those that have: ", n_layer 2". Groups are in the order in which they were first seen.
+    from those that have: ", n_layer 2". Of FOLLOWING those that follow from the others are left
+    out. Groups are in the order in which they were first seen.
     """
     groups: dict[tuple, list[LoggedRun]] = {}
     for run in runs:
@@ -183,9 +189,18 @@ def _differences(
         differing = [
             key for key in keys if len({settings.get(key) for settings in same.values()}) > 1
         ]
+        chosen = [key for key in differing if key not in FOLLOWING]
+        told = [key for key in differing if key in chosen or not _follows(key, chosen, same)]
         for configuration, settings in same.items():
-            added[configuration] = "".join(f", {key} {settings.get(key)}" for key in differing)
+            added[configuration] = "".join(f", {key} {settings.get(key)}" for key in told)
     return added
+
+
+def _follows(key: str, others: Sequence[str], same: Mapping[tuple, Mapping]) -> bool:
+    """Whether a setting is the same wherever the others are."""
+    places = [tuple(str(own.get(other)) for other in others) for own in same.values()]
+    values = zip(places, (str(own.get(key)) for own in same.values()), strict=True)
+    return len(set(values)) == len(set(places))
 
 
 def begun_with(train: Mapping) -> str:
