@@ -166,6 +166,7 @@ def test_everything_is_written_alike_twice(tmp_path):
                 *PAPER_TABLES,
                 "table3-short",
                 "table3-midi",
+                "memory-added",
                 "claims",
                 "claims-overview",
                 "claims-short",

@@ -13,7 +13,7 @@ import torch
 
 from rmt.benchmark.cases import Case, case
 from rmt.benchmark.measure import trainer_for, why
-from rmt.paper.experiments import TASK_SIZES
+from rmt.paper.experiments import ALIKE_ON_GPU
 from rmt.runs.reports import markdown
 from rmt.runtime.progress import Progress
 
@@ -37,14 +37,12 @@ def cases(*, small: bool) -> Iterator[tuple[str, Case, bool]]:
 
     small: a tiny model, without a GPU, in the usual form alone.
     """
-    options = {"dataset": "quadratic", "model": "baseline", "segments": 1, "recipe": "fast"}
-    options |= TASK_SIZES["quadratic"] | {"curriculum": -1, "max_step": 15_000}
     if small:
         tiny = {"n_layer": 2, "n_head": 2, "d_head": 8, "d_model": 16, "d_inner": 32}
-        yield USUAL, case("quadratic", options | tiny | {"batch_size": 4}, 2 * WINDOW), True
+        yield USUAL, case("quadratic", ALIKE_ON_GPU | tiny | {"batch_size": 4}, 2 * WINDOW), True
         return
     for name, (how, compiles) in FORMS.items():
-        yield name, case("quadratic", options | {"cuda": True} | how, STEPS), compiles
+        yield name, case("quadratic", ALIKE_ON_GPU | {"cuda": True} | how, STEPS), compiles
 
 
 def trained(name: str, case: Case, compiles: bool) -> dict:

@@ -81,6 +81,16 @@ ON_GPU = (
     {"dataset": "enwik8", "model": "trxl", "mem_len": 128, "tgt_len": 128, "batch_size": 64},
     {"dataset": "wt103", "model": "trxl", "mem_len": 150, "tgt_len": 150, "batch_size": 60},
 )
+# What is trained on a GPU in every form of the step: small, and long enough to learn something.
+ALIKE_ON_GPU = {
+    "dataset": "quadratic",
+    "model": "baseline",
+    "segments": 1,
+    "recipe": "fast",
+    "curriculum": -1,
+    "max_step": 15_000,
+    **TASK_SIZES["quadratic"],
+}
 COMMON_TASK = {
     "dropout": 0.1,
     "optim": "adam",
