@@ -247,3 +247,22 @@ def test_the_plain_way_of_a_gpu_goes_back_by_the_weights_that_it_used():
     read.sum().backward()
     rest = weight * (1 - 3 * weight)
     assert scores.grad.flatten().tolist() == pytest.approx([rest] * 3, rel=1e-2)
+
+
+def test_compiled_the_plain_way_keeps_weights_and_no_scores_for_the_way_back():
+    """Of scores that were rounded, and sums of exact ones, it would make other weights."""
+    torch.compiler.reset()
+    shapes = [(2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 4), (2, 8, 4)]
+    inputs = [torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for shape in shapes]
+    mask = torch.zeros(5, 7, dtype=torch.bfloat16)
+    read = torch.compile(plain.read_term_by_term, backend="aot_eager_decomp_partition")
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        read(*inputs, mask, Dropout(0.0))
+    assert [tensor.dtype for tensor in kept if tensor.numel() == 2 * 3 * 5 * 7] == [torch.bfloat16]
+    assert not any(tensor.numel() == 2 * 3 * 5 for tensor in kept), "a row's maximum or its sum"
