@@ -158,7 +158,7 @@ class LoggedRun:
 
 # Settings that are chosen by others, as batches by the length of segments: they need not be told
 # where those are.
-FOLLOWING = ("batch_size", "eval_batch_size", "warmup_step")
+FOLLOWING = ("batch_size", "eval_batch_size", "eval_tgt_len", "warmup_step")
 
 
 def by_configuration(
