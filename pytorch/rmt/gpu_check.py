@@ -56,8 +56,8 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
     options["out"].mkdir(parents=True, exist_ok=True)
 
-    started, seconds = time.monotonic(), 60 * options["minutes"]
-    end = started + seconds
+    seconds = 60 * options["minutes"]
+    end = time.monotonic() + seconds
     report = new_report(torch.device("cpu" if on_stand_ins else "cuda"))
     report |= {"stand_ins": on_stand_ins, "agreement": [], "left_out": []}
     train_alike(report, options["out"], end)

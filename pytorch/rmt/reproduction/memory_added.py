@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rmt.reproduction.ledger import student_quantile
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.sizes import scores_of
+from rmt.reproduction.studies.pretrained import DEPTHS
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import markdown
@@ -33,7 +34,6 @@ class Pair:
 
 LONG = 8192  # tokens
 GPT2, SMOLLM, MINILM = "text-gpt2-16", "text-smollm2", "memorize7-minilm"
-DEPTHS = (0, 1, 3)
 PAIRS = (
     Pair("MiniLM, 256 segments", "minilm", f"{MINILM}-mem10", MINILM, LONG),
     *(Pair(f"GPT-2, BPTT-{n}", "wrapped_gpt2", f"{GPT2}-mem10-bptt{n}", GPT2) for n in DEPTHS),
