@@ -8,7 +8,7 @@ from rmt.paper.published import published_cells, task_name
 from rmt.reproduction import ledger
 from rmt.reproduction.arms import arms_table, headline
 from rmt.reproduction.coverage import coverage_table
-from rmt.reproduction.memory_added import memory_added_table
+from rmt.reproduction.paired import changes_table, memory_added_table
 from rmt.reproduction.paper_tables import midi_table, paper_table
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.run_tables import tasks_table
@@ -40,12 +40,18 @@ CURVES = ("copy120", "copy360", "retrieval", "quadratic")
 # Studies whose runs are tested on samples of other sizes, too (rmt.eval --json RUN/size-N.json).
 BY_SIZE = ("associative", "associative_longer", "facts", "minilm")
 
+# Tables of studies that change one thing.
+CHANGES = {
+    "changes-as-published": ("as_published", "as_published_reverse"),
+    "changes-ablation": ("ablation", "ablation_reverse"),
+}
+
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Write the paper's tables with what has run, the claims at length and in short, tables of all
     runs on the paper's tasks and on associative retrieval, those of studies on text of which
     nothing is missing, accuracies by the size of samples, what memory adds to pretrained models,
-    and how much there is of everything."""
+    what CHANGES do, and how much there is of everything."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
@@ -62,6 +68,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["associative"] = study_table("associative", runs)
     texts["arms"] = arms_table(runs)
     texts["memory-added"] = memory_added_table(runs)
+    texts |= {name: changes_table(studies, runs) for name, studies in CHANGES.items()}
     planned = {target: plans_for([target], "mini") for target in (*TARGETS, *STUDIES)}
     texts["coverage"] = coverage_table(planned, runs)
     texts |= {f"{name}-sizes": sizes_table(tested) for name, tested in _by_size(runs)}

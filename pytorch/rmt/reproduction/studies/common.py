@@ -1,5 +1,6 @@
 """What studies begin with, and how a plan is changed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rmt.paper.experiments import find_row
@@ -11,6 +12,14 @@ from rmt.reproduction.scales import plan
 def changed(base: Plan, name: str, flags: dict) -> Plan:
     """A plan with a name of its own and other flags."""
     return replace(base, name=name, options={**base.options, **flags})
+
+
+def bases_of(plans: Sequence[Plan]) -> list[tuple[Plan, Plan]]:
+    """Of a study's plans each that was changed from another of them, with that other.
+
+    A changed plan's name begins with its base's.
+    """
+    return [(own, base) for own in plans for base in plans if own.name.startswith(f"{base.name}-")]
 
 
 def of_table3(model: str, memory: int, bptt_unrolls: int, with_data: bool) -> Plan:
