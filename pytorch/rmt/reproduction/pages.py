@@ -2,7 +2,7 @@
 
 Between <!-- table NAME --> and <!-- end --> is results/tables/NAME.md. A number in a sentence is
 that of a table's cell, named before it by the row's first cells and the column, and has as many
-digits as the sentence gives it:
+digits as the sentence gives it. So has a difference, with its sign, and what follows a ±:
 
     Ten tokens are at <!-- table4 | RMT BPTT-0 | 10 | 50 | mini -->210.6 with BPTT-0.
 """
@@ -20,7 +20,8 @@ PAGES = ("README.md", "results/README.md", "docs/results/*.md")
 START = re.compile(r"<!-- table \S+ -->")
 LINK = re.compile(r"\]\(([^):#][^):]*)\)")  # to a file, from where the tables are
 PLACE = re.compile(r"<!-- table (\S+) -->\n(?:(?!<!-- table ).)*?<!-- end -->", re.DOTALL)
-NUMBER = re.compile(r"<!-- ([^\s|]+) \|([^>]+)\|([^>|]+)-->([\d.,]*\d)")
+MARK = re.compile(r"<!-- [^>|]+\|[^>]+-->")
+NUMBER = re.compile(r"<!-- ([^\s|]+) \|([^>]+)\|([^>|]+)-->(± |[-+])?([\d.,]*\d)")
 
 
 def with_tables(page: Path, tables: Path) -> str:
@@ -42,7 +43,7 @@ def with_tables(page: Path, tables: Path) -> str:
         return f"<!-- table {name} -->\n{text}<!-- end -->"
 
     def number(place: re.Match) -> str:
-        name, row, column, now = place.groups()
+        name, row, column, sign, now = place.groups()
         cells = [cell.strip() for cell in row.split("|")]
         try:
             value = Decimal(cell_of(read(name), cells, column.strip()).replace(",", ""))
@@ -50,9 +51,14 @@ def with_tables(page: Path, tables: Path) -> str:
             raise UsageError(f"{page} has {place[0]}, but in {name}.md {error}") from None
         _, _, decimals = now.partition(".")
         rounded = value.quantize(Decimal(1).scaleb(-len(decimals)), ROUND_HALF_UP)
-        return f"{place[0].removesuffix(now)}{rounded:,}"
+        before = place[0].removesuffix(now)
+        return f"{before}{rounded:,}" if sign in (None, "± ") else f"{before[:-1]}{rounded:+,}"
 
-    text = NUMBER.sub(number, page.read_text("utf-8"))
+    text = page.read_text("utf-8")
+    for mark in MARK.finditer(text):
+        if not NUMBER.match(text, mark.start()):
+            raise UsageError(f"{page} has {mark[0]} with no number behind it: write one there")
+    text = NUMBER.sub(number, text)
     if len(START.findall(text)) > len(PLACE.findall(text)):
         raise UsageError(f"{page} has a place for a table without its end, <!-- end -->: add that")
     return PLACE.sub(table, text)
@@ -68,9 +74,9 @@ def cell_of(table: str, row: Sequence[str], column: str) -> str:
     found = [cells for cells in rows if cells[: len(row)] == list(row)]
     if len(found) != 1 or column not in head:
         raise ValueError(f"there are {len(found)} such rows, and the columns are {', '.join(head)}")
-    if not (number := re.match(r"[-+]?[\d.,]*\d", found[0][head.index(column)])):
+    if not (number := re.match(r"(?:± )?([-+]?[\d.,]*\d)", found[0][head.index(column)])):
         raise ValueError("there is no number")
-    return number[0]
+    return number[1]
 
 
 def find_pages(root: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from rmt.reproduction.sizes import scores_of
 from rmt.reproduction.studies.common import bases_of
 from rmt.reproduction.studies.pretrained import DEPTHS
 from rmt.reproduction.studies.registry import STUDIES
+from rmt.reproduction.studies.text import SEGMENTS, scaled_with_segments, with_segments
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import markdown
 
@@ -121,10 +122,50 @@ def _named(what: str, study: str, changed: str, base: str, size: int | None = No
 
 def memory_added_table(runs: Sequence[LoggedRun]) -> str:
     """In Markdown: a row for each pair of memory_added of which something has run."""
-    found = [(pair, compare(pair, runs)) for pair in memory_added()]
-    rows = [[pair.what, both.score, *both.told] for pair, both in found if both]
     head = ["model", "score", "with memory - without", "95 % interval", "seeds"]
-    return markdown(head, rows, n_words=2)
+    return markdown(head, _rows(memory_added(), runs), n_words=2)
+
+
+def _rows(pairs: Iterable[Pair], runs: Sequence[LoggedRun]) -> list[list[str]]:
+    found = [(pair, compare(pair, runs)) for pair in pairs]
+    return [[pair.what, both.score, *both.told] for pair, both in found if both]
+
+
+# --- models of one study beside each other -------------------------------------------------------
+
+
+def segments() -> list[Pair]:
+    """By the length of segments."""
+    pairs = []
+    for n in SEGMENTS:
+        own, scaled = with_segments(n, True), scaled_with_segments(n, True)
+        pairs += [
+            Pair(f"{n}: RMT 10 - cache 10", own["rmt10-bptt1"], own["trxl10"]),
+            Pair(f"{n}: RMT 10 - baseline", own["rmt10-bptt1"], own["baseline"]),
+            Pair(f"{n}: RMT {n // 8} - cache {n // 8}", scaled["rmt"], scaled["trxl"]),
+            Pair(f"{n}: RMT {n // 8} - cache 20", scaled["rmt"], scaled["trxl20"]),
+        ]
+    return pairs
+
+
+def warm_start() -> list[Pair]:
+    """What beginning with a trained Transformer-XL does."""
+    name = "enwik8-replay-1"
+    return [
+        _named("RMT, warm - cold", "warm_start", f"{name}-from-trxl10", name),
+        _named(
+            "RMT, cold, 4,000 steps - warm", "warm_start", f"{name}-longer", f"{name}-from-trxl10"
+        ),
+    ]
+
+
+GAPS = {"segments-gaps": segments, "warm_start-gaps": warm_start}
+
+
+def gaps_table(name: str, runs: Sequence[LoggedRun]) -> str:
+    """In Markdown: a row for each pair of one of GAPS of which something has run."""
+    head = ["pair", "score", "difference", "95 % interval", "seeds"]
+    return markdown(head, _rows(GAPS[name](), runs), n_words=2)
 
 
 # --- studies that change one thing ---------------------------------------------------------------

@@ -38,12 +38,6 @@ SHORTER = {
 SEGMENTS = (16, 32, 64, 128)  # the first are mini scale's
 
 
-def _cut(tgt_len: int) -> dict:
-    """Segments of a length, in as many streams as make a step's tokens."""
-    batch_size = MINI_TOKENS_PER_STEP // tgt_len
-    return {"tgt_len": tgt_len, "eval_tgt_len": tgt_len, "batch_size": batch_size}
-
-
 def window(with_data: bool) -> list[Plan]:
     """Replay as in the paper beside window, N 1 and 3, at equal tokens or at equal time.
 
@@ -68,29 +62,40 @@ def window(with_data: bool) -> list[Plan]:
 
 def segments(with_data: bool) -> list[Plan]:
     """Mini scale's segments of 16, of which a cache of 10 is 62 %, up to the paper's 128 (8 %)."""
+    return [own for n in SEGMENTS for own in with_segments(n, with_data).values()]
+
+
+def with_segments(n: int, with_data: bool) -> dict[str, Plan]:
+    """Memory and cache of 10, and neither, with segments of n tokens."""
     bases = both_of_text(with_data) | {"baseline": of_table3("baseline", 0, 0, with_data)}
-    plans = list(bases.values())
-    for n in SEGMENTS[1:]:
-        plans += [
-            changed(base, f"{base.dataset}-segment{n}-{name}", _cut(n))
-            for name, base in bases.items()
-        ]
-    return plans
+    return {name: _cut_anew(base, n, name, {}) for name, base in bases.items()}
 
 
 def segments_scaled(with_data: bool) -> list[Plan]:
-    bases = both_of_text(with_data)
-    plans = [of_table3("trxl", 20, 0, with_data)]  # with segments of 16
-    for n in SEGMENTS:
-        for base, name, memory in (
-            (bases["rmt10-bptt1"], f"rmt{n // 8}-bptt1", n // 8),
-            (bases["trxl10"], f"trxl{n // 8}", n // 8),
-            (bases["trxl10"], "trxl20", 20),
-        ):
-            if (n, memory) != (16, 20):
-                named = f"{base.dataset}-segment{n}-{name}"
-                plans.append(changed(base, named, {**_cut(n), "mem_len": memory}))
-    return plans
+    return [own for n in SEGMENTS for own in scaled_with_segments(n, with_data).values()]
+
+
+def scaled_with_segments(n: int, with_data: bool) -> dict[str, Plan]:
+    """Memory and cache of an eighth of a segment, and a cache of 20."""
+    bases, eighth = both_of_text(with_data), {"mem_len": n // 8}
+    return {
+        "rmt": _cut_anew(bases["rmt10-bptt1"], n, f"rmt{n // 8}-bptt1", eighth),
+        "trxl": _cut_anew(bases["trxl10"], n, f"trxl{n // 8}", eighth),
+        "trxl20": _cut_anew(of_table3("trxl", 20, 0, with_data), n, "trxl20", {}),
+    }
+
+
+def _cut_anew(base: Plan, tgt_len: int, name: str, flags: dict) -> Plan:
+    """With segments of a length, in as many streams as make a step's tokens, and other flags.
+
+    One that has them is returned as it is, with the name that it has.
+    """
+    cut = {"tgt_len": tgt_len, "eval_tgt_len": tgt_len}
+    cut["batch_size"] = MINI_TOKENS_PER_STEP // tgt_len
+    flags = {**cut, **flags}
+    if flags.items() <= base.options.items():
+        return base
+    return changed(base, f"{base.dataset}-segment{tgt_len}-{name}", flags)
 
 
 def rates(with_data: bool) -> list[Plan]:
