@@ -260,6 +260,7 @@ def test_a_number_in_a_sentence_is_that_of_its_cell(tmp_path):
         ("10", "+7", "+1,203"),
         ("less", "+1.00", "-0.13"),
         ("about", "± 1.00", "± 0.05"),
+        ("10", "± 1.0", "± 2.0"),
     ):
         page.write_text(f"It is at <!-- t | RMT | {row} | mini -->{now}. And more.\n")
         assert with_tables(page, tmp_path) == (

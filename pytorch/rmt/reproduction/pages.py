@@ -2,7 +2,8 @@
 
 Between <!-- table NAME --> and <!-- end --> is results/tables/NAME.md. A number in a sentence is
 that of a table's cell, named before it by the row's first cells and the column, and has as many
-digits as the sentence gives it. So has a difference, with its sign, and what follows a ±:
+digits as the sentence gives it. A difference has its sign, and behind a ± stands what the cell has
+behind its own:
 
     Ten tokens are at <!-- table4 | RMT BPTT-0 | 10 | 50 | mini -->210.6 with BPTT-0.
 """
@@ -46,7 +47,8 @@ def with_tables(page: Path, tables: Path) -> str:
         name, row, column, sign, now = place.groups()
         cells = [cell.strip() for cell in row.split("|")]
         try:
-            value = Decimal(cell_of(read(name), cells, column.strip()).replace(",", ""))
+            cell = cell_of(read(name), cells, column.strip())
+            value = number_in(cell, behind="± " if sign == "± " else "")
         except ValueError as error:
             raise UsageError(f"{page} has {place[0]}, but in {name}.md {error}") from None
         _, _, decimals = now.partition(".")
@@ -65,18 +67,24 @@ def with_tables(page: Path, tables: Path) -> str:
 
 
 def cell_of(table: str, row: Sequence[str], column: str) -> str:
-    """The first number of a cell. row: what the row's first cells are.
+    """The text of a cell. row: what the row's first cells are.
 
-    ValueError where there is not one such row, column or number.
+    ValueError where there is not one such row, or no such column.
     """
     lines = [line for line in table.splitlines() if line.startswith("| ")]
     head, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
     found = [cells for cells in rows if cells[: len(row)] == list(row)]
     if len(found) != 1 or column not in head:
         raise ValueError(f"there are {len(found)} such rows, and the columns are {', '.join(head)}")
-    if not (number := re.match(r"(?:± )?([-+]?[\d.,]*\d)", found[0][head.index(column)])):
+    return found[0][head.index(column)]
+
+
+def number_in(cell: str, behind: str = "") -> Decimal:
+    """The number that a cell begins with, or the one behind some text; ValueError without it."""
+    _, _, text = cell.partition(behind) if behind else ("", "", cell)
+    if not (number := re.match(r"[-+]?[\d.,]*\d", text)):
         raise ValueError("there is no number")
-    return number[1]
+    return Decimal(number[0].replace(",", ""))
 
 
 def find_pages(root: Path) -> list[Path]:
