@@ -154,6 +154,8 @@ def test_a_run_is_scored_on_documents_given_apart(texts, tmp_path, encoded_dir):
     assert f"bpc {result(tmp_path / 'run')['test_bpc']:9.5f}" in scored.out, scored.err
     alone = run(eval_program.main, "--work_dir", tmp_path / "run", "--test_data", files[8])
     assert "valid_data and test_data go with data" in assert_one_sentence(alone)
+    diagonal = run(eval_program.main, "--work_dir", tmp_path / "run", "--schedule", "diagonal")
+    assert "schedule diagonal is not possible where documents" in assert_one_sentence(diagonal)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
+from rmt.options.schedule import DIAGONAL
 from rmt.options.training import LISTS_OF_PATHS
 from rmt.runs.checkpoint import Checkpoint
 from rmt.runs.settings import Settings
@@ -94,6 +95,11 @@ def prepare(
     settings, options = Settings.read(work_dir)
     if samples:
         settings = other_samples(settings, samples)
+    if config.schedule == DIAGONAL and settings.train.reset_at_documents:
+        raise UsageError(
+            "schedule diagonal is not possible where documents begin by themselves, as they do in "
+            "this run: leave it out"
+        )
     how = arithmetic(config, settings, device)
     model, found = best_model(work_dir, options, config.checkpoint)
     model.set_schedule(config.schedule or settings.train.schedule)
