@@ -10,7 +10,7 @@ from rmt.runs.reports import NOT_RUN, markdown, mean_and_spread
 
 HEAD = ("task", "score", "RMT", "Transformer-XL", "seeds", "trained alike?")
 # What options are called on the page.
-WORDS = {"curriculum": "lessons", "init": "first weights"}
+WORDS = {"curriculum": "lessons", "init": "initial weights"}
 
 
 def side_by_side(runs: Sequence[LoggedRun]) -> str:
