@@ -13,32 +13,11 @@ from rmt.paper.claims import Comparison, claims
 from rmt.paper.experiments import rows
 from rmt.paper.published import table_cells
 from rmt.reproduction import ledger
+from rmt.reproduction.confidence import student_quantile
 from rmt.reproduction.ledger import Effect, effect, not_alike, verdict_of
 from rmt.reproduction.scales import plan
 from rmt.runs.reports import anchor
 from rmt.runtime.errors import UsageError
-
-
-def students_probability(t: float, freedom: float) -> float:
-    """Of values below t: the density, integrated numerically."""
-    points, step = np.linspace(0, t, 200_001, retstep=True)
-    density = (1 + points**2 / freedom) ** (-(freedom + 1) / 2)
-    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
-    scale = math.exp(log_scale) / math.sqrt(freedom * math.pi)
-    return 0.5 + scale * step * (density.sum() - (density[0] + density[-1]) / 2)
-
-
-@pytest.mark.parametrize(("freedom", "quantile"), ledger.STUDENT.items())
-def test_students_quantiles(freedom, quantile):
-    assert ledger.student_quantile(freedom) == pytest.approx(quantile)
-    assert students_probability(quantile, freedom) == pytest.approx(0.975, abs=2e-5)
-
-
-@pytest.mark.parametrize(
-    "freedom", [1.1, 1.5, 2.2, 2.5, 2.9, 3.5, 4.6, 8.9, 11.0, 14.2, 25.0, 31.0, 90.0]
-)
-def test_students_quantiles_between_are_at_most_a_little_too_large(freedom):
-    assert 0.975 - 2e-5 <= students_probability(ledger.student_quantile(freedom), freedom) < 0.983
 
 
 def comparison(expected: str = "lower") -> Comparison:
@@ -62,9 +41,7 @@ def test_the_interval_is_welchs():
     errors = [np.var(scores, ddof=1) / 3 for scores in (first, second)]
     freedom = sum(errors) ** 2 / sum(error**2 / 2 for error in errors)
     assert 2 < freedom < 3
-    assert found.half_width == pytest.approx(
-        ledger.student_quantile(freedom) * math.sqrt(sum(errors))
-    )
+    assert found.half_width == pytest.approx(student_quantile(freedom) * math.sqrt(sum(errors)))
     assert [[run.seed for run in same] for same in found.runs] == [[1, 2, 3], [1, 2, 3]]
 
 

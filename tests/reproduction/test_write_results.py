@@ -10,11 +10,10 @@ from helpers.logged import run_of
 from helpers.programs import ROOT
 from rmt.paper.experiments import rows
 from rmt.reproduction.pages import find_pages, refresh, with_tables
-from rmt.reproduction.paired import GAPS
 from rmt.reproduction.paper_tables import paper_table
 from rmt.reproduction.scales import SMALL_TEXTS, plan
 from rmt.reproduction.targets import PAPER_TABLES, experiments
-from rmt.reproduction.write_results import CHANGES, write_figures, write_tables
+from rmt.reproduction.write_results import write_figures, write_tables
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
 
@@ -168,8 +167,6 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "table3-short",
                 "table3-midi",
                 "memory-added",
-                *GAPS,
-                *CHANGES,
                 "claims",
                 "claims-overview",
                 "claims-short",
@@ -238,55 +235,3 @@ def test_tables_are_put_into_their_places_with_the_pages_links(tmp_path):
     (tables / "a.md").unlink()
     with pytest.raises(UsageError, match=r"has a place for .*a.md, which can't be read"):
         refresh(tmp_path)
-
-
-CELLS = """\
-| model | memory | mini |
-| --- | ---: | ---: |
-| RMT | 10 | 1,203.45 ± 2.00 |
-| RMT | 20 | |
-| RMT | less | -0.126 |
-| RMT | about | ± 0.052 |
-"""
-
-
-def test_a_number_in_a_sentence_is_that_of_its_cell(tmp_path):
-    (tmp_path / "t.md").write_text(CELLS)
-    page = tmp_path / "page.md"
-    for row, now, then in (
-        ("10", "9.9", "1,203.5"),
-        ("10", "1,000.00", "1,203.45"),
-        ("10", "7", "1,203"),
-        ("10", "+7", "+1,203"),
-        ("less", "+1.00", "-0.13"),
-        ("about", "± 1.00", "± 0.05"),
-        ("10", "± 1.0", "± 2.0"),
-    ):
-        page.write_text(f"It is at <!-- t | RMT | {row} | mini -->{now}. And more.\n")
-        assert with_tables(page, tmp_path) == (
-            f"It is at <!-- t | RMT | {row} | mini -->{then}. And more.\n"
-        )
-
-
-def test_a_cell_that_is_named_before_no_number_is_refused(tmp_path):
-    (tmp_path / "t.md").write_text(CELLS)
-    (tmp_path / "page.md").write_text("It is at <!-- t | RMT | 10 | mini --> many.\n")
-    with pytest.raises(UsageError, match="with no number behind it"):
-        with_tables(tmp_path / "page.md", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("place", "reason"),
-    [
-        ("t | RMT | mini", "there are 4 such rows"),
-        ("t | MT | 10 | mini", "there are 0 such rows"),
-        ("t | RMT | 10 | midi", "the columns are model, memory, mini"),
-        ("t | RMT | 20 | mini", "there is no number"),
-        ("u | RMT | 10 | mini", "u.md, which can't be read"),
-    ],
-)
-def test_a_number_without_its_cell_is_refused(tmp_path, place, reason):
-    (tmp_path / "t.md").write_text(CELLS)
-    (tmp_path / "page.md").write_text(f"It is at <!-- {place} -->1.0.\n")
-    with pytest.raises(UsageError, match=reason):
-        with_tables(tmp_path / "page.md", tmp_path)

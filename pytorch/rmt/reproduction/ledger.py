@@ -1,7 +1,7 @@
 """The ledger: what our runs say of the paper's claims (claims.py), with certainty.
 
 An effect is a difference of means over seeds, or of such differences, with a 95 % confidence
-interval (Welch's, for every experiment has a spread of its own).
+interval (Welch's).
 
 A comparison counts for a claim only if its experiments are trained alike: they may differ in what
 the paper varies (VARIED), and in nothing else; or each is the best of the same trainings (arms.py).
@@ -13,33 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from rmt.paper.claims import Claim, Comparison, claims
 from rmt.paper.experiments import Experiment
 from rmt.reproduction.arms import best_of_each
+from rmt.reproduction.confidence import welch, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, anchor, common_text, links, markdown
 
-# 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
-STUDENT = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-    10: 2.228,
-    12: 2.179,
-    16: 2.120,
-    20: 2.086,
-    30: 2.042,
-}
 NOT_ALIKE, CONTRADICTED = "not compared alike", "contradicted"
 # What the paper varies, as options; where segments have other lengths batches have other sizes.
 VARIED = frozenset(("model", "mem_len", "cache_len", "tgt_len", "bptt_unrolls"))
@@ -93,7 +75,7 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
         return Effect(math.nan, math.inf, NOT_RUN, found_runs, differs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
     mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
-    half_width = _half_width(groups)
+    half_width = welch(groups)
     said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
     return Effect(mean, half_width, said, found_runs, differs)
 
@@ -118,28 +100,6 @@ def not_alike(plans: Sequence[Plan]) -> list[str]:
     free = VARIED | ({"batch_size"} if differs("tgt_len") else set())
     names = dict.fromkeys(name for own in settings for name in own)
     return [name for name in names if name not in free and differs(name)]
-
-
-def _half_width(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
-    """Of the 95 % confidence interval: Welch's, with Satterthwaite's degrees of freedom."""
-    if any(len(scores) == 1 for _, scores in groups):
-        return math.inf
-    errors = [weight**2 * statistics.variance(found) / len(found) for weight, found in groups]
-    if not sum(errors):
-        return 0.0
-    by_freedom = [
-        error**2 / (len(found) - 1) for error, (_, found) in zip(errors, groups, strict=True)
-    ]
-    return student_quantile(sum(errors) ** 2 / sum(by_freedom)) * math.sqrt(sum(errors))
-
-
-def student_quantile(freedom: float) -> float:
-    """Student's 97.5 % quantile for any degrees of freedom from 1 on, at most a little too large.
-
-    Between the entries of the table on a straight line over 1 / freedom, where the curve is convex.
-    """
-    by_inverse = sorted((1 / n, quantile) for n, quantile in STUDENT.items())
-    return float(np.interp(1 / freedom, *zip(*by_inverse, strict=True)))
 
 
 def verdict(comparison: Comparison, mean: float, half_width: float, last_score: float) -> str:
@@ -258,9 +218,7 @@ def _interval(found: Effect, comparison: Comparison) -> str:
     if not found.has_run:
         return NOT_RUN
     mean = _signed(found.mean, comparison)
-    if math.isinf(found.half_width):
-        return mean
-    return f"{mean} ± {found.half_width:.{_digits(comparison)}f}"
+    return f"{mean} {written(found.half_width, _digits(comparison))}".rstrip()
 
 
 def _digits(comparison: Comparison) -> int:

@@ -1,21 +1,20 @@
 """What one change does to a score: runs with it against runs without, by their seeds.
 
-A seed gives both the order of the samples, and most weights to begin with. So the interval is that
-of the seeds' differences, by Student's distribution.
+A seed gives both the same initial weights, but for those that only one has, and on a task the same
+samples in the same order. So the interval is that of the seeds' differences, by Student's
+distribution.
 """
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rmt.reproduction.ledger import student_quantile
+from rmt.reproduction.confidence import of_pairs, written
 from rmt.reproduction.plans import Plan, fitting_runs
-from rmt.reproduction.sizes import scores_of
+from rmt.reproduction.sizes import is_tested, scores_of
 from rmt.reproduction.studies.common import bases_of
 from rmt.reproduction.studies.pretrained import DEPTHS
 from rmt.reproduction.studies.registry import STUDIES
-from rmt.reproduction.studies.text import SEGMENTS, scaled_with_segments, with_segments
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import markdown
 
@@ -27,7 +26,8 @@ class Pair:
     """Two plans that one change tells apart.
 
     what: for people. size: of the samples that both were tested on, where it is not their own.
-    score: what is compared: "" for a run's own, STEPS for how many it took to learn a task.
+    score: what is compared: "" for a run's own, STEPS for how many it took to learn a task, of
+    seeds that learned it with the change and without.
     """
 
     what: str
@@ -49,43 +49,48 @@ class Compared:
     changed: Sequence[float]
 
     @property
-    def told(self) -> list[str]:
-        """The mean difference, half the interval's width, and how many seeds there are."""
-        differences = [new - old for new, old in zip(self.changed, self.base, strict=True)]
-        n, width = len(differences), ""
-        if n > 1:
-            error = statistics.stdev(differences) / math.sqrt(n)
-            width = f"± {student_quantile(n - 1) * error:,.{self.digits}f}"
-        return [f"{statistics.mean(differences):+,.{self.digits}f}", width, f"{n}"]
+    def differences(self) -> list[str]:
+        """Cells: the mean difference, half the interval's width, and how many seeds there are."""
+        each = [new - old for new, old in zip(self.changed, self.base, strict=True)]
+        mean = f"{statistics.mean(each):+,.{self.digits}f}"
+        return [mean, written(of_pairs(each), self.digits), f"{len(each)}"]
 
     @property
     def means(self) -> list[str]:
-        """Of the base, and with the change."""
+        """Cells: of the base, and with the change."""
         return [f"{statistics.mean(some):,.{self.digits}f}" for some in (self.base, self.changed)]
 
 
 def compare(pair: Pair, runs: Sequence[LoggedRun]) -> Compared | None:
     """None where no seed has run with the change and without."""
-    base, changed = (
-        {run.seed: run for run in fitting_runs(own, runs)} for own in (pair.base, pair.changed)
-    )
+    of_base, of_changed = (fitting_runs(own, runs) for own in (pair.base, pair.changed))
+    base, changed = _by_seed(pair, of_base), _by_seed(pair, of_changed)
     seeds = [seed for seed in base if seed in changed]
     if not seeds:
         return None
-    name = pair.score or base[seeds[0]].metric.name
+    name = pair.score or of_base[0].metric.name
     return Compared(
-        "share of right answers" if pair.size else name,
+        name if pair.size is None else "share of right answers",
         0 if pair.score == STEPS else 3,
         seeds,
-        [_measured(pair, base[seed]) for seed in seeds],
-        [_measured(pair, changed[seed]) for seed in seeds],
+        [base[seed] for seed in seeds],
+        [changed[seed] for seed in seeds],
     )
 
 
-def _measured(pair: Pair, run: LoggedRun) -> float:
+def _by_seed(pair: Pair, runs: Sequence[LoggedRun]) -> dict[int, float]:
+    """What is compared of each run that has it."""
+    found = {run.seed: _measured(pair, run) for run in runs}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _measured(pair: Pair, run: LoggedRun) -> float | None:
     if pair.size is not None:
-        return dict(scores_of(run))[pair.size]
-    return run.result["steps"] if pair.score == STEPS else run.score
+        return dict(scores_of(run)).get(pair.size) if is_tested(run) else None
+    if pair.score == STEPS:
+        learned = run.result["steps"] < run.train["max_step"]
+        return run.result["steps"] if learned else None
+    return run.score
 
 
 # --- memory around pretrained models -------------------------------------------------------------
@@ -95,6 +100,7 @@ GPT2, SMOLLM, MINILM = "text-gpt2-16", "text-smollm2", "memorize7-minilm"
 
 
 def memory_added() -> list[Pair]:
+    """Each model trained with memory, and alone."""
     return [
         _named("MiniLM, 256 segments", "minilm", f"{MINILM}-mem10", MINILM, LONG),
         *(
@@ -122,50 +128,10 @@ def _named(what: str, study: str, changed: str, base: str, size: int | None = No
 
 def memory_added_table(runs: Sequence[LoggedRun]) -> str:
     """In Markdown: a row for each pair of memory_added of which something has run."""
+    found = [(pair, compare(pair, runs)) for pair in memory_added()]
+    rows = [[pair.what, both.score, *both.differences] for pair, both in found if both]
     head = ["model", "score", "with memory - without", "95 % interval", "seeds"]
-    return markdown(head, _rows(memory_added(), runs), n_words=2)
-
-
-def _rows(pairs: Iterable[Pair], runs: Sequence[LoggedRun]) -> list[list[str]]:
-    found = [(pair, compare(pair, runs)) for pair in pairs]
-    return [[pair.what, both.score, *both.told] for pair, both in found if both]
-
-
-# --- models of one study beside each other -------------------------------------------------------
-
-
-def segments() -> list[Pair]:
-    """By the length of segments."""
-    pairs = []
-    for n in SEGMENTS:
-        own, scaled = with_segments(n, True), scaled_with_segments(n, True)
-        pairs += [
-            Pair(f"{n}: RMT 10 - cache 10", own["rmt10-bptt1"], own["trxl10"]),
-            Pair(f"{n}: RMT 10 - baseline", own["rmt10-bptt1"], own["baseline"]),
-            Pair(f"{n}: RMT {n // 8} - cache {n // 8}", scaled["rmt"], scaled["trxl"]),
-            Pair(f"{n}: RMT {n // 8} - cache 20", scaled["rmt"], scaled["trxl20"]),
-        ]
-    return pairs
-
-
-def warm_start() -> list[Pair]:
-    """What beginning with a trained Transformer-XL does."""
-    name = "enwik8-replay-1"
-    return [
-        _named("RMT, warm - cold", "warm_start", f"{name}-from-trxl10", name),
-        _named(
-            "RMT, cold, 4,000 steps - warm", "warm_start", f"{name}-longer", f"{name}-from-trxl10"
-        ),
-    ]
-
-
-GAPS = {"segments-gaps": segments, "warm_start-gaps": warm_start}
-
-
-def gaps_table(name: str, runs: Sequence[LoggedRun]) -> str:
-    """In Markdown: a row for each pair of one of GAPS of which something has run."""
-    head = ["pair", "score", "difference", "95 % interval", "seeds"]
-    return markdown(head, _rows(GAPS[name](), runs), n_words=2)
+    return markdown(head, rows, n_words=2)
 
 
 # --- studies that change one thing ---------------------------------------------------------------
@@ -181,7 +147,9 @@ def changes_table(studies: Iterable[str], runs: Sequence[LoggedRun]) -> str:
         for score in ("", STEPS) if base.is_task else ("",):
             if both := compare(Pair(_change(changed, base), changed, base, score=score), runs):
                 trained = f"{base.dataset}, {base.model.label}"
-                rows.append([trained, _change(changed, base), both.score, *both.means, *both.told])
+                rows.append(
+                    [trained, _change(changed, base), both.score, *both.means, *both.differences]
+                )
     head = ["training", "change", "score", "as usual", "changed", "difference", "95 % interval"]
     return markdown([*head, "seeds"], rows, n_words=3)
 

@@ -8,7 +8,8 @@ from rmt.paper.published import published_cells, task_name
 from rmt.reproduction import ledger
 from rmt.reproduction.arms import arms_table, headline
 from rmt.reproduction.coverage import coverage_table
-from rmt.reproduction.paired import GAPS, changes_table, gaps_table, memory_added_table
+from rmt.reproduction.gaps import GAPS, gaps_table
+from rmt.reproduction.paired import changes_table, memory_added_table
 from rmt.reproduction.paper_tables import midi_table, paper_table
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.run_tables import tasks_table
@@ -49,9 +50,9 @@ CHANGES = {
 
 def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     """Write the paper's tables with what has run, the claims at length and in short, tables of all
-    runs on the paper's tasks and on associative retrieval, those of studies on text of which
-    nothing is missing, accuracies by the size of samples, what memory adds to pretrained models,
-    GAPS, what CHANGES do, and how much there is of everything."""
+    runs on the paper's tasks and on associative retrieval, those of studies on text, their GAPS and
+    CHANGES where nothing is missing, accuracies by the size of samples, what memory adds to
+    pretrained models, and how much there is of everything."""
     folder = results / "tables"
     texts = {name: paper_table(name, runs, folder) for name in PAPER_TABLES}
     texts[f"{IN_README}-short"] = paper_table(IN_README, runs, folder, short=True)
@@ -68,8 +69,10 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     texts["associative"] = study_table("associative", runs)
     texts["arms"] = arms_table(runs)
     texts["memory-added"] = memory_added_table(runs)
-    texts |= {name: gaps_table(name, runs) for name in GAPS}
-    texts |= {name: changes_table(studies, runs) for name, studies in CHANGES.items()}
+    texts |= {f"{name}-gaps": gaps_table(name, runs) for name in GAPS if is_complete(name, runs)}
+    for name, studies in CHANGES.items():
+        if all(is_complete(study, runs) for study in studies):
+            texts[name] = changes_table(studies, runs)
     planned = {target: plans_for([target], "mini") for target in (*TARGETS, *STUDIES)}
     texts["coverage"] = coverage_table(planned, runs)
     texts |= {f"{name}-sizes": sizes_table(tested) for name, tested in _by_size(runs)}

@@ -1,0 +1,72 @@
+"""Models of a study beside each other: differences of their means, with the claims' interval."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rmt.reproduction.confidence import welch, written
+from rmt.reproduction.plans import Plan, fitting_runs
+from rmt.reproduction.studies.registry import STUDIES
+from rmt.reproduction.studies.text import SEGMENTS, scaled_with_segments, with_segments
+from rmt.runs.logged_runs import LoggedRun
+from rmt.runs.reports import markdown
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Of what the first has more than the second. what: both, for people."""
+
+    what: str
+    first: Plan
+    second: Plan
+
+
+def segments() -> list[Gap]:
+    """Memory against a cache, and against nothing, by the length of segments."""
+    gaps = []
+    for n in SEGMENTS:
+        own = with_segments(n, True)
+        rmt = own["rmt10-bptt1"]
+        gaps.append(Gap(f"segments of {n}: RMT 10 - cache 10", rmt, own["trxl10"]))
+        gaps.append(Gap(f"segments of {n}: RMT 10 - baseline", rmt, own["baseline"]))
+    return gaps
+
+
+def segments_scaled() -> list[Gap]:
+    """The same with memory and cache that grow with the segment, and with a cache that does not."""
+    gaps = []
+    for n in SEGMENTS:
+        own, m = scaled_with_segments(n, True), n // 8
+        gaps.append(Gap(f"segments of {n}: RMT {m} - cache {m}", own["rmt"], own["trxl"]))
+        gaps.append(Gap(f"segments of {n}: RMT {m} - cache 20", own["rmt"], own["trxl20"]))
+    return gaps
+
+
+def warm_start() -> list[Gap]:
+    """What it is worth to begin with a trained Transformer-XL."""
+    plans = {own.name: own for own in STUDIES["warm_start"](True)}
+    cold = plans["enwik8-replay-1"]
+    warm, longer = plans[f"{cold.name}-from-trxl10"], plans[f"{cold.name}-longer"]
+    return [
+        Gap("RMT: warm - cold", warm, cold),
+        Gap("RMT: cold with 4,000 steps - warm with 2,000", longer, warm),
+    ]
+
+
+# By the study; their tables are made when nothing of it is missing.
+GAPS = {"segments": segments, "segments_scaled": segments_scaled, "warm_start": warm_start}
+
+
+def gaps_table(study: str, runs: Sequence[LoggedRun]) -> str:
+    """In Markdown: a row for each of the GAPS of a study, of which everything has run."""
+    head = ["models", "score", "difference", "95 % interval", "seeds"]
+    return markdown(head, [_row(gap, runs) for gap in GAPS[study]()], n_words=2)
+
+
+def _row(gap: Gap, runs: Sequence[LoggedRun]) -> list[str]:
+    first, second = (fitting_runs(own, runs) for own in (gap.first, gap.second))
+    scores = [[run.score for run in side] for side in (first, second)]
+    difference = statistics.mean(scores[0]) - statistics.mean(scores[1])
+    interval = written(welch([(1, scores[0]), (-1, scores[1])]), 3)
+    seeds = f"{len(first)} and {len(second)}"
+    return [gap.what, first[0].metric.name, f"{difference:+.3f}", interval, seeds]

@@ -1,0 +1,55 @@
+"""Models of a study beside each other: signs, means and intervals."""
+
+import statistics
+
+import pytest
+
+from helpers.logged import run_of
+from rmt.reproduction.gaps import GAPS, gaps_table
+from rmt.reproduction.studies.registry import STUDIES
+
+RMT, CACHE, BASELINE = (2.7, 2.71, 2.75), (2.6, 2.62), (2.9, 2.95, 3.0)
+
+
+def rows_of(study: str, runs) -> dict[str, list[str]]:
+    lines = [line.strip("|").split("|") for line in gaps_table(study, runs).splitlines()[2:]]
+    return {first.strip(): [cell.strip() for cell in others] for first, *others in lines}
+
+
+@pytest.fixture
+def runs():
+    """Of every plan of all studies: the same scores for all of a model."""
+    plans = [own for study in GAPS for own in STUDIES[study](True)]
+    by_model = {"rmt": RMT, "trxl": CACHE, "baseline": BASELINE}
+    return [
+        run_of(own, seed, score)
+        for own in plans
+        for seed, score in enumerate(by_model[own.model.model], start=1)
+    ]
+
+
+def test_a_difference_is_of_the_first_minus_the_second_with_welchs_interval(runs):
+    found = rows_of("segments", runs)
+    # Of scipy.stats: Welch's interval of (2.7, 2.71, 2.75) - (2.6, 2.62), 2.68 degrees of freedom.
+    difference = statistics.mean(RMT) - statistics.mean(CACHE)
+    assert found["segments of 64: RMT 10 - cache 10"][:2] == ["bpc", f"{difference:+.3f}"]
+    assert found["segments of 64: RMT 10 - baseline"][1] == "-0.230"
+    assert found["segments of 64: RMT 10 - cache 10"][3] == "3 and 2"
+
+
+def test_scaled_memory_is_against_a_cache_as_large_and_one_of_20(runs):
+    found = rows_of("segments_scaled", runs)
+    assert list(found)[-2:] == [
+        "segments of 128: RMT 16 - cache 16",
+        "segments of 128: RMT 16 - cache 20",
+    ]
+    assert {cells[1] for cells in found.values()} == {"+0.110"}
+
+
+def test_a_warm_start_that_helps_is_negative():
+    plans = {own.name: own for own in STUDIES["warm_start"](True)}
+    scores = {"": 2.9, "-from-trxl10": 2.8, "-longer": 2.7}
+    runs = [run_of(plans[f"enwik8-replay-1{name}"], 1, score) for name, score in scores.items()]
+    found = rows_of("warm_start", runs)
+    assert found["RMT: warm - cold"] == ["bpc", "-0.100", "", "1 and 1"]
+    assert found["RMT: cold with 4,000 steps - warm with 2,000"][1] == "-0.100"
