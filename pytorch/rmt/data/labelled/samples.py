@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rmt.data.batches import IGNORED, Update
 from rmt.data.labelled.encoded import LabelledData, Split
+from rmt.data.shuffled import ShuffledReader
 from rmt.runtime import distributed
 
 
@@ -41,11 +42,8 @@ def cut(
     return list(segments), [torch.from_numpy(firsts == i) for i in range(n_all)]
 
 
-class TextReader:
-    """Reads texts to train on in random order, epoch after epoch, from a place that can be saved.
-
-    What does not fill a batch at an epoch's end is left out.
-    """
+class TextReader(ShuffledReader):
+    """Reads texts to train on in random order, from a place that can be saved."""
 
     def __init__(
         self,
@@ -59,30 +57,14 @@ class TextReader:
     ):
         """segments_at: how many segments of a text are read at most (0: all) in an update, counted
         from 0. streams: which of a batch's texts this process reads."""
-        self.data, self.split = data, data.splits["train"]
-        self.batch_size, self.tgt_len, self.seed = batch_size, tgt_len, seed
+        self.data, self.split, self.tgt_len = data, data.splits["train"], tgt_len
         self.segments_at, self.streams = segments_at, streams
-        self.seek(1, 0)
-
-    @property
-    def place(self) -> dict[str, int]:
-        """Where the next batch is; seek(**place) goes there."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def seek(self, epoch: int, position: int) -> None:
-        """Go on from a place that another reader of the same texts had reached."""
-        self.epoch, self.position = epoch, position
-        self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        super().__init__(len(self.split), batch_size, seed)
 
     def next(self, n_segments: int) -> Update:
         """Return the segments of the next batch of texts; n_segments is another reader's."""
-        per_epoch = len(self.split) // self.batch_size
-        if self.position == per_epoch:
-            self.seek(self.epoch + 1, 0)
-        most = self.segments_at((self.epoch - 1) * per_epoch + self.position)
-        first = self.position * self.batch_size
-        numbers = self._order[first : first + self.batch_size]
-        self.position += 1
+        most = self.segments_at(self.n_read)
+        numbers = self.next_numbers()
         texts = texts_of(self.split, numbers, self.tgt_len, most)
         tokens, begins = cut(texts, self.data.padding, self.tgt_len)
         own = [part[self.streams] for part in tokens]

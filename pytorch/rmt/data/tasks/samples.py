@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from rmt.data.batches import IGNORED, Update, on_device
+from rmt.data.shuffled import ShuffledReader
 from rmt.data.tasks.curriculum import Curriculum
 from rmt.data.tasks.task import Task
 from rmt.runtime import distributed
@@ -63,11 +64,11 @@ def _in_blocks(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
         yield kept
 
 
-class SampleReader:
+class SampleReader(ShuffledReader):
     """Reads training samples in random order, epoch after epoch, from a place that can be saved.
 
     An update is a batch of samples as a whole, each of them one stream from its first segment to
-    its last. What does not fill a batch at an epoch's end is left out.
+    its last.
     """
 
     def __init__(
@@ -82,32 +83,23 @@ class SampleReader:
         streams: slice = slice(None),
     ):
         """streams: which of a batch's samples this process reads."""
-        self.task, self.samples = task, samples
-        self.batch_size, self.tgt_len, self.seed = batch_size, tgt_len, seed
+        self.task, self.samples, self.tgt_len = task, samples, tgt_len
         self.curriculum, self.streams = curriculum, streams
-        self.seek(1, 0)
+        super().__init__(len(samples), batch_size, seed)
 
     @property
     def place(self) -> dict:
-        """Where the next batch is; seek(**place) goes there."""
-        place = {"epoch": self.epoch, "position": self.position}
-        return place | (self.curriculum.place if self.curriculum else {})
+        """With the lesson of the curriculum."""
+        return super().place | (self.curriculum.place if self.curriculum else {})
 
     def seek(self, epoch: int, position: int, **lesson) -> None:
-        """Go on from a place that another reader of the same samples had reached."""
-        self.epoch, self.position = epoch, position
+        super().seek(epoch, position)
         if lesson:
             self.curriculum.go_to(**lesson)
-        random = np.random.default_rng([self.seed, epoch])
-        self._order = random.permutation(len(self.samples))
 
     def next(self, n_segments: int) -> Update:
         """Return the segments of the next batch of samples; n_segments is a text reader's."""
-        if (self.position + 1) * self.batch_size > len(self.samples):
-            self.seek(self.epoch + 1, 0)
-        first = self.position * self.batch_size
-        samples = self.samples[self._order[first : first + self.batch_size][self.streams]]
-        self.position += 1
+        samples = self.samples[self.next_numbers()[self.streams]]
         scored, tgt_len, number = self.task.scored, self.tgt_len, 0
         if self.curriculum:
             random = np.random.default_rng([self.seed, self.epoch, self.position])
