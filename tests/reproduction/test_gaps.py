@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from helpers.logged import run_of
-from rmt.reproduction.gaps import GAPS, gaps_table
+from rmt.reproduction.studies.gaps import GAPS, gaps_table
 from rmt.reproduction.studies.registry import STUDIES
 
 RMT, CACHE, BASELINE = (2.7, 2.71, 2.75), (2.6, 2.62), (2.9, 2.95, 3.0)

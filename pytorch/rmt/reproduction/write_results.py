@@ -8,7 +8,6 @@ from rmt.paper.published import published_cells, task_name
 from rmt.reproduction import ledger
 from rmt.reproduction.arms import arms_table, headline
 from rmt.reproduction.coverage import coverage_table
-from rmt.reproduction.gaps import GAPS, gaps_table
 from rmt.reproduction.paired import changes_table, memory_added_table
 from rmt.reproduction.paper_tables import midi_table, paper_table
 from rmt.reproduction.plans import fitting_runs
@@ -16,6 +15,7 @@ from rmt.reproduction.run_tables import tasks_table
 from rmt.reproduction.scales import MIDI_TARGETS, SCALES
 from rmt.reproduction.side_by_side import side_by_side
 from rmt.reproduction.sizes import draw_sizes, is_tested, sizes_table
+from rmt.reproduction.studies.gaps import GAPS, gaps_table
 from rmt.reproduction.studies.registry import (
     OF_TEXT,
     STUDIES,

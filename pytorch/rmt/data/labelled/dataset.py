@@ -1,24 +1,24 @@
 """What a dataset of texts with labels is: one object that says how it is found and split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from rmt.data.labelled import files, hyperpartisan, splitting
 from rmt.data.labelled.encoded import LabelledData, encode
 from rmt.data.labelled.files import Labelled
 from rmt.data.metrics import F1, Metric
+from rmt.data.options import DatasetOptions
 from rmt.data.text import own
 from rmt.data.text.corpora import Inherited
 from rmt.data.text.dataset import TextOptions
-from rmt.options import paths
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
-class LabelledOptions:
+class LabelledOptions(DatasetOptions):
     """Which texts are read for what, and how much of each."""
 
     max_segments: int = option(
@@ -40,6 +40,7 @@ class LabelledOptions:
     )
     data_seed: int = option(0, "random seed of the folds, which all runs share")
 
+    SHARED: ClassVar[tuple[str, ...]] = ("data_seed",)
     PATHS: ClassVar[tuple[str, ...]] = ("split_file",)
 
     def __post_init__(self):
@@ -49,20 +50,6 @@ class LabelledOptions:
             raise UsageError(
                 f"fold must be below folds, which is {self.folds}, but it is {self.fold}"
             )
-
-    @classmethod
-    def own(cls) -> tuple[str, ...]:
-        """The options that other datasets have not."""
-        return tuple(spec.name for spec in fields(cls) if spec.name != "data_seed")
-
-    def recorded(self) -> dict:
-        """For a run's files."""
-        return paths.all_to_record(asdict(self), self.PATHS)
-
-    @classmethod
-    def from_record(cls, options: Mapping) -> Self:
-        """The inverse of recorded."""
-        return cls(**paths.all_from_record(options, cls.PATHS))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ samples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from rmt.data.metrics import ACCURACY, Metric
+from rmt.data.options import DatasetOptions
 from rmt.data.tasks.curriculum import Lesson
-from rmt.options import paths
 from rmt.options.option import check_at_least, option
 from rmt.runtime.errors import UsageError
 
@@ -24,7 +24,7 @@ Content = np.ndarray  # [N, numbers]: what samples differ in; an assemble() make
 
 
 @dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(DatasetOptions):
     """How many samples; a task's own options are those of a dataclass that inherits from this."""
 
     train_samples: int = option(100_000, "samples to train on")
@@ -32,29 +32,16 @@ class SampleOptions:
     test_samples: int = option(0, "samples to test on; 0: the task's own number")
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
-    PATHS: ClassVar[tuple[str, ...]] = ()  # options that name files or folders
+    SHARED: ClassVar[tuple[str, ...]] = (
+        "train_samples",
+        "valid_samples",
+        "test_samples",
+        "data_seed",
+    )
 
     def __post_init__(self):
         check_at_least(self, 1, "train_samples")
         check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
-
-    @classmethod
-    def own(cls) -> tuple[str, ...]:
-        """The options that other tasks have not."""
-        return tuple(spec.name for spec in fields(cls) if spec.name not in _SHARED)
-
-    def recorded(self) -> dict:
-        """For a run's files, the task's own options first."""
-        values = paths.all_to_record(asdict(self), self.PATHS)
-        return {name: values[name] for name in (*self.own(), *_SHARED)}
-
-    @classmethod
-    def from_record(cls, options: Mapping) -> Self:
-        """The inverse of recorded."""
-        return cls(**paths.all_from_record(options, cls.PATHS))
-
-
-_SHARED = tuple(spec.name for spec in fields(SampleOptions))
 
 
 @dataclass(frozen=True)
