@@ -264,6 +264,27 @@ class TrainConfig:
     debug: bool = option(False, "keep nothing: no run folder, no checkpoints")
 
     def __post_init__(self):
+        self._check_numbers()
+        self._check_curriculum()
+        if self.reset_at_documents:
+            self._check_documents()
+        if self.replay_from == "newest" and self.bptt_mode == "window":
+            raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
+        if self.compile and self.varlen:
+            raise UsageError("--compile needs segments of one length: leave --varlen out")
+        if self.schedule == DIAGONAL and (self.compile or self.checkpoint_segments):
+            other = "compile" if self.compile else "checkpoint_segments"
+            raise UsageError(
+                f"--{other} is for segments one after the other: leave it out, or schedule diagonal"
+            )
+        if self.precision == "fp16" and not self.cuda:
+            raise UsageError("precision fp16 needs --cuda; on a CPU use bf16")
+        if self.restart and self.debug:
+            raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
+        if self.restart_dir and not self.restart:
+            raise UsageError("restart_dir says where to continue from: give --restart with it")
+
+    def _check_numbers(self) -> None:
         check_choices(self)
         positive = ("tgt_len", "batch_size", "batch_chunk", "max_step", "max_nonfinite")
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")
@@ -289,26 +310,8 @@ class TrainConfig:
                 f"batch_size {self.batch_size} does not divide into {self.batch_chunk} chunks: "
                 "choose a batch_chunk that divides it"
             )
-        self._check_curriculum()
-        if self.replay_from == "newest" and self.bptt_mode == "window":
-            raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
-        if self.reset_at_documents:
-            self._check_documents()
-        if self.compile and self.varlen:
-            raise UsageError("--compile needs segments of one length: leave --varlen out")
-        if self.schedule == DIAGONAL and (self.compile or self.checkpoint_segments):
-            other = "compile" if self.compile else "checkpoint_segments"
-            raise UsageError(
-                f"--{other} is for segments one after the other: leave it out, or schedule diagonal"
-            )
-        if self.precision == "fp16" and not self.cuda:
-            raise UsageError("precision fp16 needs --cuda; on a CPU use bf16")
         if self.scheduler == "dev_perf" and not self.decay_rate < 1:
             raise UsageError(f"decay_rate must be below 1, but it is {self.decay_rate}")
-        if self.restart and self.debug:
-            raise UsageError("--debug keeps no checkpoints, so it can't be used with --restart")
-        if self.restart_dir and not self.restart:
-            raise UsageError("restart_dir says where to continue from: give --restart with it")
 
     def _check_documents(self) -> None:
         refused = {"varlen": True, "compile": True, "replay_from": "newest", "schedule": DIAGONAL}

@@ -144,6 +144,23 @@ class ModelConfig(ModelOptions):
             raise UsageError(
                 f"d_model must be even (half sines, half cosines), but it is {self.d_model}"
             )
+        self._check_memory()
+        self._check_attention()
+        if self.div_val > 1 and self.not_tied:
+            raise UsageError(
+                "embeddings that shrink by cluster (div_val) are shared with the softmax: leave "
+                "out not_tied or div_val"
+            )
+        bounds = (0, *self.cutoffs, self.n_token)
+        if any(low >= high for low, high in pairwise(bounds)):
+            raise UsageError(
+                f"cutoffs {' '.join(map(str, self.cutoffs))} must increase from 1 and stay below "
+                f"the vocabulary's {self.n_token} words"
+            )
+
+    # What the model is made of
+
+    def _check_memory(self) -> None:
         if self.model == "baseline" and self.mem_len:
             raise UsageError(
                 f"the baseline has no memory: leave out mem_len {self.mem_len} or choose "
@@ -168,6 +185,8 @@ class ModelConfig(ModelOptions):
                 f"write_from {self.write_from} is about write memory, and {self.model} has none: "
                 "leave it out"
             )
+
+    def _check_attention(self) -> None:
         check_limit(self, "clamp_len")
         if self.same_length and not self.n_cached:
             raise UsageError(
@@ -188,19 +207,6 @@ class ModelConfig(ModelOptions):
                 f"attention {self.attention} knows true distances alone: with positions as "
                 "published leave it out"
             )
-        if self.div_val > 1 and self.not_tied:
-            raise UsageError(
-                "embeddings that shrink by cluster (div_val) are shared with the softmax: leave "
-                "out not_tied or div_val"
-            )
-        bounds = (0, *self.cutoffs, self.n_token)
-        if any(low >= high for low, high in pairwise(bounds)):
-            raise UsageError(
-                f"cutoffs {' '.join(map(str, self.cutoffs))} must increase from 1 and stay below "
-                f"the vocabulary's {self.n_token} words"
-            )
-
-    # What the model is made of
 
     @property
     def n_memory(self) -> int:
