@@ -5,6 +5,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from rmt.data.text.corpora import Corpus
 from rmt.paper.experiments import TABLES
 from rmt.reproduction.foretold import dry_run, without_gpu
 from rmt.reproduction.jobs import Job, Outcome, run_jobs
@@ -14,7 +15,7 @@ from rmt.reproduction.plans import Plan
 from rmt.reproduction.scales import FOR_GPUS, WITHOUT_DATA
 from rmt.reproduction.studies.registry import STUDIES, study_table
 from rmt.reproduction.targets import PAPER_TABLES, each_once, plans_of
-from rmt.reproduction.texts import find_texts, reading_of, require_texts, small_text
+from rmt.reproduction.texts import Reading, find_texts, reading_of, require_texts, small_text
 from rmt.reproduction.write_results import write_figures, write_tables
 from rmt.runs.logged_runs import finished_runs
 from rmt.runtime.errors import UsageError
@@ -32,17 +33,9 @@ def reproduce(order: Order) -> int:
     if order.scale == "midi" and not order.data:
         order = replace(order, data=small_text(plans[0]))
     texts = find_texts(plans, order.data)
-    fingerprints = {reading: text.fingerprint for reading, text in texts.items()}
 
-    first, n_shares = order.share
-    folder = order.results / "runs"
-    longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
-    planned = [
-        Planned(plan, seed, folder / plan.folder_name(seed), fingerprints.get(reading_of(plan)))
-        for seed in range(1, order.seeds + 1)
-        for plan in longest_first
-    ][first - 1 :: n_shares]
-    runs = finished_runs(folder)
+    planned = share_of(order, plans, texts)
+    runs = finished_runs(order.results / "runs")
     missing = [each for each in planned if not any(map(each.counts, runs))]
     left, without_weights = with_sources(missing)
     if without_weights and not left:
@@ -67,11 +60,24 @@ def reproduce(order: Order) -> int:
             list(jobs), order.n_jobs, lambda job: jobs[job].is_finished(), order.n_gpus
         )
     try:
-        if n_shares == 1:  # else others may be writing them, too
+        if order.share == (1, 1):  # else others may be writing them, too
             show(order, with_data)
     finally:
         status = report(outcome, list(jobs), without_weights)
     return status
+
+
+def share_of(order: Order, plans: Sequence[Plan], texts: Mapping[Reading, Corpus]) -> list[Planned]:
+    """The runs of all seeds, as far as they are this share's. texts: what find_texts has found."""
+    longest_first = sorted(plans, key=cost, reverse=True)  # else a long one may be left to the end
+    planned = []
+    for seed in range(1, order.seeds + 1):
+        for plan in longest_first:
+            text = texts.get(reading_of(plan))
+            folder = order.results / "runs" / plan.folder_name(seed)
+            planned.append(Planned(plan, seed, folder, text.fingerprint if text else None))
+    first, n_shares = order.share
+    return planned[first - 1 :: n_shares]
 
 
 def to_jobs(left: Sequence[Planned], order: Order) -> dict[Job, Planned]:
