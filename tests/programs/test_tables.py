@@ -124,6 +124,20 @@ def test_scores_stand_over_the_length_of_their_segments(runs, monkeypatch):
         text_figures.draw_by_segment(read_runs([runs]), runs / "one.png")
 
 
+def test_a_memory_that_grows_with_the_segments_is_one_line_of_its_model(runs, monkeypatch):
+    kept = []
+    monkeypatch.setattr(text_figures, "save_figure", lambda figure, out: kept.append(figure))
+    for i, (memory, tgt_len) in enumerate(((2, 16), (4, 32), (3, 16), (3, 32))):
+        options = tiny_config("trxl", mem_len=memory)
+        write_run(runs / f"scaled{i}-seed1", options, 1.0 + i, tgt_len=tgt_len)
+    own = [run for run in read_runs([runs]) if "scaled" in run.path.name]
+    text_figures.draw_by_segment(own, runs / "one.png", text_figures.by_part_of_segment)
+    lines = {line.get_label(): line.lines[0] for line in kept[0].axes[0].containers}
+    assert list(lines) == ["trxl, cache 1/8 of a segment", "trxl, cache 3"]
+    assert [line.get_linestyle() for line in lines.values()] == ["-", "--"]
+    assert [line.get_ydata().tolist() for line in lines.values()] == [[1.0, 2.0], [3.0, 4.0]]
+
+
 def test_a_run_that_was_changed_midway_is_not_one_more_seed(runs):
     config = json.loads((runs / "b-seed2/config.json").read_text())
     (runs / "b-seed2/config.json").write_text(json.dumps(config | {"changed": ["lr"]}))

@@ -1,7 +1,8 @@
 """Figures of runs on text: losses while training, scores by segment length, and the paper's Figures
 5(c) and (d)."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rmt.paper.experiments import Row, rows
 from rmt.paper.panels import LEVEL_5D, LINES_5D
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.scales import MINI_SEGMENT, plan
+from rmt.reproduction.studies.text import PARTS_OF_SEGMENT
 from rmt.runs.drawing import DEPTHS, legend_name, look, plt, save_figure
 from rmt.runs.logged_runs import LoggedRun, by_configuration, refuse_tasks
 from rmt.runs.reports import common_text, over_seeds
@@ -57,9 +59,14 @@ def draw_curves(runs: list[LoggedRun], out: Path) -> None:
     save_figure(figure, out)
 
 
-def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
-    """Test score against the length of the segments, a line per model with the spread over seeds.
+def draw_by_segment(
+    runs: list[LoggedRun],
+    out: Path,
+    line_of: Callable[[LoggedRun], str] = operator.attrgetter("label"),
+) -> None:
+    """Test score against the length of the segments, with the spread over seeds.
 
+    line_of: which line a run belongs to, for people. Of a model's lines the first is solid.
     Raises UsageError as draw_curves, and for runs that differ by more.
     """
     metric = _metric(runs)
@@ -67,12 +74,16 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
     for same, added in by_configuration(runs, lambda run: (run.label, run.train["tgt_len"])):
         if added:
             raise UsageError(f"{same[0].path} differs from others of its length{added}")
-        lines.setdefault(same[0].label, []).append((same[0].train["tgt_len"], same))
+        lines.setdefault(line_of(same[0]), []).append((same[0].train["tgt_len"], same))
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    drawn = set()
     for label, points in lines.items():
         lengths, groups = zip(*sorted(points), strict=True)
         means, stds = zip(*map(over_seeds, groups), strict=True)
-        colour, marker = look(groups[0][0].model.model)
+        model = groups[0][0].model.model
+        colour, marker = look(model)
+        style = {"linestyle": "--", "markerfacecolor": "white"} if model in drawn else {}
+        drawn.add(model)
         axis.errorbar(
             lengths,
             means,
@@ -81,6 +92,7 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
             marker=marker,
             label=label,
             capsize=3,
+            **style,
         )
     lengths = sorted({length for points in lines.values() for length, _ in points})
     axis.set_xscale("log", base=2)
@@ -90,6 +102,13 @@ def draw_by_segment(runs: list[LoggedRun], out: Path) -> None:
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     save_figure(figure, out)
+
+
+def by_part_of_segment(run: LoggedRun) -> str:
+    """A line of draw_by_segment: the model, whose memory may grow with the segments."""
+    if run.model.memory * PARTS_OF_SEGMENT != run.train["tgt_len"]:
+        return run.label
+    return run.label.replace(f" {run.model.memory}", f" 1/{PARTS_OF_SEGMENT} of a segment", 1)
 
 
 def _metric(runs: Sequence[LoggedRun]) -> Metric:

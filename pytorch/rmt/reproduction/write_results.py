@@ -1,6 +1,7 @@
 """All tables and figures that are made of the logs in results/runs, written to results/."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rmt.paper.panels import PAPER_FIGURES
@@ -107,7 +108,12 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     from rmt.reproduction.claims_figure import draw_claims
     from rmt.reproduction.grid_figure import draw_grid
     from rmt.reproduction.task_figures import draw_accuracy, draw_by_size, draw_paper_figure
-    from rmt.reproduction.text_figures import draw_by_segment, draw_curves, draw_figure_5cd
+    from rmt.reproduction.text_figures import (
+        by_part_of_segment,
+        draw_by_segment,
+        draw_curves,
+        draw_figure_5cd,
+    )
 
     folder = results / "figures"
     draw_figure_5cd(runs, folder / f"{FIGURE_5CD}.png")
@@ -127,6 +133,7 @@ def write_figures(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     studies = {
         "window": draw_curves,
         "segments": draw_by_segment,
+        "segments_scaled": partial(draw_by_segment, line_of=by_part_of_segment),
         "associative": draw_by_size,
         "grid": draw_grid,
     }

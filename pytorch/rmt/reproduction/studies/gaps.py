@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from rmt.reproduction.confidence import welch, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.studies.registry import STUDIES
-from rmt.reproduction.studies.text import SEGMENTS, scaled_with_segments, with_segments
+from rmt.reproduction.studies.text import (
+    PARTS_OF_SEGMENT,
+    SEGMENTS,
+    scaled_with_segments,
+    with_segments,
+)
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import markdown
 
@@ -36,7 +41,7 @@ def segments_scaled() -> list[Gap]:
     """The same with memory and cache that grow with the segment, and with a cache that does not."""
     gaps = []
     for n in SEGMENTS:
-        own, m = scaled_with_segments(n, True), n // 8
+        own, m = scaled_with_segments(n, True), n // PARTS_OF_SEGMENT
         gaps.append(Gap(f"segments of {n}: RMT {m} - cache {m}", own["rmt"], own["trxl"]))
         gaps.append(Gap(f"segments of {n}: RMT {m} - cache 20", own["rmt"], own["trxl20"]))
     return gaps

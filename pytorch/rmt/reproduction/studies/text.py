@@ -36,6 +36,7 @@ SHORTER = {
     "eval_tgt_len": 0,
 }
 SEGMENTS = (16, 32, 64, 128)  # the first are mini scale's
+PARTS_OF_SEGMENT = 8  # one of them is scaled memory
 
 
 def window(with_data: bool) -> list[Plan]:
@@ -77,10 +78,10 @@ def segments_scaled(with_data: bool) -> list[Plan]:
 
 def scaled_with_segments(n: int, with_data: bool) -> dict[str, Plan]:
     """Memory and cache of an eighth of a segment, and a cache of 20."""
-    bases, eighth = both_of_text(with_data), {"mem_len": n // 8}
+    bases, m = both_of_text(with_data), n // PARTS_OF_SEGMENT
     return {
-        "rmt": _cut_anew(bases["rmt10-bptt1"], n, f"rmt{n // 8}-bptt1", eighth),
-        "trxl": _cut_anew(bases["trxl10"], n, f"trxl{n // 8}", eighth),
+        "rmt": _cut_anew(bases["rmt10-bptt1"], n, f"rmt{m}-bptt1", {"mem_len": m}),
+        "trxl": _cut_anew(bases["trxl10"], n, f"trxl{m}", {"mem_len": m}),
         "trxl20": _cut_anew(of_table3("trxl", 20, 0, with_data), n, "trxl20", {}),
     }
 
