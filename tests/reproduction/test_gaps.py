@@ -5,8 +5,10 @@ import statistics
 import pytest
 
 from helpers.logged import run_of
+from rmt.reproduction.confidence import student_quantile
 from rmt.reproduction.studies.gaps import GAPS, gaps_table
 from rmt.reproduction.studies.registry import STUDIES
+from rmt.reproduction.write_results import write_tables
 
 RMT, CACHE, BASELINE = (2.7, 2.71, 2.75), (2.6, 2.62), (2.9, 2.95, 3.0)
 
@@ -30,20 +32,24 @@ def runs():
 
 def test_a_difference_is_of_the_first_minus_the_second_with_welchs_interval(runs):
     found = rows_of("segments", runs)
-    # Of scipy.stats: Welch's interval of (2.7, 2.71, 2.75) - (2.6, 2.62), 2.68 degrees of freedom.
-    difference = statistics.mean(RMT) - statistics.mean(CACHE)
-    assert found["segments of 64: RMT 10 - cache 10"][:2] == ["bpc", f"{difference:+.3f}"]
     assert found["segments of 64: RMT 10 - baseline"][1] == "-0.230"
-    assert found["segments of 64: RMT 10 - cache 10"][3] == "3 and 2"
+    difference = statistics.mean(RMT) - statistics.mean(CACHE)
+    errors = [statistics.variance(scores) / len(scores) for scores in (RMT, CACHE)]
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 1)
+    assert freedom == pytest.approx(2.985, abs=1e-3)
+    width = student_quantile(freedom) * sum(errors) ** 0.5
+    expected = ["bpc", f"{difference:+.3f}", f"± {width:.3f}", "3 and 2"]
+    assert found["segments of 64: RMT 10 - cache 10"] == expected
 
 
 def test_scaled_memory_is_against_a_cache_as_large_and_one_of_20(runs):
     found = rows_of("segments_scaled", runs)
-    assert list(found)[-2:] == [
-        "segments of 128: RMT 16 - cache 16",
-        "segments of 128: RMT 16 - cache 20",
-    ]
-    assert {cells[1] for cells in found.values()} == {"+0.110"}
+    differences = {name: cells[1] for name, cells in found.items() if "of 128" in name}
+    assert differences == {
+        "segments of 128: RMT 16 - cache 16": "+0.110",
+        "segments of 128: RMT 16 - cache 20": "+0.110",
+        "segments of 128: RMT 16 - baseline": "-0.230",
+    }
 
 
 def test_a_warm_start_that_helps_is_negative():
@@ -53,3 +59,17 @@ def test_a_warm_start_that_helps_is_negative():
     found = rows_of("warm_start", runs)
     assert found["RMT: warm - cold"] == ["bpc", "-0.100", "", "1 and 1"]
     assert found["RMT: cold with 4,000 steps - warm with 2,000"][1] == "-0.100"
+
+
+def test_tables_of_gaps_are_written_where_nothing_of_a_study_is_missing(runs, tmp_path):
+    def written(found) -> set[str]:
+        return {path.name for path in write_tables(found, tmp_path) if "-gaps" in path.name}
+
+    for run in runs:
+        run.result.update(tokens=1, n_all_param=1, tokens_per_s=1.0)
+    cold = STUDIES["warm_start"](True)[1]
+    assert written([run for run in runs if not cold.fits(run)]) == {
+        "segments-gaps.md",
+        "segments_scaled-gaps.md",
+    }
+    assert written(runs) == {f"{name}-gaps.md" for name in GAPS}

@@ -69,11 +69,14 @@ def test_a_change_is_named_by_its_option_and_several_are_all_of_these():
 def test_of_a_task_steps_are_compared_as_well_where_it_was_learned():
     (changed, base), *_ = bases_of(STUDIES["ablation_reverse"](False))
     runs = []
-    most = base.settings.train.max_step  # with which a run has not learned it
-    for own, steps in ((base, {1: 1600, 2: 1700}), (changed, {1: 2100, 2: most})):
-        for seed, n in steps.items():
-            runs.append(run_of(own, seed, 0.999))
-            runs[-1].result["steps"] = n
+    for own, found in (
+        (base, {1: (1600, 1.0), 2: (1700, 0.999)}),
+        (changed, {1: (2100, 1.0), 2: (1800, 0.5)}),
+    ):
+        for seed, (steps, validation) in found.items():
+            metrics = [{"kind": "valid", "accuracy": validation}]
+            runs.append(replace(run_of(own, seed, 0.999), metrics=metrics))
+            runs[-1].result["steps"] = steps
     both = compare(Pair("", changed, base, score=STEPS), runs)
     assert (both.seeds, both.differences) == ([1], ["+500", "", "1"])
     lines = changes_table(["ablation_reverse"], runs).splitlines()[2:]

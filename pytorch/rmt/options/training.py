@@ -264,7 +264,7 @@ class TrainConfig:
     debug: bool = option(False, "keep nothing: no run folder, no checkpoints")
 
     def __post_init__(self):
-        self._check_numbers()
+        self._check_values()
         self._check_curriculum()
         if self.reset_at_documents:
             self._check_documents()
@@ -284,7 +284,7 @@ class TrainConfig:
         if self.restart_dir and not self.restart:
             raise UsageError("restart_dir says where to continue from: give --restart with it")
 
-    def _check_numbers(self) -> None:
+    def _check_values(self) -> None:
         check_choices(self)
         positive = ("tgt_len", "batch_size", "batch_chunk", "max_step", "max_nonfinite")
         intervals = ("eval_interval", "save_interval", "log_interval", "eval_batch_size")

@@ -15,13 +15,16 @@ from decimal import ROUND_HALF_UP, Decimal
 
 NAME = re.compile(r"<!-- [^>|]+\|[^>]+-->")
 NUMBER = re.compile(r"<!-- ([^\s|]+) \|([^>]+)\|([^>|]+)-->(± |[-+])?([\d.,]*\d)")
-FIRST_IN_LINE = re.compile(rf"^\s*{NAME.pattern}", re.MULTILINE)
+# Also behind what makes a list or a quotation.
+FIRST_IN_LINE = re.compile(rf"^[ \t]*(?:(?:[-*+>]|\d+[.)])[ \t]+)*{NAME.pattern}", re.MULTILINE)
 
 
 def with_numbers(text: str, read: Callable[[str], str]) -> str:
     """The text with the numbers as the tables have them. read: a table's text by its name.
 
-    ValueError, which begins with the place in the text, where one can't be told.
+    ValueError, which begins with the place in the text, where a name begins a line, has another
+    form or no number behind it, names no number of its table, or one that needs a sign or more
+    digits there.
     """
     if first := FIRST_IN_LINE.search(text):
         raise ValueError(f"{first[0].strip()} at the beginning of a line: put a word before it")
@@ -33,9 +36,9 @@ def with_numbers(text: str, read: Callable[[str], str]) -> str:
 
 def _anew(place: re.Match, read: Callable[[str], str]) -> str:
     name, row, column, sign, now = place.groups()
-    cells = [cell.strip() for cell in row.split("|")]
+    cells, table = [cell.strip() for cell in row.split("|")], read(name)
     try:
-        cell = cell_of(read(name), cells, column.strip())
+        cell = cell_of(table, cells, column.strip())
         text = rounded(number_in(cell, behind="± " if sign == "± " else ""), now)
         if text.startswith("-") and not sign:
             raise ValueError("the number is negative: write it with its sign")
@@ -53,6 +56,8 @@ def cell_of(table: str, row: Sequence[str], column: str) -> str:
     ValueError where there is not one such row, or no such column.
     """
     lines = [line for line in table.splitlines() if line.startswith("| ")]
+    if len(lines) < 2:
+        raise ValueError("there is no table")
     head, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
     found = [cells for cells in rows if cells[: len(row)] == list(row)]
     if len(found) != 1 or column not in head:

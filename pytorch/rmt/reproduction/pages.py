@@ -38,6 +38,8 @@ def with_tables(page: Path, tables: Path) -> str:
 
     try:
         text = with_numbers(page.read_text("utf-8"), read)
+    except UsageError:  # of read, which says what it is about
+        raise
     except ValueError as error:
         raise UsageError(f"{page} has {error}") from None
     if len(START.findall(text)) > len(PLACE.findall(text)):

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rmt.reproduction.arms import best_validation
 from rmt.reproduction.confidence import of_pairs, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.sizes import is_tested, scores_of
@@ -88,7 +89,7 @@ def _measured(pair: Pair, run: LoggedRun) -> float | None:
     if pair.size is not None:
         return dict(scores_of(run)).get(pair.size) if is_tested(run) else None
     if pair.score == STEPS:
-        learned = run.result["steps"] < run.train["max_step"]
+        learned = best_validation(run) >= run.train["stop_at"]
         return run.result["steps"] if learned else None
     return run.score
 

@@ -59,7 +59,7 @@ class TextReader(ShuffledReader):
         from 0. streams: which of a batch's texts this process reads."""
         self.data, self.split, self.tgt_len = data, data.splits["train"], tgt_len
         self.segments_at, self.streams = segments_at, streams
-        super().__init__(len(self.split), batch_size, seed)
+        super().__init__(len(self.split), batch_size, seed)  # which seeks the beginning
 
     def next(self, n_segments: int) -> Update:
         """Return the segments of the next batch of texts; n_segments is another reader's."""

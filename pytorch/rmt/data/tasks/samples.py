@@ -85,7 +85,7 @@ class SampleReader(ShuffledReader):
         """streams: which of a batch's samples this process reads."""
         self.task, self.samples, self.tgt_len = task, samples, tgt_len
         self.curriculum, self.streams = curriculum, streams
-        super().__init__(len(samples), batch_size, seed)
+        super().__init__(len(samples), batch_size, seed)  # which seeks the beginning
 
     @property
     def place(self) -> dict:
@@ -93,6 +93,7 @@ class SampleReader(ShuffledReader):
         return super().place | (self.curriculum.place if self.curriculum else {})
 
     def seek(self, epoch: int, position: int, **lesson) -> None:
+        """As place has it; lesson: where in the curriculum."""
         super().seek(epoch, position)
         if lesson:
             self.curriculum.go_to(**lesson)

@@ -7,7 +7,7 @@ samples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
@@ -32,16 +32,13 @@ class SampleOptions(DatasetOptions):
     test_samples: int = option(0, "samples to test on; 0: the task's own number")
     data_seed: int = option(0, "random seed of the samples, which all runs share")
 
-    SHARED: ClassVar[tuple[str, ...]] = (
-        "train_samples",
-        "valid_samples",
-        "test_samples",
-        "data_seed",
-    )
-
     def __post_init__(self):
         check_at_least(self, 1, "train_samples")
         check_at_least(self, 0, "valid_samples", "test_samples", "data_seed")
+
+
+# All of these; what a task adds is its own.
+SampleOptions.SHARED = tuple(spec.name for spec in fields(SampleOptions))
 
 
 @dataclass(frozen=True)

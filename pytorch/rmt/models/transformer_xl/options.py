@@ -158,8 +158,6 @@ class ModelConfig(ModelOptions):
                 f"the vocabulary's {self.n_token} words"
             )
 
-    # What the model is made of
-
     def _check_memory(self) -> None:
         if self.model == "baseline" and self.mem_len:
             raise UsageError(
@@ -207,6 +205,8 @@ class ModelConfig(ModelOptions):
                 f"attention {self.attention} knows true distances alone: with positions as "
                 "published leave it out"
             )
+
+    # What the model is made of
 
     @property
     def n_memory(self) -> int:

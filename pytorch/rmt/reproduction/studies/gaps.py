@@ -42,8 +42,10 @@ def segments_scaled() -> list[Gap]:
     gaps = []
     for n in SEGMENTS:
         own, m = scaled_with_segments(n, True), n // PARTS_OF_SEGMENT
+        baseline = with_segments(n, True)["baseline"]
         gaps.append(Gap(f"segments of {n}: RMT {m} - cache {m}", own["rmt"], own["trxl"]))
         gaps.append(Gap(f"segments of {n}: RMT {m} - cache 20", own["rmt"], own["trxl20"]))
+        gaps.append(Gap(f"segments of {n}: RMT {m} - baseline", own["rmt"], baseline))
     return gaps
 
 
