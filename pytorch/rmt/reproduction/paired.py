@@ -145,12 +145,10 @@ def changes_table(studies: Iterable[str], runs: Sequence[LoggedRun]) -> str:
     """
     rows = []
     for changed, base in (pair for name in studies for pair in bases_of(STUDIES[name](True))):
+        trained, change = f"{base.dataset}, {base.model.label}", _change(changed, base)
         for score in ("", STEPS) if base.is_task else ("",):
-            if both := compare(Pair(_change(changed, base), changed, base, score=score), runs):
-                trained = f"{base.dataset}, {base.model.label}"
-                rows.append(
-                    [trained, _change(changed, base), both.score, *both.means, *both.differences]
-                )
+            if both := compare(Pair(change, changed, base, score=score), runs):
+                rows.append([trained, change, both.score, *both.means, *both.differences])
     head = ["training", "change", "score", "as usual", "changed", "difference", "95 % interval"]
     return markdown([*head, "seeds"], rows, n_words=3)
 
