@@ -115,6 +115,30 @@ def test_no_checkpoint(tmp_path):
             find(tmp_path / "nowhere")
 
 
+def test_the_best_stays_where_a_kill_left_it_between_two_names(tmp_path):
+    """And what is none of ours stays, too."""
+    for step in (2, 4):
+        save(tmp_path, step, best=step == 2)
+    folder = tmp_path / "checkpoints"
+    (folder / "step-00000002").rename(folder / "step-00000002.superseded")
+    shutil.copytree(folder / "step-00000004", folder / "mine")
+    assert checkpoint.point_to_best(tmp_path, 2)
+    for step in (6, 8, 10):
+        save(tmp_path, step)
+    assert checkpoint.find_best(tmp_path, warn=pytest.fail).step == 2
+    names = ["mine", "step-00000002.superseded", "step-00000008", "step-00000010"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_best_that_is_lost_is_told(tmp_path):
+    for step in (2, 4):
+        save(tmp_path, step, best=step == 2)
+    shutil.rmtree(tmp_path / "checkpoints" / "step-00000002")
+    told = []
+    assert checkpoint.find_best(tmp_path, warn=told.append).step == 4
+    assert "best points to nothing" in told[0]
+
+
 def test_find_best_without_a_best_takes_the_newest(tmp_path):
     save(tmp_path, 1)
     save(tmp_path, 2)

@@ -45,6 +45,8 @@ from rmt.runtime.files import remedy
 MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
 MODEL_ALONE = "model_alone"  # in the manifest of a checkpoint that was saved without training
 CONVERTED_FROM = "converted_from"  # in the manifest of published weights, which no run has trained
+# Folders that saving makes in checkpoints/, and removes there again.
+OURS = re.compile(r"step-\d+(\.superseded)?$|\.step-\d+\.\d+$")
 
 
 class DamagedCheckpoint(UsageError):
@@ -169,6 +171,8 @@ def find_best(work_dir: Path, warn=print) -> Checkpoint:
     """The checkpoint with the best validation loss; without one, the newest."""
     best = linked(work_dir, "best")
     if best is None:
+        if (work_dir / "best").is_symlink():
+            warn(f"{work_dir / 'best'} points to nothing; using the newest checkpoint")
         return find(work_dir, warn)
     try:
         return verify(best)
@@ -319,9 +323,10 @@ def _is_whole(path: Path) -> bool:
 def _remove_old(work_dir: Path, folder: Path) -> None:
     keep = {path.name for path in sorted(folder.glob("step-*"))[-2:]}
     meant = filter(None, (linked(work_dir, link) for link in LINKS))
-    keep |= {checkpoint_name(path) or path.name for path in meant}
+    for path in meant:  # a link to a copy means the checkpoint that it is a copy of, too
+        keep |= {path.name, checkpoint_name(path) or path.name}
     for path in folder.iterdir():
-        if path.name not in keep:
+        if path.name not in keep and OURS.match(path.name):
             _make_writable(path)
             shutil.rmtree(path, ignore_errors=True)
 
