@@ -76,6 +76,7 @@ SAME_AS_ONE = {
     "trxl, chunks": [*TRXL, *CHUNKS, *SHORT],
     "trxl_rmt": [*REPLAY, "--model", "trxl_rmt", "--cache_len", "4", *SHORT],
     "mt": ["--model", "mt", "--mem_len", "2", *SHORT],
+    "mt as published": ["--model", "mt", "--mem_len", "2", "--published_memory", *SHORT],
     "armt": [*ARMT, "--bptt_unrolls", "2", *SHORT],
     "armt without unrolls": [*ARMT, *SHORT],
     "checkpoint_segments": [*REPLAY, "--checkpoint_segments", *SHORT],

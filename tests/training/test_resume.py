@@ -248,6 +248,21 @@ def test_more_steps_go_on_from_the_last(tiny, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "halves")
 
 
+def test_the_evaluation_at_an_end_that_is_put_off_does_not_lower_the_rate(tiny, tmp_path):
+    """It is no validation that a run without that end has."""
+    flags = [*tiny, *TRXL, *"--scheduler dev_perf --lr 1 --decay_rate 0.9".split()]
+    flags += ["--eval_interval", "3"]
+    run(train.main, *flags, "--max_step", 12, "--work_dir", tmp_path / "whole")
+    halves = [*flags, "--work_dir", tmp_path / "halves"]
+    run(train.main, *halves, "--max_step", 4)
+    assert run(train.main, *halves, "--max_step", 12, "--restart").status == 0
+    whole, in_two = (
+        [entry["lr"] for entry in records(tmp_path / name, "train")] for name in ("whole", "halves")
+    )
+    assert whole == in_two
+    assert len(set(whole)) > 1
+
+
 # Processes and signals
 
 

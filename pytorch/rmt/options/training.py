@@ -268,8 +268,11 @@ class TrainConfig:
         self._check_curriculum()
         if self.reset_at_documents:
             self._check_documents()
-        if self.replay_from == "newest" and self.bptt_mode == "window":
-            raise UsageError("replay_from newest is for bptt_mode replay: a window replays nothing")
+        if self.replay_from == "newest" and (self.bptt_mode == "window" or self.bptt_unrolls < 0):
+            raise UsageError(
+                "replay_from newest is for bptt_mode replay and bptt_unrolls from 0 on: a window, "
+                "and whole samples (bptt_unrolls -1), replay nothing"
+            )
         if self.compile and self.varlen:
             raise UsageError("--compile needs segments of one length: leave --varlen out")
         if self.schedule == DIAGONAL and (self.compile or self.checkpoint_segments):

@@ -55,9 +55,10 @@ class Step:
         self.looks_at_once = device.type == "cpu" if looks_at_once is None else looks_at_once
         self.unrolled: nn.Module = Unrolled(model, config.checkpoint_segments)
         if distributed.world_size() > 1:
-            # An initial memory gets gradient only while a stream's start is within the unroll.
+            # What a stream begins with is a weight in many models. It is used while the start is
+            # within the unroll, and then what was handed on takes its place.
             self.unrolled = distributed.replica(
-                self.unrolled, find_unused_parameters=model.carries.gradient
+                self.unrolled, find_unused_parameters=model.carries.numbers > 0
             )
         self.optimizer = build_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -78,10 +79,10 @@ class Step:
         return self.chunks[0].segments_per_step
 
     def set_unrolls(self, bptt_unrolls: int) -> None:
-        """How far gradient flows back from now on; more than before, or as far.
+        """How far gradient flows back from now on.
 
-        Streams go on. Where segments are replayed their history grows, one segment with every step,
-        until it is as long.
+        Streams go on. Where segments are replayed and it is farther than before, their history
+        grows, one segment with every step, until it is as long.
         """
         for stream in self.chunks:
             stream.bptt_unrolls = bptt_unrolls

@@ -240,7 +240,9 @@ class Trainer:
         best = math.nan if place.best_scores is None else error(place.best_scores)
         if math.isnan(best) or error(scores) < best:
             place.best_scores, place.best_step = dict(scores), place.step
-        self.learning_rate.tell_validation(place.step, scores["loss"])
+        # Not where only the end of training asks for it: more steps may follow.
+        if place.step % self.config.eval_interval == 0:
+            self.learning_rate.tell_validation(place.step, scores["loss"])
         folder.log("-" * 100)
         folder.log(
             f"| Eval {place.step // self.config.eval_interval:3d} at step {place.step:>8d} | time: "
