@@ -1,5 +1,7 @@
 """Scores on texts with labels: counted by hand, and the same in any batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from helpers.labelled import texts, write_lines
 from helpers.models import tiny_config
 from rmt.data.labelled.dataset import CLASSIFY, LabelledOptions
+from rmt.data.labelled.encoded import Split
 from rmt.data.text.dataset import TextOptions
 from rmt.evaluation.classification import evaluate_labels, f1_of_each
 from rmt.evaluation.scores import ON_CPU
@@ -85,5 +88,16 @@ def test_the_first_batches_alone(data):
     model = build(config).train()
     how = {"max_segments": 0, "positive": 1, "how": ON_CPU}
     found = evaluate_labels(model, data, "test", T, 2, max_steps=3, **how)
-    assert found["n_samples"] <= 6
+    assert found["n_samples"] == 6
     assert model.training
+
+
+def test_of_a_limit_are_the_first_texts_not_the_shortest(data):
+    """All scores of six texts are those of a split that has no more."""
+    model = build(tiny_config("rmt", n_token=len(data.vocabulary), mem_len=2))
+    how = {"max_segments": 0, "positive": 1, "how": ON_CPU}
+    first = evaluate_labels(model, data, "test", T, 2, max_steps=3, **how)
+    every = data.splits["test"]
+    six = Split(every.ids, every.starts[:7], every.labels[:6])
+    of_six = replace(data, splits={**data.splits, "test": six})
+    assert first == evaluate_labels(model, of_six, "test", T, 2, **how)

@@ -176,15 +176,17 @@ def evaluate_labels(
     how: Scoring,
     max_steps: int = -1,
 ) -> dict[str, float]:
-    """The scores above, and n_samples, on a split or on its first max_steps batches.
+    """The scores above, and n_samples, on a split or on as many of its first texts as
+    max_steps batches hold.
 
     Texts of as many segments are read side by side. Each process scores its share; the result is
     over all. The model comes back in the mode (training or evaluation) it was in.
     """
     texts, n_labels = data.splits[split], len(data.labels)
     loss, told = 0.0, np.zeros((n_labels, n_labels))
-    batches = _batches(n_segments(texts.lengths, tgt_len, max_segments), batch_size)
-    batches = batches if max_steps < 0 else batches[:max_steps]
+    numbers = n_segments(texts.lengths, tgt_len, max_segments)
+    # Of the split's order, in which short texts and long ones come as they do in all of it.
+    batches = _batches(numbers if max_steps < 0 else numbers[: max_steps * batch_size], batch_size)
     shown = distributed.is_main()
     with evaluating(model), Progress(len(batches), split, shown=shown) as bar:
         for numbers in batches:
