@@ -111,9 +111,9 @@ def test_a_score_is_compared_with_one_that_the_paper_names():
     ("verdicts", "expected"),
     [
         (["yes", "yes"], "reproduced at mini scale"),
-        (["yes", "unclear"], "in part (1 of 2)"),
+        (["yes", "unclear"], "in part (1 of 2, 1 undecided)"),
         (["yes", "no"], "in part (1 of 2, 1 contradicted)"),
-        (["yes", "not run", "yes"], "in part (2 of 3)"),
+        (["yes", "not run", "yes"], "in part (2 of 3, 1 not run)"),
         (["no", "not run"], "incomplete (1 contradicted)"),
         (["unclear", "not run"], "incomplete"),
         (["no", "unclear"], "contradicted"),
@@ -184,7 +184,7 @@ def test_the_overview_has_a_line_for_every_claim_that_leads_to_it(tmp_path):
     ]
     lines = ledger.overview(judged, "claims.md").splitlines()[2:]
     assert [re.search(r"\(claims\.md#([^)]+)\)", line)[1] for line in lines] == headings
-    assert "| in part (1 of 2) | both - cache 150 | -0.13 | -4.02 ± " in lines[-1]
+    assert "| in part (1 of 2, 1 not run) | both - cache 150 | -0.13 | -4.02 ± " in lines[-1]
     assert lines[-1].endswith("| ppl | 2 and 3 |")
 
 

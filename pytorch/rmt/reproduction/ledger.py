@@ -22,14 +22,14 @@ from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, anchor, common_text, links, markdown
 
-NOT_ALIKE, CONTRADICTED = "not compared alike", "contradicted"
+NOT_ALIKE, CONTRADICTED, UNDECIDED = "not compared alike", "contradicted", "undecided"
 # What the paper varies, as options; where segments have other lengths batches have other sizes.
 VARIED = frozenset(("model", "mem_len", "cache_len", "tgt_len", "bptt_unrolls"))
 VERDICTS = (
     "reproduced at mini scale",
     "in part",
     CONTRADICTED,
-    "undecided",
+    UNDECIDED,
     "incomplete",
     NOT_ALIKE,
     NOT_RUN,
@@ -127,17 +127,23 @@ def verdict_of(effects: Sequence[Effect]) -> str:
         return NOT_RUN
     found = [own.verdict for own in effects if own.counts]
     n_unlike = sum(bool(own.differs) for own in effects)
+    n_left = len(effects) - len(found) - n_unlike
     n_holding, n_failing = found.count("yes"), found.count("no")
     if n_holding == len(effects):
         return "reproduced at mini scale"
-    failing = f"{n_failing} {CONTRADICTED}" if n_failing else ""
+    failing = f"{n_failing} {CONTRADICTED}"
     if n_holding:
-        unlike = f"{n_unlike} not alike" if n_unlike else ""
-        parts = (f"{n_holding} of {len(effects)}", failing, unlike)
-        return f"in part ({', '.join(filter(None, parts))})"
-    if n_unlike or len(found) < len(effects):
-        return (NOT_ALIKE if n_unlike else "incomplete") + (f" ({failing})" if failing else "")
-    return CONTRADICTED if n_failing else "undecided"
+        others = {
+            failing: n_failing,
+            f"{found.count('unclear')} {UNDECIDED}": found.count("unclear"),
+            f"{n_unlike} not alike": n_unlike,
+            f"{n_left} {NOT_RUN}": n_left,
+        }
+        parts = [f"{n_holding} of {len(effects)}", *(text for text, n in others.items() if n)]
+        return f"in part ({', '.join(parts)})"
+    if n_unlike or n_left:
+        return (NOT_ALIKE if n_unlike else "incomplete") + (f" ({failing})" if n_failing else "")
+    return CONTRADICTED if n_failing else UNDECIDED
 
 
 # A claim with the effects of its comparisons.

@@ -17,7 +17,7 @@ from rmt.reproduction.studies.common import bases_of
 from rmt.reproduction.studies.pretrained import DEPTHS
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.runs.logged_runs import LoggedRun
-from rmt.runs.reports import markdown
+from rmt.runs.reports import common_text, markdown
 
 STEPS = "steps"
 
@@ -63,8 +63,13 @@ class Compared:
 
 
 def compare(pair: Pair, runs: Sequence[LoggedRun]) -> Compared | None:
-    """None where no seed has run with the change and without."""
+    """None where no seed has run with the change and without.
+
+    Raises UsageError for runs on different texts.
+    """
     of_base, of_changed = (fitting_runs(own, runs) for own in (pair.base, pair.changed))
+    if not pair.base.is_task:
+        common_text([*of_base, *of_changed])
     base, changed = _by_seed(pair, of_base), _by_seed(pair, of_changed)
     seeds = [seed for seed in base if seed in changed]
     if not seeds:

@@ -57,7 +57,7 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
         _task_row(same, added, authors.get(place_of(same[0])) if same[0].whole_sample else None)
         for same, added in by_configuration(
             sorted(runs, key=_difficulty),
-            lambda run: (place_of(run), run.setting, run.result["tgt_len"], run.label),
+            _shown,
         )
     ]
     says_more = {
@@ -68,6 +68,11 @@ def tasks_table(runs: list[LoggedRun], published: list[Cell], with_speed: bool =
     }
     head = [name for name in rows[0] if says_more.get(name, True)]
     return markdown(head, [[row[name] for name in head] for row in rows], n_words=2)
+
+
+def _shown(run: LoggedRun) -> tuple:
+    """What a row says of its runs."""
+    return place_of(run), run.setting, run.result["tgt_len"], run.variant, run.model.memory_label
 
 
 def _difficulty(run: LoggedRun) -> tuple:

@@ -85,8 +85,8 @@ class LoggedRun:
 
     @property
     def variant(self) -> str:
-        """The model without its sizes: "rmt", or "rmt, BPTT-1"."""
-        return ", ".join([self.model.model, *self._training])
+        """The model without its sizes: "rmt", or "rmt, causal memory, BPTT-1"."""
+        return ", ".join([self.model.model, *self.model.unusual, *self._training])
 
     @property
     def settings(self) -> dict:

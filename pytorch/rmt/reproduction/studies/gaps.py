@@ -14,7 +14,7 @@ from rmt.reproduction.studies.text import (
     with_segments,
 )
 from rmt.runs.logged_runs import LoggedRun
-from rmt.runs.reports import markdown
+from rmt.runs.reports import common_text, markdown
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,17 @@ GAPS = {"segments": segments, "segments_scaled": segments_scaled, "warm_start": 
 
 
 def gaps_table(study: str, runs: Sequence[LoggedRun]) -> str:
-    """In Markdown: a row for each of the GAPS of a study, of which everything has run."""
+    """In Markdown: a row for each of the GAPS of a study, of which everything has run.
+
+    Raises UsageError for runs on different texts.
+    """
     head = ["models", "score", "difference", "95 % interval", "seeds"]
     return markdown(head, [_row(gap, runs) for gap in GAPS[study]()], n_words=2)
 
 
 def _row(gap: Gap, runs: Sequence[LoggedRun]) -> list[str]:
     first, second = (fitting_runs(own, runs) for own in (gap.first, gap.second))
+    common_text([*first, *second])
     scores = [[run.score for run in side] for side in (first, second)]
     difference = statistics.mean(scores[0]) - statistics.mean(scores[1])
     interval = written(welch([(1, scores[0]), (-1, scores[1])]), 3)
