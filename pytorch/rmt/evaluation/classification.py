@@ -184,9 +184,9 @@ def evaluate_labels(
     """
     texts, n_labels = data.splits[split], len(data.labels)
     loss, told = 0.0, np.zeros((n_labels, n_labels))
-    numbers = n_segments(texts.lengths, tgt_len, max_segments)
-    # Of the split's order, in which short texts and long ones come as they do in all of it.
-    batches = _batches(numbers if max_steps < 0 else numbers[: max_steps * batch_size], batch_size)
+    # Limited in the split's order, in which short texts and long ones come as they do in all of it.
+    lengths = texts.lengths if max_steps < 0 else texts.lengths[: max_steps * batch_size]
+    batches = _batches(n_segments(lengths, tgt_len, max_segments), batch_size)
     shown = distributed.is_main()
     with evaluating(model), Progress(len(batches), split, shown=shown) as bar:
         for numbers in batches:

@@ -70,7 +70,7 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
     weights, experiments = zip(*comparison.terms, strict=True)
     found_runs, differs = runs_of(experiments, runs)
     terms = list(zip(weights, found_runs, strict=True))
-    common_text([run for _, found in terms for run in found if not run.is_task])
+    common_text([run for found in found_runs for run in found])
     if not all(found_runs):
         return Effect(math.nan, math.inf, NOT_RUN, found_runs, differs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
@@ -131,18 +131,18 @@ def verdict_of(effects: Sequence[Effect]) -> str:
     n_holding, n_failing = found.count("yes"), found.count("no")
     if n_holding == len(effects):
         return "reproduced at mini scale"
-    failing = f"{n_failing} {CONTRADICTED}"
     if n_holding:
         others = {
-            failing: n_failing,
-            f"{found.count('unclear')} {UNDECIDED}": found.count("unclear"),
-            f"{n_unlike} not alike": n_unlike,
-            f"{n_left} {NOT_RUN}": n_left,
+            CONTRADICTED: n_failing,
+            UNDECIDED: found.count("unclear"),
+            "not alike": n_unlike,
+            NOT_RUN: n_left,
         }
-        parts = [f"{n_holding} of {len(effects)}", *(text for text, n in others.items() if n)]
-        return f"in part ({', '.join(parts)})"
+        told = [f"{n} {what}" for what, n in others.items() if n]
+        return f"in part ({', '.join([f'{n_holding} of {len(effects)}', *told])})"
     if n_unlike or n_left:
-        return (NOT_ALIKE if n_unlike else "incomplete") + (f" ({failing})" if n_failing else "")
+        failing = f" ({n_failing} {CONTRADICTED})" if n_failing else ""
+        return (NOT_ALIKE if n_unlike else "incomplete") + failing
     return CONTRADICTED if n_failing else UNDECIDED
 
 

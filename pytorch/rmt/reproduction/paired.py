@@ -68,8 +68,7 @@ def compare(pair: Pair, runs: Sequence[LoggedRun]) -> Compared | None:
     Raises UsageError for runs on different texts.
     """
     of_base, of_changed = (fitting_runs(own, runs) for own in (pair.base, pair.changed))
-    if not pair.base.is_task:
-        common_text([*of_base, *of_changed])
+    common_text([*of_base, *of_changed])
     base, changed = _by_seed(pair, of_base), _by_seed(pair, of_changed)
     seeds = [seed for seed in base if seed in changed]
     if not seeds:

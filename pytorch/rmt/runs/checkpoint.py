@@ -324,7 +324,7 @@ def _remove_old(work_dir: Path, folder: Path) -> None:
     keep = {path.name for path in sorted(folder.glob("step-*"))[-2:]}
     meant = filter(None, (linked(work_dir, link) for link in LINKS))
     for path in meant:  # a link to a copy means the checkpoint that it is a copy of, too
-        keep |= {path.name, checkpoint_name(path) or path.name}
+        keep |= {path.name, checkpoint_name(path)}
     for path in folder.iterdir():
         if path.name not in keep and OURS.match(path.name):
             _make_writable(path)

@@ -45,11 +45,11 @@ def over_seeds(runs: Sequence[LoggedRun]) -> tuple[float, float | None]:
 
 
 def common_text(runs: Sequence[LoggedRun]) -> str | None:
-    """The fingerprint of the text that all of them are of; None without runs.
+    """The fingerprint of the text that all of them are of; None without runs on text.
 
     Raises UsageError where they are of different texts, and can't be compared.
     """
-    texts = {run.result["corpus"]: run.path for run in runs}
+    texts = {run.result["corpus"]: run.path for run in runs if not run.is_task}
     if len(texts) > 1:
         first, second, *_ = texts.values()
         raise UsageError(f"{first} and {second} are of different texts: keep one of them elsewhere")
