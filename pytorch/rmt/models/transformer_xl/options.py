@@ -183,6 +183,9 @@ class ModelConfig(ModelOptions):
                 f"write_from {self.write_from} is about write memory, and {self.model} has none: "
                 "leave it out"
             )
+        for name in ("published_memory", "published_cache", "published_positions"):
+            if getattr(self, name) and name in self.refuses(self.model):
+                raise UsageError(f"{name} changes nothing in {self.model}: leave it out")
 
     def _check_attention(self) -> None:
         check_limit(self, "clamp_len")
@@ -326,11 +329,15 @@ class ModelConfig(ModelOptions):
 
     @classmethod
     def refuses(cls, model: str) -> tuple[str, ...]:
-        of_cache = () if model == "trxl_rmt" else ("cache_len", "read_mem_from_cache")
-        of_memory = () if model in WITH_MEMORY else ("mem_init", "memory_mask")
-        of_writing = () if model in WRITES_MEMORY else ("write_from",)
-        of_none = ("mem_len",) if model == "baseline" else ()
-        return (*of_none, *of_memory, *of_writing, *of_cache)
+        of_cache = ("cache_len", "read_mem_from_cache", "published_cache")
+        of_memory = ("mem_init", "memory_mask", "published_positions")
+        return (
+            *(("mem_len",) if model == "baseline" else ()),
+            *(() if model in WITH_MEMORY else of_memory),
+            *(() if model in WRITES_MEMORY else ("write_from",)),
+            *(() if model == "mt" else ("published_memory",)),
+            *(() if model == "trxl_rmt" else of_cache),
+        )
 
     @classmethod
     def lengths(cls, model: str) -> tuple[str, ...]:
