@@ -11,7 +11,8 @@ import torch
 from helpers.gru import GRUOptions
 from helpers.programs import ROOT, TINY, result, run, weights_of
 from rmt import train
-from rmt.training.expected_time import readable
+from rmt.options.training import TrainConfig
+from rmt.training.expected_time import n_segments, readable
 
 GRU = GRUOptions(n_token=1).model
 # The smallest model in place of the recipe's, so that this is quick.
@@ -85,6 +86,17 @@ def test_the_time_is_told_and_nothing_changes(texts, tmp_path, encoded_dir, mode
         assert ("| expected: about" in outcome.out + outcome.err) == (name == "told")
     told, plain = weights_of(tmp_path / "told"), weights_of(tmp_path / "plain")
     assert all(torch.equal(told[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "expected"), [(0, 100, 330), (0, 10, 10), (5, 35, 65), (99, 100, 4), (7, 7, 0)]
+)
+def test_a_step_of_a_curriculum_counts_its_segments(first, end, expected):
+    stages = {"curriculum_segments": (1, 2, 4), "curriculum_steps": (10, 20), "bptt_unrolls": 3}
+    config = TrainConfig(**stages, max_step=100)
+    assert n_segments(config, first, end) == expected
+    depth_by_step = [config.unrolls_at(step) for step in range(first, end)]
+    assert sum(depth + 1 for depth in depth_by_step) == expected
 
 
 @pytest.mark.parametrize(

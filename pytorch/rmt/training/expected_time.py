@@ -5,6 +5,7 @@ import time
 import torch
 
 from rmt.evaluation.workloads import LanguageModelling, Scoring
+from rmt.options.training import TrainConfig
 from rmt.runtime.device import wait_for
 from rmt.training.trainer import Trainer
 
@@ -16,21 +17,31 @@ def expected_time(trainer: Trainer) -> str:
     """A sentence for the log.
 
     Of a new run, by forward and backward passes over its first segments, which change nothing: no
-    weight, no random number and no place in the text. Of one that goes on, by its steps so far.
+    weight, no random number and no place in the text. Of one that goes on, by its steps so far. In
+    a curriculum of segments a step takes as long as it has segments.
     """
     config, place = trainer.config, trainer.place
+    n_left = config.max_step - place.step
+    to_compute = n_segments(config, place.step, config.max_step)
     if place.step:
-        seconds = place.seconds / place.step
+        seconds = place.seconds / n_segments(config, 0, place.step) * to_compute
         origin = f"the {place.step:,} steps so far"
     else:
-        seconds = seconds_per_step(trainer)
+        seconds = seconds_per_step(trainer) / (config.bptt_unrolls + 1) * to_compute
         origin = f"{N_TIMED} steps timed just now, without the optimizer's part"
-    n_left = config.max_step - place.step
     evaluating = seconds_of_evaluations(trainer, n_left)
     return (
-        f"| expected: about {readable(n_left * seconds + evaluating)}, of which "
-        f"{readable(evaluating)} for evaluations: {n_left:,} steps of {seconds:.3g} s, by {origin}"
+        f"| expected: about {readable(seconds + evaluating)}, of which {readable(evaluating)} for "
+        f"evaluations: {n_left:,} steps of {seconds / max(1, n_left):.3g} s, by {origin}"
     )
+
+
+def n_segments(config: TrainConfig, first: int, end: int) -> int:
+    """How many the steps from first to end (exclusive) compute, each with those before it."""
+    firsts = [first_of_stage for first_of_stage, _ in config.stages]
+    ends = [*firsts[1:], config.max_step]
+    steps = [max(0, min(end, b) - max(first, a)) for a, b in zip(firsts, ends, strict=True)]
+    return sum(n * (unrolls + 1) for n, (_, unrolls) in zip(steps, config.stages, strict=True))
 
 
 def seconds_per_step(trainer: Trainer) -> float:
@@ -38,9 +49,10 @@ def seconds_per_step(trainer: Trainer) -> float:
     step, device = trainer.step, trainer.device
     devices = [device] if device.type == "cuda" else []
     reader = trainer.workload.reader()
+    n_replayed = trainer.config.bptt_unrolls if trainer.config.bptt_mode == "replay" else 0
     times = []
     with torch.random.fork_rng(devices):
-        for _ in range(trainer.config.bptt_unrolls + 1 + N_TIMED):
+        for _ in range(n_replayed + 1 + N_TIMED):
             update = reader.next(step.segments_per_step)
             if update.starts_streams:
                 step.restart_streams()
