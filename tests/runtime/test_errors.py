@@ -95,3 +95,28 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, number):
     assert done.returncode == -number, done.stderr
     assert done.stderr == ("interrupted\n" if number == signal.SIGINT else "")
     assert list(tmp_path.iterdir()) == []
+
+
+SPEAKER = """
+from rmt.runtime.errors import run_program
+
+run_program(lambda argv: print("score", 1.5))
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">/dev/full", 2, "error: what is written doesn't fit (No space left on device): "),
+        (">&-", 0, ""),
+    ],
+)
+def test_output_that_goes_nowhere(redirected, status, said):
+    """A full disk behind a redirection has no file's name; closed output is a wish."""
+    command = f'"{sys.executable}" -c "$PROGRAM" {redirected}'
+    env = {**with_ctrl_c()["env"], "PROGRAM": SPEAKER}
+    done = subprocess.run(
+        ["bash", "-c", command], env=env, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stderr[: len(said)]) == (status, said)
+    assert done.stderr.count("\n") == (status == 2)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 
 # Signals that ask a program to end: of Ctrl-C, of `kill` and SLURM, of a terminal that is closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The disk, a quota, or the largest size of a file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Where a program does not say what would help with its own options.
 TO_SAVE_MEMORY = "choose smaller batches, shorter segments or a smaller model"
 
@@ -74,6 +76,8 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
 
     Of several processes that fail alike only the first one speaks.
     """
+    if sys.stdout is None:  # the shell closed it (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the program runs
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # What the terminal's encoding lacks, as in paths, is no reason to fail: it is escaped.
@@ -95,10 +99,18 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
         _drop(sys.stdout.fileno())
         status = 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            said = f"{error.filename} can't be used ({error.strerror})"
+        elif error.errno in FULL:
+            said = f"what is written doesn't fit ({error.strerror}): make room, and start again"
+        else:
             raise
-        print(f"error: {error.filename} can't be used ({error.strerror})", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         status = 2
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is there that nothing fits, and Python would try once more
+            _drop(sys.stdout.fileno())
     except OutOfMemory as error:  # of this process alone, perhaps
         print(f"error: out of memory: {error}", file=sys.stderr)
         status = 2
