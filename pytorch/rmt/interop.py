@@ -25,7 +25,7 @@ from rmt.data import registry as data
 from rmt.models import registry
 from rmt.options.command_line import Parser
 from rmt.options.training import TrainConfig
-from rmt.runs.conversion import convert_checkpoint, convert_file
+from rmt.runs.conversion import convert_checkpoint, convert_file, file_of_tensors
 from rmt.runs.hand_on import hand_on, is_run
 from rmt.runtime.errors import UsageError, run_program
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         print(f"{target}: {convert_checkpoint(source, target, options)}")
         return
     _refuse(options, f"for run folders, and {target} is a file")
-    print(f"{target}: {convert_file(source, target)} tensors")
+    print(f"{target}: {convert_file(file_of_tensors(source), target)} tensors")
 
 
 def _refuse(options: Mapping, reason: str) -> None:

@@ -195,6 +195,22 @@ def assert_same_predictions(found, model):
         torch.testing.assert_close(*losses, rtol=0, atol=1e-4)
 
 
+def test_the_tensors_of_a_folder_become_a_file(tmp_path):
+    """Of a run of ours, and of one that another program saved, under the other names each."""
+    weights = published_state_dict(tiny_model("rmt", cutoffs=(5, 9)))
+    flags = "--mem_len 3 --cutoffs 5 9".split()
+    run_folder = converted(tmp_path, weights, *flags)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "state.pt").rename(tmp_path / "theirs" / "pytorch_model.bin")
+    for folder, name in ((run_folder, "again.pt"), (tmp_path / "theirs", "ours.pt")):
+        outcome = run(main, folder, tmp_path / name)
+        assert outcome.status == 0, outcome.err
+    again = torch.load(tmp_path / "again.pt", weights_only=True)
+    assert again.keys() == weights.keys()
+    assert all(torch.equal(again[name], tensor.float()) for name, tensor in weights.items())
+    assert "layers.0.attention.query.weight" in torch.load(tmp_path / "ours.pt", weights_only=True)
+
+
 # What the published programs were told, for the models of helpers/models.py.
 CONFIGURATIONS = {
     "baseline": {"mem_len": 0, "num_mem_tokens": 0},

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -21,11 +20,11 @@ from rmt.options.command_line import pick
 from rmt.options.option import default_of
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import RunFolder, environment
+from rmt.runs.run_folder import RunFolder, environment, saved_checkpoints
 from rmt.runs.settings import Settings, text_options
 from rmt.runs.weights import read_weights
 from rmt.runtime.errors import UsageError
-from rmt.runtime.files import new_folder
+from rmt.runtime.files import new_file, new_folder
 
 # In a folder that a checkpoint was saved to; Hugging Face's names.
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
@@ -48,6 +47,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
+    except PermissionError as error:
+        raise UsageError(f"{path} can't be read ({error.strerror})") from None
     except Exception as error:  # torch and safetensors raise many kinds for damaged files
         more = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and more:
@@ -63,20 +64,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
+def file_of_tensors(place: Path) -> Path:
+    """The file itself, or of a folder the best model of a run of ours or what another program saved
+    there. Raises UsageError where there is none."""
+    if not place.is_dir():
+        return place
+    if saved_checkpoints(place):
+        return checkpoint.find_best(place).path / checkpoint.MODEL_FILE
+    found = [place / name for name in WEIGHTS if (place / name).is_file()]
+    if not found:
+        raise UsageError(f"there is neither {' nor '.join(WEIGHTS)} in {place}")
+    return found[0]
+
+
 def convert_file(source: Path, target: Path) -> int:
     """Write a file's tensors under the other names to another file; returns how many they are."""
     tensors = convert(read_tensors(source))
     converted = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with new_file(target) as file:
         if target.suffix == ".safetensors":
-            safetensors.torch.save_file(converted, unfinished)
+            file.write(safetensors.torch.save(converted))
         else:
-            torch.save(converted, unfinished)
-        os.replace(unfinished, target)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise UsageError(f"{target} can't be written ({error})") from None
+            torch.save(converted, file)
     return len(converted)
 
 
@@ -157,15 +166,9 @@ def read_checkpoint(place: Path, config: str | None) -> tuple[dict[str, Tensor],
 
     Raises UsageError where they can't be read.
     """
-    weights = place
-    if place.is_dir():
-        found = [place / name for name in WEIGHTS if (place / name).is_file()]
-        if not found:
-            raise UsageError(f"there is neither {' nor '.join(WEIGHTS)} in {place}")
-        weights = found[0]
-        if config is None and (place / CONFIG).is_file():
-            config = place / CONFIG
-    tensors = read_tensors(weights)
+    tensors = read_tensors(file_of_tensors(place))
+    if config is None and (place / CONFIG).is_file():
+        config = place / CONFIG
     options = {} if config is None else read_json(Path(config))
     if not isinstance(options, dict):
         raise UsageError(f"{config} is not a JSON object of options")
