@@ -3,8 +3,10 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -336,6 +338,36 @@ def test_a_state_of_eval_is_that_of_read(runs, own, tmp_path):
     flags = ["--text", own, "--state_in", tmp_path / "kept.state", "--tgt_len", 5]
     refused = run(evaluation.main, "--work_dir", runs("rmt"), *flags)
     assert "was read in segments of 8 tokens" in assert_one_sentence(refused)
+
+
+def test_a_blank_text_after_a_state_is_nothing_to_score(runs, own, tmp_path):
+    folder, blank = runs("characters"), tmp_path / "blank.txt"
+    blank.write_bytes(b"\xef\xbb\xbf")  # the mark that some editors put before UTF-8
+    own.write_text("the cat")
+    score(folder, "--text", own, "--state_out", tmp_path / "kept.state")
+    flags = ["--text", blank, "--state_in", tmp_path / "kept.state"]
+    refused = run(evaluation.main, "--work_dir", folder, *flags)
+    assert "blank.txt holds no token: there is nothing to" in assert_one_sentence(refused)
+
+
+def test_texts_of_odd_names_and_from_pipes(runs, own, tmp_path):
+    """A name that is no UTF-8, and what a shell makes of <(command)."""
+    odd = tmp_path / os.fsdecode(b"own-\xff.txt")
+    odd.write_text(OWN)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = {}
+    for name in (own, odd, pipe):
+        feed = threading.Thread(target=pipe.write_text, args=(OWN,)) if name is pipe else None
+        if feed:
+            feed.start()
+        score(runs("rmt"), "--text", name, "--per_token", tmp_path / "rows")
+        if feed:
+            feed.join()
+        found = rows_of(tmp_path / "rows")
+        assert {row.pop("file") for row in found} == {str(name)}
+        rows[name] = found
+    assert rows[own] == rows[odd] == rows[pipe]
 
 
 # Any flags

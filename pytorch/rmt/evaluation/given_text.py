@@ -158,7 +158,9 @@ class TextEvaluation:
                 for i, nats in enumerate(nll_T, start=stream * n_positions + n_before):
                     row = {"token": symbols[ids[i]], "nats": nats, "position": i - self.n_open}
                     row |= {"segment": segment, "file": name}
-                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                    # A file's name may hold bytes that are no UTF-8.
+                    line = json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace")
+                    file.write(line + b"\n")
 
         return write
 

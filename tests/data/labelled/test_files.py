@@ -47,6 +47,8 @@ def test_labels_are_as_json_writes_them_and_ids_are_names(tmp_path):
         ("a.csv", 'text,label\n"a,b\n', "a.csv is no CSV"),
         ("a.csv", "text,label\na\n", "line 2 has no text or no label"),
         ("a.jsonl", b'{"text": "\xff"}', "a.jsonl is not UTF-8"),
+        ("a.jsonl", r'{"text": "a\ud83d", "label": 1}', r"text with half of a character \(\\ud83d"),
+        ("a.jsonl", r'{"text": "a", "label": "\ude00"}', "line 1 has a label with half of a char"),
     ],
 )
 def test_a_malformed_file_is_refused(tmp_path, name, content, sentence):

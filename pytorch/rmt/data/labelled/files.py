@@ -83,4 +83,10 @@ def _labelled(record: object, place: str) -> Labelled:
         raise UsageError(f"{place} has an empty text, or one that is no string")
     # As JSON writes true, false and numbers.
     label = label.strip() if isinstance(label, str) else json.dumps(label)
+    for what, value in (("text", text), ("label", label)):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON may escape half of a character, as \\ud83d
+            half = error.object[error.start].encode("unicode_escape").decode()
+            raise UsageError(f"{place} has a {what} with half of a character ({half})") from None
     return Labelled(text, label, str(place if record.get("id") in (None, "") else record["id"]))

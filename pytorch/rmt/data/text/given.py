@@ -4,7 +4,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +23,22 @@ STDIN = "-"  # the name of standard input among those of files
 
 @contextmanager
 def opened(name: str) -> Iterator[Source]:
-    """A file, or STDIN, which is read to its end before. UsageError for an empty one."""
-    if name != STDIN:
-        yield file_source(Path(name))
+    """A file; or STDIN or a pipe (<(command) of a shell), which is read to its end before.
+
+    Raises UsageError for an empty one.
+    """
+    path = Path(name)
+    if name != STDIN and not path.is_fifo():
+        yield file_source(path)
         return
+    shown = "standard input" if name == STDIN else name
     with tempfile.NamedTemporaryFile() as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+        with nullcontext(sys.stdin.buffer) if name == STDIN else path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, copy)
         copy.flush()
-        source = replace(Source.from_file(Path(copy.name)), name="standard input")
+        source = replace(Source.from_file(Path(copy.name)), name=shown)
         if not source.size():
-            raise UsageError("standard input is empty")
+            raise UsageError(f"{shown} is empty")
         yield source
 
 
@@ -42,7 +48,8 @@ def encode_text(
     """The ids of a text: a read-only memory map of a temporary file, which is gone with it.
 
     before: ids to put before them. Words that the vocabulary lacks become its unknown symbol.
-    Raises UsageError where it has none, and for less than the two tokens that a prediction takes.
+    Raises UsageError where it has none, for a text of no token, and for less than the two tokens
+    that a prediction takes.
     """
     dtype, part = id_type(len(vocabulary)), reading.whole(source)
     with (
@@ -56,6 +63,8 @@ def encode_text(
             file.write(ids.astype(dtype).data)
             n_tokens += len(ids)
         file.flush()
+        if n_tokens == len(before):
+            raise UsageError(f"{source.name} holds no token: there is nothing to score")
         if n_tokens < 2:
             raise UsageError(
                 f"{source.name} is too short to be scored: it holds {n_tokens} of at least 2 tokens"
