@@ -169,6 +169,20 @@ def test_other_texts_are_evaluated(flags, tmp_path, place):
     assert "| test: 9 texts in " in scored.out
 
 
+def test_a_split_without_texts_is_refused_where_it_is_read(flags, bert, tmp_path):
+    """Also with the labels of a trained model, which need no text here."""
+    first = trained(tmp_path / "first", *flags, *bert, "--max_step", 1)
+    own = write_lines(tmp_path / "own.jsonl", texts(9, seed=5))
+    names = [json.loads(line)["id"] for line in own.read_text().splitlines()]
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"train": names[:6], "dev": [], "test": names[6:]}))
+    data = ["--data", own, "--split_file", splits]
+    refused = run(
+        train.main, *flags, *bert, *data, "--init_from", first, "--work_dir", tmp_path / "second"
+    )
+    assert "no text in the valid split" in assert_one_sentence(refused)
+
+
 def test_a_run_begins_with_the_weights_of_another(flags, bert, tmp_path):
     first = trained(tmp_path / "first", *flags, *bert, "--max_segments", 1)
     more = [*flags, *bert, "--max_segments", 2, "--init_from", first, "--max_step", 1, "--lr", 0]

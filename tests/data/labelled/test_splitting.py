@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmt.data.labelled.files import Labelled
-from rmt.data.labelled.splitting import by_file, check, in_folds
+from rmt.data.labelled.splitting import by_file, check_labels, check_not_empty, in_folds
 from rmt.runtime.errors import UsageError
 
 
@@ -90,7 +90,6 @@ def test_a_wrong_file_is_refused(tmp_path, content, sentence):
 @pytest.mark.parametrize(
     ("train", "valid", "test", "sentence"),
     [
-        ("ab", "", "a", "there is no text in the valid split"),
         ("aa", "a", "a", "all texts to train on have one label, a"),
         ("ab", "a", "c", "no text to train on has the label c, which 0 of the test split has"),
     ],
@@ -98,7 +97,15 @@ def test_a_wrong_file_is_refused(tmp_path, content, sentence):
 def test_splits_that_nothing_can_be_learned_from(train, valid, test, sentence):
     splits = {"train": some(train), "valid": some(valid), "test": some(test)}
     with pytest.raises(UsageError, match=sentence):
-        check(splits)
+        check_labels(splits)
+
+
+@pytest.mark.parametrize("name", ["train", "valid", "test"])
+def test_splits_without_a_text(name):
+    splits = {"train": some("ab"), "valid": some("a"), "test": some("b")}
+    check_not_empty(splits)
+    with pytest.raises(UsageError, match=f"there is no text in the {name} split"):
+        check_not_empty({**splits, name: []})
 
 
 def test_more_folds_than_texts():

@@ -91,8 +91,9 @@ class LabelledTexts:
         Raises UsageError for what is none, can't be split, or has a label that can't be learned.
         """
         splits = self.split(data, text, options)
+        splitting.check_not_empty(splits)
         if not inherited:
-            splitting.check(splits)
+            splitting.check_labels(splits)
         found = encode(
             self.name,
             splits,

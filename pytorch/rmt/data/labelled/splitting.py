@@ -74,11 +74,15 @@ def _names_of(named: Mapping, split: str) -> list[str]:
     return [str(name) for name in named[key]]
 
 
-def check(splits: Mapping[str, Sequence[Labelled]]) -> None:
-    """Raise UsageError for an empty split, or a label that only one that is held out has."""
+def check_not_empty(splits: Mapping[str, Sequence[Labelled]]) -> None:
+    """Raise UsageError for a split without a text."""
     for split, texts in splits.items():
         if not texts:
             raise UsageError(f"there is no text in the {split} split: give more texts")
+
+
+def check_labels(splits: Mapping[str, Sequence[Labelled]]) -> None:
+    """Raise UsageError for one label alone, or one that only a split that is held out has."""
     known = {text.label for text in splits["train"]}
     if len(known) < 2:
         raise UsageError(
