@@ -9,6 +9,7 @@ from helpers.pretrained import OF_GPT2, write_tokenizer
 from helpers.programs import assert_one_sentence, records, result, run
 from rmt import eval as evaluation
 from rmt import figures, tables, train
+from rmt.runs import trained as trained_runs
 
 SIZES = "--n_layer 1 --n_head 2 --d_head 4 --d_model 8 --d_inner 8".split()
 DETECT = "--dataset facts --kind detect".split()
@@ -112,7 +113,12 @@ def test_a_background_is_found_from_another_folder(tmp_path, monkeypatch):
     sentence = "It was a quiet day, and nobody came by until late in the evening. "
     (tmp_path / "sub" / "own.txt").write_text(sentence * 50)
     monkeypatch.chdir(tmp_path / "sub")
-    trained("run", "--model", "rmt", *SIZES, "--background", "own.txt")
+    trained("runs/own", "--model", "rmt", *SIZES, "--background", "own.txt")
     monkeypatch.chdir(tmp_path)
-    scores = scored("sub/run", 100, tmp_path / "scores.json")
+    scores = scored("sub/runs/own", 100, tmp_path / "scores.json")
     assert scores["samples"]["background"].endswith("own.txt")
+    # It is found by this path, too.
+    monkeypatch.setattr(trained_runs, "project_root", lambda: tmp_path / "sub")
+    chosen = run(evaluation.main, "--background", "sub/own.txt", "--split", "test")
+    assert chosen.status == 0, chosen.err
+    assert_one_sentence(run(evaluation.main, "--background", "own.txt"))

@@ -15,6 +15,7 @@ from rmt.data.vocabulary import Vocabulary
 from rmt.models.contract import SegmentModel
 from rmt.models.options import ModelOptions
 from rmt.models.registry import build
+from rmt.options import paths
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import KEPT, LINKS, VOCABULARY, saved_checkpoints
 from rmt.runs.settings import Settings, text_options
@@ -189,6 +190,8 @@ def newest_run(wanted: Mapping[str, object], lengths: Mapping[str, object]) -> P
         own = _chosen_by(settings, model)
         changeable = model.lengths(model.model)
         must = {**wanted, **{k: v for k, v in lengths.items() if k not in changeable}}
+        if settings.task:
+            must = paths.all_to_record(must, settings.task.PATHS)
         if _has(own, must):
             fitting.append((_has(own, lengths), saved[-1].stat().st_mtime, path.parent))
     if not fitting:
