@@ -23,7 +23,7 @@ from rmt.models import registry as models
 from rmt.options.command_line import Parser
 from rmt.options.training import TrainConfig
 from rmt.runtime.errors import ProcessKilled, UsageError, run_program
-from rmt.runtime.files import write_text
+from rmt.runtime.files import check_can_write, write_text
 from rmt.runtime.progress import Progress
 
 # Options of rmt.train of which a measurement takes several.
@@ -39,6 +39,8 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     names, out, grid = options.pop("names"), options.pop("out"), options.pop("grid")
     planned = list(cases(names, grid, options))
+    if out:
+        check_can_write(out)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
     report = new_report(torch.device("cuda" if options.get("cuda") else "cpu"))
     with Progress(len(planned), "measuring", unit="case") as progress:

@@ -46,6 +46,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=8.0, help="for all of it (default: 8)")
     parser.add_argument("--steps", type=int, default=10, help="steps timed (default: 10)")
     options = parser.parse(argv)
+    for name in ("minutes", "steps"):
+        if not options[name] > 0:
+            raise UsageError(f"{name} must be above 0, but it is {options[name]}")
     on_stand_ins = os.environ.get("RMT_DEVICE") == "cpu"
     if not on_stand_ins and not torch.cuda.is_available():
         raise UsageError(

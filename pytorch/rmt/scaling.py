@@ -25,7 +25,7 @@ from rmt.benchmark.measure import new_report
 from rmt.benchmark.scaling import MEASUREMENTS, table
 from rmt.options.command_line import Parser
 from rmt.runtime.errors import UsageError, run_program
-from rmt.runtime.files import write_text
+from rmt.runtime.files import check_can_write, write_text
 
 
 def main(argv: list[str]) -> None:
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse(argv)
     if not 0 < options["share"] <= 1:
         raise UsageError(f"share must be above 0 and at most 1, but it is {options['share']}")
+    if options["out"]:
+        check_can_write(options["out"])
     report = new_report(torch.device("cpu"))
     for name in options["names"]:
         print(f"measuring {name}", file=sys.stderr)

@@ -293,6 +293,7 @@ def test_ctrl_c_is_one_word_though_there_are_two_processes(tmp_path):
         ("enwik8 --model rmt", "say --models here, not --model"),
         ("enwik8 --dataset copy", "say SIZES here, not --dataset"),
         ("enwik8 --bptt_unrolls 3", "say --bptt here, not --bptt_unrolls"),
+        ("enwik8 --out nowhere/found.json", "nowhere/found.json can't be written (No such file"),
         ("enwik8 --steps 0", "steps must be at least 1"),
         ("enwik8 --batch_size 3 --batch_chunk 2", "does not divide"),
     ],

@@ -247,6 +247,13 @@ def test_without_a_gpu_it_says_how_to_go_on(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flags", ["--steps 0", "--minutes 0", "--minutes nan"])
+def test_it_needs_time_and_steps(tmp_path, flags):
+    sentence = assert_one_sentence(run(gpu_check.main, tmp_path / "out", *flags.split()))
+    assert "must be above 0, but it is" in sentence
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_page_without_results():
     report = {
         "date": "2026-01-01",

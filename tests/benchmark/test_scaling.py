@@ -138,6 +138,7 @@ def test_the_program_prints_a_table_and_keeps_the_measurements(tmp_path, monkeyp
     ("flags", "expected"),
     [
         ("speed", "invalid choice: 'speed'"),
+        ("stream --out nowhere/found.json", "nowhere/found.json can't be written (No such file"),
         ("stream --share 0", "share must be above 0"),
         ("", "required"),
     ],
