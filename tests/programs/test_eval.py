@@ -228,8 +228,11 @@ def test_a_damaged_best_is_named(runs, tmp_path):
     folder = shutil.copytree(runs("rmt"), tmp_path / "run", symlinks=True)
     (folder / "best" / "model.safetensors").write_bytes(b"damaged")
     outcome = run(evaluation.main, "--work_dir", folder)
-    assert "every checkpoint in" in assert_one_sentence(outcome)
-    assert "step-00000004 is damaged (model.safetensors has changed)" in outcome.out
+    assert outcome.status == 2
+    *warnings, error = outcome.err.splitlines()
+    assert all("step-00000004 is damaged (model.safetensors has" in line for line in warnings)
+    assert error.startswith("error: every checkpoint in")
+    assert (len(warnings), outcome.out) == (2, "")
 
 
 def test_another_text_is_refused_and_a_copy_is_not(runs, corpus_folder, tmp_path):

@@ -533,7 +533,7 @@ def test_a_damaged_best_is_named_and_the_newest_tested(finished_run, tmp_path, c
     assert checkpoint.find_best(folder, warn=pytest.fail).step == 4
     flip_a_byte(folder / "checkpoints" / "step-00000004" / "model.safetensors", 0.5)
     assert checkpoint.find_best(folder).step == 6
-    assert "step-00000004 is damaged" in capsys.readouterr().out
+    assert "step-00000004 is damaged" in capsys.readouterr().err
 
 
 def test_best_may_have_stayed_behind(finished_run, tmp_path):

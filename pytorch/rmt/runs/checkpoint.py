@@ -39,7 +39,7 @@ from rmt.runs.run_folder import (
     saved_checkpoints,
 )
 from rmt.runs.weights import read_weights, set_weights, write_weights
-from rmt.runtime.errors import UsageError
+from rmt.runtime.errors import UsageError, warn_user
 from rmt.runtime.files import remedy
 
 MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
@@ -154,7 +154,7 @@ def save(
     return final
 
 
-def find(work_dir: Path, warn=print) -> Checkpoint:
+def find(work_dir: Path, warn=warn_user) -> Checkpoint:
     """The newest undamaged checkpoint of a run folder; damaged ones are named through warn."""
     candidates = saved_checkpoints(work_dir)[::-1]
     if not candidates:
@@ -167,7 +167,7 @@ def find(work_dir: Path, warn=print) -> Checkpoint:
     raise UsageError(f"every checkpoint in {work_dir} is damaged: train again from the beginning")
 
 
-def find_best(work_dir: Path, warn=print) -> Checkpoint:
+def find_best(work_dir: Path, warn=warn_user) -> Checkpoint:
     """The checkpoint with the best validation loss; without one, the newest."""
     best = linked(work_dir, "best")
     if best is None:

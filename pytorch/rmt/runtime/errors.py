@@ -69,6 +69,12 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def warn_user(sentence: str) -> None:
+    """Say it beside what a program prints, once of several processes."""
+    if is_first_process():
+        print(sentence, file=sys.stderr)
+
+
 def run_program(main: Callable[[list[str]], int | None]) -> None:
     """Call main(argv) and end the process: 2 with one sentence on a UsageError or where memory is
     short, by SIGINT on Ctrl-C, and as main says otherwise: 0, a status, or 128 + the number of one
