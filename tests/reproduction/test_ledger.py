@@ -207,3 +207,13 @@ def test_the_table_links_to_the_log_of_every_seed(tmp_path):
     (line,) = (line for line in text.splitlines() if own.what in line)
     for run in runs:
         assert f"[{run.seed}]({os.path.relpath(run.path, tmp_path)})" in line
+
+
+def test_verdicts_have_a_line_for_every_claim_with_those_that_hold_first():
+    found = claims()
+    own = found[-1].comparisons[0]
+    judged = ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01]))
+    said, _, _, _, *lines = ledger.verdicts(judged).splitlines()
+    assert f"{said}\n" == ledger.summary(judged)
+    assert lines[0] == f"| {found[-1].text} | in part (1 of 2, 1 not run) |"
+    assert lines[1:] == [f"| {claim.text} | not run |" for claim in found[:-1]]

@@ -169,6 +169,7 @@ def test_everything_is_written_alike_twice(tmp_path):
                 "memory-added",
                 "claims",
                 "claims-overview",
+                "claims-verdicts",
                 "claims-short",
                 "rmt-and-trxl",
                 "associative",

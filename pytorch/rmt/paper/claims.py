@@ -86,7 +86,7 @@ def _of_tasks() -> list[Claim]:
             ],
         ),
         Claim(
-            "On associative retrieval the two are on par",
+            "RMT and Transformer-XL are on par on associative retrieval",
             "Figure 4, sections 5 and 6",
             [
                 _gap("retrieval", segments, memory, "same")
@@ -171,7 +171,7 @@ def _of_text() -> list[Claim]:
             [_versus("MT 10 - baseline, segment 150", _mt(10), _baseline(150), "same")],
         ),
         Claim(
-            "One memory vector does what Transformer-XL does with a cache of 10",
+            "One memory token does what Transformer-XL does with a cache of 10",
             "section 5, Table 2",
             [_versus("RMT 1, BPTT-1 - cache 10", _rmt(1, 1), _trxl(10), "not higher")],
         ),
@@ -229,7 +229,7 @@ def _of_text() -> list[Claim]:
             ],
         ),
         Claim(
-            "Transformer-XL with memory is better than either",
+            "Transformer-XL with RMT's memory is better than either alone",
             "final version, abstract",
             [
                 _versus("both - cache 150", both, _trxl(150, 150), "lower"),

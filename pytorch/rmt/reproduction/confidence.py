@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# 97.5 % quantiles of Student's t by degrees of freedom (from any statistical table).
+# Scores of several experiments, each with its weight in a sum.
+Groups = Sequence[tuple[int, Sequence[float]]]
+# 97.5 % quantiles of Student's t by degrees of freedom, from any statistical table; between 1 and 2
+# by integrating its density.
 STUDENT = {
     1: 12.706,
+    1.2: 8.649,
+    1.35: 7.048,
+    1.5: 6.017,
+    1.75: 4.949,
     2: 4.303,
     3: 3.182,
     4: 2.776,
@@ -25,8 +32,14 @@ STUDENT = {
 }
 
 
-def welch(groups: Sequence[tuple[int, Sequence[float]]]) -> float:
-    """Half the width of the interval of a weighted sum of means, each group with its weight.
+def sum_of_means(groups: Groups) -> tuple[float, float]:
+    """The weighted sum of the groups' means, and half the width of its interval."""
+    mean = sum(weight * statistics.mean(found) for weight, found in groups)
+    return mean, welch(groups)
+
+
+def welch(groups: Groups) -> float:
+    """Half the width of the interval of a weighted sum of means.
 
     Welch's, with Satterthwaite's degrees of freedom, for every group has a spread of its own.
     Infinite where a group has a single number.

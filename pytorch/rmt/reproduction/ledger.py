@@ -16,7 +16,7 @@ from pathlib import Path
 from rmt.paper.claims import Claim, Comparison, claims
 from rmt.paper.experiments import Experiment
 from rmt.reproduction.arms import best_of_each
-from rmt.reproduction.confidence import welch, written
+from rmt.reproduction.confidence import sum_of_means, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
@@ -74,8 +74,8 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
     if not all(found_runs):
         return Effect(math.nan, math.inf, NOT_RUN, found_runs, differs)
     groups = [(weight, [run.score for run in found]) for weight, found in terms]
-    mean = sum(w * statistics.mean(scores) for w, scores in groups) - comparison.level
-    half_width = welch(groups)
+    mean, half_width = sum_of_means(groups)
+    mean -= comparison.level
     said = verdict(comparison, mean, half_width, statistics.mean(groups[-1][1]))
     return Effect(mean, half_width, said, found_runs, differs)
 
@@ -174,6 +174,13 @@ def overview(judged: Sequence[Judged], page: str) -> str:
     return markdown(head, lines, n_words=3)
 
 
+def verdicts(judged: Sequence[Judged]) -> str:
+    """How many claims got which verdict, and a line for each in Markdown, the best first."""
+    lines = [(claim.text, verdict_of(effects)) for claim, effects in judged]
+    lines.sort(key=lambda line: VERDICTS.index(_kind(line[1])))
+    return f"{summary(judged)}\n{markdown(['the paper claims', 'here'], lines, n_words=2)}"
+
+
 def details(judged: Sequence[Judged], folder: Path) -> str:
     """Every claim in Markdown, with a line per comparison.
 
@@ -209,11 +216,16 @@ def _heading(i: int, claim: Claim) -> str:
 
 def summary(judged: Sequence[Judged]) -> str:
     """How many claims got which verdict, in a sentence."""
-    verdicts = [verdict_of(effects).partition(" (")[0] for _, effects in judged]
+    kinds = [_kind(verdict_of(effects)) for _, effects in judged]
     whole, *others = VERDICTS
-    counts = [f"{verdicts.count(whole)} reproduced in full"]
-    counts += [f"{verdicts.count(verdict)} {verdict}" for verdict in others if verdict in verdicts]
-    return f"{len(verdicts)} claims of the paper are checked by scores: {', '.join(counts)}.\n"
+    counts = [f"{kinds.count(whole)} reproduced in full"]
+    counts += [f"{kinds.count(kind)} {kind}" for kind in others if kind in kinds]
+    return f"{len(kinds)} claims of the paper are checked by scores: {', '.join(counts)}.\n"
+
+
+def _kind(verdict: str) -> str:
+    """One of VERDICTS, without the numbers of comparisons."""
+    return verdict.partition(" (")[0]
 
 
 def _signed(effect: float, comparison: Comparison) -> str:

@@ -61,6 +61,7 @@ def write_tables(runs: Sequence[LoggedRun], results: Path) -> list[Path]:
     judged = ledger.judge(runs)
     texts["claims"] = ledger.details(judged, folder)
     texts["claims-overview"] = ledger.overview(judged, CLAIMS_PAGE)
+    texts["claims-verdicts"] = ledger.verdicts(judged)
     texts["claims-short"] = ledger.summary(judged)
     texts["rmt-and-trxl"] = side_by_side(runs)
     names = {cell.task.rstrip("0123456789") for cell in published_cells()}

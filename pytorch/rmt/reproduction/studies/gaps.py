@@ -1,10 +1,9 @@
 """Models of a study beside each other: differences of their means, with the claims' interval."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rmt.reproduction.confidence import welch, written
+from rmt.reproduction.confidence import sum_of_means, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.reproduction.studies.text import (
@@ -77,7 +76,6 @@ def _row(gap: Gap, runs: Sequence[LoggedRun]) -> list[str]:
     first, second = (fitting_runs(own, runs) for own in (gap.first, gap.second))
     common_text([*first, *second])
     scores = [[run.score for run in side] for side in (first, second)]
-    difference = statistics.mean(scores[0]) - statistics.mean(scores[1])
-    interval = written(welch([(1, scores[0]), (-1, scores[1])]), 3)
-    seeds = f"{len(first)} and {len(second)}"
-    return [gap.what, first[0].metric.name, f"{difference:+.3f}", interval, seeds]
+    difference, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
+    cells = [f"{difference:+.3f}", written(half_width, 3), f"{len(first)} and {len(second)}"]
+    return [gap.what, first[0].metric.name, *cells]
