@@ -48,8 +48,8 @@ def encode_text(
     """The ids of a text: a read-only memory map of a temporary file, which is gone with it.
 
     before: ids to put before them. Words that the vocabulary lacks become its unknown symbol.
-    Raises UsageError where it has none, for a text of no token, and for less than the two tokens
-    that a prediction takes.
+    Raises UsageError where it has none, for a text that adds no token to them, and for less than
+    the two tokens that a prediction takes.
     """
     dtype, part = id_type(len(vocabulary)), reading.whole(source)
     with (
@@ -63,7 +63,7 @@ def encode_text(
             file.write(ids.astype(dtype).data)
             n_tokens += len(ids)
         file.flush()
-        if n_tokens == len(before):
+        if before and n_tokens == len(before):
             raise UsageError(f"{source.name} holds no token: there is nothing to score")
         if n_tokens < 2:
             raise UsageError(

@@ -23,8 +23,9 @@ from rmt.runtime.errors import UsageError
 from rmt.runtime.optional import imported
 
 FILE = "tokenizer.json"
-# Where text can be cut and give the same tokens: before one space inside a line.
+# Where text can be cut and give the same tokens, of most tokenizers: before one space in a line.
 CUT = re.compile(r"\S(?= \S)")
+PART = "\ufffd"  # what a token that ends inside a character is decoded to
 
 
 def reading(option: str) -> Reading:
@@ -93,7 +94,8 @@ class PretrainedTokenizer:
     ) -> Iterator[np.ndarray]:
         """Raises UsageError for text that its tokens don't give back."""
         dtype = id_type(len(vocabulary))
-        for text in _stretches(read_text(part)):
+        blocks = read_text(part)
+        for text in _stretches(blocks) if self.can_be_cut else ["".join(blocks)]:
             ids = self.made.encode(text, add_special_tokens=False).ids
             again = self.made.decode(ids, skip_special_tokens=False)
             if again != text:
@@ -104,6 +106,14 @@ class PretrainedTokenizer:
                     f"{text[at : at + 20]!r} becomes {again[at : at + 20]!r}"
                 )
             yield np.array(ids, dtype)
+
+    @cached_property
+    def can_be_cut(self) -> bool:
+        """Whether a text's tokens are those of its stretches.
+
+        Not so of tokenizers that put a space before whatever they are given, as Llama 2's.
+        """
+        return self.ids("a b") == [*self.ids("a"), *self.ids(" b")]
 
     def ids(self, text: str) -> list[int]:
         """Of a whole text, which they need not give back."""
@@ -122,8 +132,14 @@ class PretrainedTokenizer:
         return (before or [None])[0], (after or [None])[0]
 
     def write(self, symbols: Iterable[str], after: str | None = None) -> Iterator[str]:
-        """A character comes with the last of its tokens."""
-        stream = imported("tokenizers.decoders", "pretrained tokenizers").DecodeStream()
+        """A character comes with the last of its tokens.
+
+        after: the symbol before them, without which some tokenizers leave out the first space.
+        """
+        before = [] if after is None else [self.made.token_to_id(after)]
+        if None in before or PART in self.made.decode(before, skip_special_tokens=False):
+            before = []
+        stream = imported("tokenizers.decoders", "pretrained tokenizers").DecodeStream(ids=before)
         for symbol in symbols:
             i = self.made.token_to_id(symbol)
             yield (stream.step(self.made, i) if i is not None else None) or ""
@@ -132,7 +148,7 @@ class PretrainedTokenizer:
         """A token that is only a part of a character is shown by the library's name for it."""
         i = self.made.token_to_id(symbol)
         text = symbol if i is None else self.made.decode([i], skip_special_tokens=False)
-        return symbol if "\ufffd" in text else text
+        return symbol if PART in text else text
 
 
 def _stretches(blocks: Iterable[str]) -> Iterator[str]:
