@@ -163,11 +163,14 @@ class SegmentModel(nn.Module):
         )
 
     def empty_state(self, n_streams: int) -> State:
-        """What a stream starts with, as a State; None means the same."""
+        """What a stream starts with, as a State: for a model that computes from one in any case.
+
+        Nothing but a model's own code asks for it; all others start a stream with None.
+        """
         return self.State()
 
     def state_before(self, tokens_BT: Tensor, state: State | None) -> State:
-        """The state that a segment starts with, and ends with where it has no tokens.
+        """empty_state in the place of None; what a model returns of a segment without tokens, too.
 
         Raises ValueError for one of another number of streams.
         """
