@@ -272,6 +272,7 @@ class Decoder:
         self.model, self.tgt_len = model, tgt_len
         self.state = state  # before the open segment
         self.open_Bt = torch.empty(n_streams, 0, dtype=torch.int64, device=device)
+        self._begin()
 
     def feed(self, tokens_Bt: Tensor) -> Tensor:
         """Take one token or more; return the log-probabilities of what follows: [B, V]."""
@@ -292,6 +293,10 @@ class Decoder:
         """These segments are full: go on to the next."""
         for _, state in self.model.forward_each(((each, None) for each in full), self.state):
             self.state = state
+        self._begin()
+
+    def _begin(self) -> None:
+        """A segment begins: what a model's own decoder has kept of the one before is of no use."""
 
     def _predict(self) -> Tensor:
         """The log-probabilities of what follows the open segment's last token: [B, V]."""

@@ -6,7 +6,6 @@ segment, so that it does not depend on how the tokens came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,16 +28,10 @@ class KeyValueDecoder(Decoder):
     def __init__(self, model: BackboneLM, state: State | None, tgt_len: int, n_streams: int):
         model.check_segment(tgt_len)
         super().__init__(model, state, tgt_len, n_streams)
-        self._open()
 
-    def _open(self) -> None:
-        """Nothing is kept of a segment that has just begun."""
+    def _begin(self) -> None:
         self.n_computed = 0  # of the open tokens
         self.kept = self.model.new_cache()
-
-    def _roll(self, full: Sequence[Tensor]) -> None:
-        super()._roll(full)
-        self._open()
 
     def _predict(self) -> Tensor:
         """Compute the rows of the tokens that came since the last prediction."""

@@ -8,7 +8,6 @@ computed once per segment, as in training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,21 +25,10 @@ class KeyValueDecoder(Decoder):
     model: MemTransformerLM
     state: MemoryAndCache | None
 
-    def __init__(
-        self, model: MemTransformerLM, state: MemoryAndCache | None, tgt_len: int, n_streams: int
-    ):
-        super().__init__(model, state, tgt_len, n_streams)
-        self._open()
-
-    def _open(self) -> None:
-        """Nothing is kept of a segment that has just begun."""
+    def _begin(self) -> None:
         self.n_cached = self.model.regions(0, self.state)["cache"]
         self.n_computed = 0  # of the open tokens
         self.kept: list[tuple[Tensor, Tensor] | None] = [None] * self.model.config.n_layer
-
-    def _roll(self, full: Sequence[Tensor]) -> None:
-        super()._roll(full)
-        self._open()
 
     def _predict(self) -> Tensor:
         """Compute the rows of the tokens that came since the last prediction."""
