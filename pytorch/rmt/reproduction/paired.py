@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rmt.reproduction.arms import best_validation
 from rmt.reproduction.confidence import of_pairs, written
+from rmt.reproduction.ledger import not_alike
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.sizes import is_tested, scores_of
 from rmt.reproduction.studies.common import bases_of
@@ -133,9 +134,12 @@ def _named(what: str, study: str, changed: str, base: str, size: int | None = No
 
 def memory_added_table(runs: Sequence[LoggedRun]) -> str:
     """In Markdown: a row for each pair of memory_added of which something has run."""
-    found = [(pair, compare(pair, runs)) for pair in memory_added()]
-    rows = [[pair.what, both.score, *both.differences] for pair, both in found if both]
-    head = ["model", "score", "with memory - without", "95 % interval", "seeds"]
+    rows = []
+    for pair in memory_added():
+        if both := compare(pair, runs):
+            differs = ", ".join(not_alike([pair.base, pair.changed]))
+            rows.append([pair.what, both.score, *both.differences, differs])
+    head = ["model", "score", "with memory - without", "95 % interval", "seeds", "differ also in"]
     return markdown(head, rows, n_words=2)
 
 
