@@ -215,5 +215,5 @@ def test_verdicts_have_a_line_for_every_claim_with_those_that_hold_first():
     judged = ledger.judge(runs_with(own, [1.0, 0.99], [5.0, 5.01]))
     said, _, _, _, *lines = ledger.verdicts(judged).splitlines()
     assert f"{said}\n" == ledger.summary(judged)
-    assert lines[0] == f"| {found[-1].text} | in part (1 of 2, 1 not run) |"
-    assert lines[1:] == [f"| {claim.text} | not run |" for claim in found[:-1]]
+    assert lines[0] == f"| {found[-1].text} | {found[-1].where} | in part (1 of 2, 1 not run) |"
+    assert lines[1:] == [f"| {claim.text} | {claim.where} | not run |" for claim in found[:-1]]

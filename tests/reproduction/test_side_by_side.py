@@ -20,7 +20,7 @@ TASKS = [
     "enwik8, segments of 128",
     "WikiText-103, segments of 16",
 ]
-NOT_RUN = ["not run", "not run", "not run", "0 and 0"]
+NOT_RUN = ["not run", "not run", "not run", "", "0 and 0"]
 
 
 def rows_of(runs) -> dict[str, list[str]]:
@@ -54,11 +54,28 @@ def test_a_difference_is_rmts_less_transformer_xls():
     runs = runs_with([plan(pair.rmt, "mini"), plan(pair.trxl, "mini")], *scores)
     mean, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
     assert mean == pytest.approx(0.4)
-    expected = ["0.950", "0.550", f"+0.400 ± {half_width:.3f}", "3 and 2", "yes"]
+    expected = ["0.950", "0.550", f"+0.400 ± {half_width:.3f}", "RMT", "3 and 2", "yes"]
     assert rows_of(runs)["retrieval, 5 segments"] == expected
     # One seed has no spread, so that its difference has no interval.
     alone = rows_of([run for run in runs if run.seed == 1])["retrieval, 5 segments"]
-    assert alone == ["0.900", "0.500", "+0.400", "1 and 1", "yes"]
+    assert alone == ["0.900", "0.500", "+0.400", "undecided", "1 and 1", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("task", "first", "second", "ahead"),
+    [
+        ("retrieval", [0.9, 0.91], [0.5, 0.51], "RMT"),
+        ("retrieval", [0.5, 0.51], [0.9, 0.91], "Tr-XL"),
+        ("enwik8", [2.5, 2.51], [2.9, 2.91], "RMT"),
+        ("WikiText-103", [90.0, 90.1], [80.0, 80.1], "Tr-XL"),
+        ("WikiText-103", [80.0, 90.1], [80.0, 80.1], "undecided"),
+    ],
+)
+def test_who_is_ahead_where_less_is_better_and_where_more_is(task, first, second, ahead):
+    (pair,) = (pair for pair in pairs() if pair.task.startswith(task))
+    runs = runs_with([plan(pair.rmt, "mini"), plan(pair.trxl, "mini")], first, second)
+    (found,) = (cells for cells in rows_of(runs).values() if cells[0] != "not run")
+    assert found[3] == ahead
 
 
 def test_the_papers_segments_have_runs_of_their_own():

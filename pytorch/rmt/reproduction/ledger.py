@@ -176,9 +176,10 @@ def overview(judged: Sequence[Judged], page: str) -> str:
 
 def verdicts(judged: Sequence[Judged]) -> str:
     """How many claims got which verdict, and a line for each in Markdown, the best first."""
-    lines = [(claim.text, verdict_of(effects)) for claim, effects in judged]
-    lines.sort(key=lambda line: VERDICTS.index(_kind(line[1])))
-    return f"{summary(judged)}\n{markdown(['the paper claims', 'here'], lines, n_words=2)}"
+    lines = [(claim.text, claim.where, verdict_of(effects)) for claim, effects in judged]
+    lines.sort(key=lambda line: VERDICTS.index(_kind(line[-1])))
+    head = ["the paper claims", "where", "here"]
+    return f"{summary(judged)}\n{markdown(head, lines, n_words=3)}"
 
 
 def details(judged: Sequence[Judged], folder: Path) -> str:

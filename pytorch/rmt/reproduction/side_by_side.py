@@ -13,7 +13,7 @@ from rmt.reproduction.studies.text import SEGMENTS, with_segments
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, markdown
 
-HEAD = ("task", "score", "RMT", "Transformer-XL", "RMT - Tr-XL, 95 % interval")
+HEAD = ("task", "score", "RMT", "Transformer-XL", "RMT - Tr-XL, 95 % interval", "ahead")
 # What options are called on the page.
 WORDS = {"curriculum": "lessons", "init": "initial weights"}
 
@@ -65,11 +65,12 @@ def _segments(length: int) -> str:
 def _line(sides: Sides) -> list[str]:
     common_text([*sides.rmt, *sides.trxl])
     scores = [[run.score for run in side] for side in (sides.rmt, sides.trxl)]
-    difference = NOT_RUN
+    difference, ahead = NOT_RUN, ""
     if all(scores):
         digits = sides.rmt[0].digits
         mean, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
         difference = f"{mean:+.{digits}f} {written(half_width, digits)}".rstrip()
+        ahead = _ahead(mean, half_width, sides.rmt[0].metric.lower_is_better)
     differing = " and ".join(WORDS.get(name, name) for name in sides.differs)
     return [
         sides.task,
@@ -77,9 +78,17 @@ def _line(sides: Sides) -> list[str]:
         _mean(sides.rmt),
         _mean(sides.trxl),
         difference,
+        ahead,
         f"{len(sides.rmt)} and {len(sides.trxl)}",
         f"no: {differing}" if differing else "yes",
     ]
+
+
+def _ahead(mean: float, half_width: float, lower_is_better: bool) -> str:
+    """Which of the two; undecided where the interval holds both."""
+    if abs(mean) <= half_width:
+        return "undecided"
+    return "RMT" if (mean < 0) == lower_is_better else "Tr-XL"
 
 
 def _mean(runs: Sequence[LoggedRun]) -> str:
