@@ -59,7 +59,7 @@ def test_every_change_has_the_base_that_it_differs_from_in_those_options_alone()
 
 def test_a_change_is_named_by_its_option_and_several_are_all_of_these():
     plans = STUDIES["as_published"](True)
-    lines = changes_table(["as_published"], [run_of(own, 1, 2.0) for own in plans]).splitlines()[2:]
+    lines = changes_table("as_published", [run_of(own, 1, 2.0) for own in plans]).splitlines()[2:]
     changes = [line.split(" | ")[1] for line in lines]
     of_rmt = ["`--published_positions`", "`--replay_from newest`", "`--mem_init shared`"]
     assert changes[:4] == [*of_rmt, "all of these"]
@@ -79,7 +79,7 @@ def test_of_a_task_steps_are_compared_as_well_where_it_was_learned():
             runs[-1].result["steps"] = steps
     both = compare(Pair("", changed, base, score=STEPS), runs)
     assert (both.seeds, both.differences) == ([1], ["+500", "", "1"])
-    lines = changes_table(["ablation_reverse"], runs).splitlines()[2:]
+    lines = changes_table("ablation_reverse", runs).splitlines()[2:]
     assert [line.split(" | ")[2] for line in lines] == ["accuracy", STEPS]
 
 

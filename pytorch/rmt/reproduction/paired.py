@@ -6,7 +6,7 @@ distribution.
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmt.reproduction.arms import best_validation
@@ -146,13 +146,13 @@ def memory_added_table(runs: Sequence[LoggedRun]) -> str:
 # --- studies that change one thing ---------------------------------------------------------------
 
 
-def changes_table(studies: Iterable[str], runs: Sequence[LoggedRun]) -> str:
-    """In Markdown: a row for each change of some studies, in which everything else stays.
+def changes_table(study: str, runs: Sequence[LoggedRun]) -> str:
+    """In Markdown: a row for each change of a study, in which everything else stays.
 
     Of a task, which most learn nearly without an error, there is a row of steps as well.
     """
     rows = []
-    for changed, base in (pair for name in studies for pair in bases_of(STUDIES[name](True))):
+    for changed, base in bases_of(STUDIES[study](True)):
         trained, change = f"{base.dataset}, {base.model.label}", _change(changed, base)
         for score in ("", STEPS) if base.is_task else ("",):
             if both := compare(Pair(change, changed, base, score=score), runs):
