@@ -2,9 +2,9 @@
 # A small comparison of the five models at byte level that fits two CPU cores (10 to 30 minutes a
 # run): 4 layers, d_model 128, segment 64, 5.1 M tokens each. It is a table in docs/results/enwik8_small.md,
 # not one of the paper's.
-#   bash run_scripts/compare_enwik8_small.sh --data FILE [--seed N] [other flags of rmt.train]
-# Runs that are finished are left out, interrupted ones go on. At the end the table and the picture
-# of all runs so far, of any seed, are written to results/.
+#   bash run_scripts/compare_enwik8_small.sh --data FILE [--seed N] [--cuda]
+# Runs that are finished are left out, whatever the flags; interrupted ones go on. At the end the
+# table and the picture of all runs so far, of any seed, are written to results/.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
