@@ -157,10 +157,7 @@ def test_quadratic_equations_are_trained_alike_and_longer():
     for alike in (plans[:3], plans[3:]):
         assert [own.settings.given["model"] for own in alike] == ["baseline", "trxl", "rmt"]
         assert not_alike(alike) == []
-        for own, cell in zip(alike, table_cells(), strict=True):
-            longer, usual = own.settings.train, plan(cell, "mini").settings.train
-            assert longer.max_step * longer.batch_size > usual.max_step * usual.batch_size
-            assert longer.curriculum == -1
+    assert plans[:3] == [plan(cell, "mini") for cell in table_cells()]
     steps = [own.settings.train.max_step for own in plans]
     assert steps == [20_000] * 3 + [40_000] * 3
 

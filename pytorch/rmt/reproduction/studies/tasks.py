@@ -8,7 +8,7 @@ alike      copy and reverse where they decide, RMT and Transformer-XL with the s
 associative  remember by the number of pairs: nothing carried, RMT with the published 32 memory
            tokens, ARMT with as many numbers, and with six times as many
 associative_longer  remember with 50 and 100 pairs: ARMT that goes on from 20
-quadratic_longer  Table 1 with lessons, smaller roots first, and more steps of smaller batches
+quadratic_longer  Table 1 with mini scale's steps, and with twice as many
 facts      a fact anywhere in 7 segments of text (facts.py, detect): RMT, ARMT and Transformer-XL
 as_published_reverse, ablation_reverse  reverse, with what those of text.py change
 """
@@ -18,7 +18,7 @@ from itertools import product
 
 from rmt.paper.published import table_cells
 from rmt.reproduction.plans import Plan
-from rmt.reproduction.scales import plan
+from rmt.reproduction.scales import MINI_QUADRATIC, plan
 from rmt.reproduction.studies.common import ablated, changed, of_figure4, published
 from rmt.runs.settings import Settings
 
@@ -115,17 +115,11 @@ def associative_longer(with_data: bool) -> list[Plan]:
 
 
 def quadratic_longer(_with_data: bool) -> list[Plan]:
-    """All three models alike: the same lessons, steps and kind of initial weights.
-
-    Batches of 8, for in trials those of 32 learned half as much from as much computation. After
-    20,000 steps all still learned until the learning rate had fallen, so there are twice as many.
-    """
-    flags = {"curriculum": -1, "batch_size": 8, "eval_interval": 1000}
-    return [
-        changed(base, f"{base.name}-{name}", {**flags, "max_step": max_step})
-        for name, max_step in (("longer", 20_000), ("longest", 40_000))
-        for base in (plan(cell, "mini") for cell in table_cells())
-    ]
+    """Twice mini scale's steps, after which all models still learned until the rate had fallen."""
+    bases = [plan(cell, "mini") for cell in table_cells()]
+    n_steps = 2 * MINI_QUADRATIC["max_step"]
+    longest = [changed(base, f"{base.name}-longest", {"max_step": n_steps}) for base in bases]
+    return [*bases, *longest]
 
 
 def facts(_with_data: bool) -> list[Plan]:
