@@ -167,6 +167,17 @@ def test_advance_gives_the_state_of_forward(name):
             torch.testing.assert_close(advanced.tensors()[key], tensor, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "flags"), [("trxl", {"mem_len": 3}), ("trxl_rmt", {})])
+def test_a_cache_keeps_its_own_rows_alone_in_memory(name, flags):
+    """Longer segments than the cache, and shorter ones."""
+    model, state = tiny_model(name, **flags), None
+    for tokens, _ in tiny_segments([7, 2, 6]):
+        state = model.advance(tokens, state)
+        for layer in state.cache:
+            assert layer.shape[1] <= model.config.n_cached
+            assert layer.untyped_storage().nbytes() == layer.nbytes
+
+
 def test_segments_with_a_full_cache_equal_one_long_pass():
     model = tiny_model("trxl", mem_len=18)
     segments = tiny_segments([7, 5, 6])

@@ -110,7 +110,8 @@ class CachesDiagonally(Diagonal):
             nothing_BCD = x_BND.new_zeros(len(x_BND), self.n_cached, x_BND.shape[2])
             cached_XCD = torch.cat([nothing_BCD if own is None else own for own in caches])
             context_XKD = torch.cat([cached_XCD, x_XND], dim=1)
-            caches = context_XKD[:, -self.n_cached :].detach().chunk(len(rows))
+            # Not a view, which would keep all of a segment's rows in memory.
+            caches = context_XKD[:, -self.n_cached :].detach().clone().chunk(len(rows))
 
         # What the last layer makes serves predictions alone.
         is_last = first + len(rows) == self.n_layer

@@ -256,10 +256,8 @@ class MemTransformerLM(ScheduledModel):
         for i, layer in enumerate(self.layers):
             context = torch.cat([cache[i], x], dim=1) if cache else x
             if config.n_cached:
-                kept = x if config.caches_memory else x[:, n_read : n_read + n_tokens]
-                kept = kept.detach()
-                kept = torch.cat([cache[i], kept], dim=1) if cache else kept
-                next_cache.append(kept[:, -config.n_cached :])
+                new = x if config.caches_memory else x[:, n_read : n_read + n_tokens]
+                next_cache.append(self._last_rows(cache[i] if cache else None, new.detach()))
             n_queries = n_last if i == config.n_layer - 1 else n_rows
             if n_queries:
                 x = layer(
@@ -277,6 +275,13 @@ class MemTransformerLM(ScheduledModel):
             memory = out[:, :n_read].detach()
         next_state = MemoryAndCache(memory, tuple(next_cache) or None)
         return (out[:, -n_tokens - n_write :][:, :n_tokens] if predict else None), next_state
+
+    def _last_rows(self, old_BCD: Tensor | None, new_BRD: Tensor) -> Tensor:
+        """The next cache. Not a view, which would keep all of a segment's rows in memory."""
+        n_cached = self.config.n_cached
+        n_old = n_cached - new_BRD.shape[1]
+        parts = [] if old_BCD is None or n_old <= 0 else [old_BCD[:, -n_old:]]
+        return torch.cat([*parts, new_BRD[:, -n_cached:]], dim=1)
 
     def n_rows_read(self, n_tokens: int, predict: bool) -> int:
         """How many of the last layer's rows, counted from the end, anything reads.
