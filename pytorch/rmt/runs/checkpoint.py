@@ -52,6 +52,10 @@ OURS = re.compile(r"step-\d+(\.superseded)?$|\.step-\d+\.\d+$")
 class DamagedCheckpoint(UsageError):
     """A checkpoint that is incomplete or does not match its checksums."""
 
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"checkpoint {path} is damaged ({reason})")
+        self.path, self.reason = path, reason
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -155,30 +159,43 @@ def save(
 
 
 def find(work_dir: Path, warn=warn_user) -> Checkpoint:
-    """The newest undamaged checkpoint of a run folder; damaged ones are named through warn."""
+    """The newest undamaged checkpoint of a run folder; damaged ones are named through warn.
+
+    Raises UsageError where there is none.
+    """
     candidates = saved_checkpoints(work_dir)[::-1]
     if not candidates:
         raise UsageError(f"there is no checkpoint in {work_dir}: train there first")
+    damaged: list[DamagedCheckpoint] = []
     for path in candidates:
         try:
-            return verify(path)
+            found = verify(path)
         except DamagedCheckpoint as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
             warn(f"{error}; using the one before it")
-    raise UsageError(f"every checkpoint in {work_dir} is damaged: train again from the beginning")
+        return found
+    reasons = "; ".join(f"{error.path.name}: {error.reason}" for error in damaged)
+    raise UsageError(
+        f"every checkpoint in {work_dir} is damaged ({reasons}): train again from the beginning"
+    )
 
 
 def find_best(work_dir: Path, warn=warn_user) -> Checkpoint:
-    """The checkpoint with the best validation loss; without one, the newest."""
+    """The checkpoint with the best validation loss; without one, the newest. Errors as of find."""
     best = linked(work_dir, "best")
     if best is None:
+        found = find(work_dir, warn)
         if (work_dir / "best").is_symlink():
             warn(f"{work_dir / 'best'} points to nothing; using the newest checkpoint")
-        return find(work_dir, warn)
+        return found
     try:
         return verify(best)
     except DamagedCheckpoint as error:
+        found = find(work_dir, warn)
         warn(f"{error}; using the newest undamaged one")
-        return find(work_dir, warn)
+        return found
 
 
 def _of_step(work_dir: Path, step: int) -> Checkpoint | None:
@@ -236,9 +253,9 @@ def verify(path: Path) -> Checkpoint:
         if manifest["digest"] != _digest(manifest):
             wrong.append(MANIFEST_FILE)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({error})") from None
+        raise DamagedCheckpoint(path, str(error)) from None
     if wrong:
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged ({', '.join(wrong)} has changed)")
+        raise DamagedCheckpoint(path, f"{', '.join(wrong)} has changed")
     return Checkpoint(path, manifest)
 
 
