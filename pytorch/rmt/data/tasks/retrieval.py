@@ -71,7 +71,7 @@ def shortened(samples: np.ndarray, n_pairs: int) -> np.ndarray:
 class RetrievalOptions(SampleOptions):
     """The samples of retrieval."""
 
-    pairs: int = option(4, "retrieval: pairs of a key and a value, at most 26")
+    pairs: int = option(4, "pairs of a key and a value; of retrieval at most 26")
 
     def __post_init__(self):
         super().__post_init__()
