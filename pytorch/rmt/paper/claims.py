@@ -177,7 +177,7 @@ def _of_text() -> list[Claim]:
         ),
         Claim(
             "On enwik8 5 memory tokens do what Transformer-XL does with a cache of 40; by the "
-            "table, 10 do better than a cache of 10",
+            "paper's table, 10 do better than a cache of 10",
             "section 5; Table 3",
             [
                 _versus("RMT 5, BPTT-2 - cache 40", _rmt(5, 2, 128), _trxl(40, 128), "not higher"),
