@@ -39,8 +39,7 @@ from rmt.runs.run_folder import (
     saved_checkpoints,
 )
 from rmt.runs.weights import read_weights, set_weights, write_weights
-from rmt.runtime.errors import UsageError, warn_user
-from rmt.runtime.files import remedy
+from rmt.runtime.errors import UsageError, remedy, warn_user
 
 MODEL_FILE, TRAINING_FILE = "model.safetensors", "training.pt"
 MODEL_ALONE = "model_alone"  # in the manifest of a checkpoint that was saved without training
@@ -184,18 +183,18 @@ def find(work_dir: Path, warn=warn_user) -> Checkpoint:
 
 def find_best(work_dir: Path, warn=warn_user) -> Checkpoint:
     """The checkpoint with the best validation loss; without one, the newest. Errors as of find."""
-    best = linked(work_dir, "best")
-    if best is None:
-        found = find(work_dir, warn)
-        if (work_dir / "best").is_symlink():
-            warn(f"{work_dir / 'best'} points to nothing; using the newest checkpoint")
-        return found
-    try:
-        return verify(best)
-    except DamagedCheckpoint as error:
-        found = find(work_dir, warn)
-        warn(f"{error}; using the newest undamaged one")
-        return found
+    best, trouble = linked(work_dir, "best"), None
+    if best is not None:
+        try:
+            return verify(best)
+        except DamagedCheckpoint as error:
+            trouble = f"{error}; using the newest undamaged one"
+    elif (work_dir / "best").is_symlink():
+        trouble = f"{work_dir / 'best'} points to nothing; using the newest checkpoint"
+    found = find(work_dir, warn)
+    if trouble:
+        warn(trouble)
+    return found
 
 
 def _of_step(work_dir: Path, step: int) -> Checkpoint | None:

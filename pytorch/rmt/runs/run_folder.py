@@ -21,8 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rmt.data.vocabulary import Vocabulary
-from rmt.runtime.errors import UsageError, dropped_where_nobody_reads
-from rmt.runtime.files import checkout, remedy, write_bytes, write_text
+from rmt.runtime.errors import UsageError, dropped_where_nobody_reads, remedy
+from rmt.runtime.files import checkout, write_bytes, write_text
 
 LOCK = ".lock"
 VOCABULARY = "vocabulary.json"

@@ -69,6 +69,18 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def remedy(number: int) -> str:
+    """What to do about the error number with which something could not be written."""
+    match number:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "free some space"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "make it writable"
+        case errno.EFBIG:
+            return "let files grow larger (ulimit -f)"
+    return "see to that disk"
+
+
 def warn_user(sentence: str) -> None:
     """Say it beside what a program prints, once of several processes."""
     if is_first_process():
@@ -108,7 +120,7 @@ def run_program(main: Callable[[list[str]], int | None]) -> None:
         if error.filename is not None:
             said = f"{error.filename} can't be used ({error.strerror})"
         elif error.errno in FULL:
-            said = f"what is written doesn't fit ({error.strerror}): make room, and start again"
+            said = f"what is written doesn't fit ({error.strerror}): {remedy(error.errno)}"
         else:
             raise
         print(f"error: {said}", file=sys.stderr)

@@ -1,6 +1,5 @@
 """The project's own folders, and files that are written as a whole or not at all."""
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,18 +22,6 @@ def checkout() -> Path | None:
 def project_root() -> Path:
     """The source checkout this package belongs to; the current folder where it is installed."""
     return checkout() or Path.cwd()
-
-
-def remedy(number: int) -> str:
-    """What to do about the error number with which something could not be written."""
-    match number:
-        case errno.ENOSPC | errno.EDQUOT:
-            return "free some space"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return "make it writable"
-        case errno.EFBIG:
-            return "let files grow larger (ulimit -f)"
-    return "see to that disk"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,8 +16,8 @@ import torch
 from rmt.models.pretrained import hub
 from rmt.models.pretrained.building import load_backbone
 from rmt.options.command_line import Parser
-from rmt.runtime.errors import UsageError, run_program
-from rmt.runtime.files import project_root, remedy
+from rmt.runtime.errors import UsageError, remedy, run_program
+from rmt.runtime.files import project_root
 
 
 def smollm2(folder: Path) -> None:
