@@ -29,6 +29,8 @@ STUDENT = {
     16: 2.120,
     20: 2.086,
     30: 2.042,
+    60: 2.0003,
+    120: 1.9799,
 }
 
 
@@ -70,6 +72,11 @@ def student_quantile(freedom: float) -> float:
     """
     by_inverse = sorted((1 / n, quantile) for n, quantile in STUDENT.items())
     return float(np.interp(1 / freedom, *zip(*by_inverse, strict=True)))
+
+
+def with_interval(effect: float, half_width: float, digits: int) -> str:
+    """An effect with its sign, and its interval where it has one."""
+    return f"{effect:+.{digits}f} {written(half_width, digits)}".rstrip()
 
 
 def written(half_width: float, digits: int) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from rmt.paper.claims import Claim, Comparison, claims
 from rmt.paper.experiments import Experiment
 from rmt.reproduction.arms import best_of_each
-from rmt.reproduction.confidence import sum_of_means, written
+from rmt.reproduction.confidence import sum_of_means, with_interval
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.scales import plan
 from rmt.runs.logged_runs import LoggedRun
@@ -236,8 +236,7 @@ def _signed(effect: float, comparison: Comparison) -> str:
 def _interval(found: Effect, comparison: Comparison) -> str:
     if not found.has_run:
         return NOT_RUN
-    mean = _signed(found.mean, comparison)
-    return f"{mean} {written(found.half_width, _digits(comparison))}".rstrip()
+    return with_interval(found.mean, found.half_width, _digits(comparison))
 
 
 def _digits(comparison: Comparison) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmt.paper.side_by_side import pairs
-from rmt.reproduction.confidence import sum_of_means, written
+from rmt.reproduction.confidence import sum_of_means, with_interval
 from rmt.reproduction.ledger import not_alike, runs_of
 from rmt.reproduction.plans import fitting_runs
 from rmt.reproduction.scales import plan
@@ -31,31 +31,25 @@ class Sides:
 
 def side_by_side(runs: Sequence[LoggedRun]) -> str:
     """In Markdown, at mini scale. Raises UsageError for runs on different texts."""
-    lines = []
-    for sides in _of_the_paper(runs):
-        lines.append(_line(sides))
-        if sides.task.startswith("enwik8"):
-            lines.append(_line(_longest_segments(sides, runs)))
+    lines = [_line(sides) for sides in _all_sides(runs)]
     return markdown([*HEAD, "seeds", "trained alike?"], lines, n_words=2)
 
 
-def _of_the_paper(runs: Sequence[LoggedRun]) -> list[Sides]:
+def _all_sides(runs: Sequence[LoggedRun]) -> list[Sides]:
+    """Those of the paper; beside the text of the study `segments` its longest ones, the paper's."""
+    longest = with_segments(SEGMENTS[-1], True)
+    both_longest = [longest["rmt10-bptt1"], longest["trxl10"]]
     found = []
     for pair in pairs():
         both, differs = runs_of((pair.rmt, pair.trxl), runs)
         own = plan(pair.rmt, "mini")
         length = "" if own.is_task else _segments(own.settings.train.tgt_len)
         found.append(Sides(pair.task + length, pair.score, *both, differs))
+        if own.dataset == both_longest[0].dataset:
+            task = pair.task + _segments(SEGMENTS[-1])
+            both = [fitting_runs(each, runs) for each in both_longest]
+            found.append(Sides(task, pair.score, *both, not_alike(both_longest)))
     return found
-
-
-def _longest_segments(shorter: Sides, runs: Sequence[LoggedRun]) -> Sides:
-    """The same models and text with the paper's segments, of the study `segments`."""
-    plans = with_segments(SEGMENTS[-1], True)
-    both = [plans["rmt10-bptt1"], plans["trxl10"]]
-    task = shorter.task.partition(",")[0] + _segments(SEGMENTS[-1])
-    found = [fitting_runs(own, runs) for own in both]
-    return Sides(task, shorter.score, *found, not_alike(both))
 
 
 def _segments(length: int) -> str:
@@ -69,7 +63,7 @@ def _line(sides: Sides) -> list[str]:
     if all(scores):
         digits = sides.rmt[0].digits
         mean, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
-        difference = f"{mean:+.{digits}f} {written(half_width, digits)}".rstrip()
+        difference = with_interval(mean, half_width, digits)
         ahead = _ahead(mean, half_width, sides.rmt[0].metric.lower_is_better)
     differing = " and ".join(WORDS.get(name, name) for name in sides.differs)
     return [
