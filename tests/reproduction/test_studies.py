@@ -157,6 +157,7 @@ def test_quadratic_equations_are_trained_alike_and_longer():
     for alike in (plans[:3], plans[3:]):
         assert [own.settings.given["model"] for own in alike] == ["baseline", "trxl", "rmt"]
         assert not_alike(alike) == []
+        assert all(own.settings.train.curriculum == -1 for own in alike)
     assert plans[:3] == [plan(cell, "mini") for cell in table_cells()]
     steps = [own.settings.train.max_step for own in plans]
     assert steps == [20_000] * 3 + [40_000] * 3

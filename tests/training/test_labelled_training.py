@@ -169,7 +169,7 @@ def test_other_texts_are_evaluated(flags, tmp_path, place):
     assert "| test: 9 texts in " in scored.out
 
 
-def test_a_split_without_texts_is_refused_where_it_is_read(flags, bert, tmp_path):
+def test_a_split_without_texts_is_refused(flags, bert, tmp_path):
     """Also with the labels of a trained model, which need no text here."""
     first = trained(tmp_path / "first", *flags, *bert, "--max_step", 1)
     own = write_lines(tmp_path / "own.jsonl", texts(9, seed=5))

@@ -20,7 +20,8 @@ from rmt.options.command_line import pick
 from rmt.options.option import default_of
 from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
-from rmt.runs.run_folder import RunFolder, environment, saved_checkpoints
+from rmt.runs.hand_on import is_run
+from rmt.runs.run_folder import RunFolder, environment
 from rmt.runs.settings import Settings, text_options
 from rmt.runs.weights import read_weights
 from rmt.runtime.errors import UsageError
@@ -69,7 +70,7 @@ def file_of_tensors(place: Path) -> Path:
     there. Raises UsageError where there is none."""
     if not place.is_dir():
         return place
-    if saved_checkpoints(place):
+    if is_run(place):
         return checkpoint.find_best(place).path / checkpoint.MODEL_FILE
     found = [place / name for name in WEIGHTS if (place / name).is_file()]
     if not found:

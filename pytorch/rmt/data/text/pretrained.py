@@ -96,7 +96,7 @@ class PretrainedTokenizer:
         dtype = id_type(len(vocabulary))
         blocks = read_text(part)
         for text in _stretches(blocks) if self.can_be_cut else ["".join(blocks)]:
-            ids = self.made.encode(text, add_special_tokens=False).ids
+            ids = self.ids(text)
             again = self.made.decode(ids, skip_special_tokens=False)
             if again != text:
                 pairs = enumerate(zip(text, again, strict=False))
