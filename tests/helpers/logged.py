@@ -70,7 +70,8 @@ def run_of(own: Plan, seed: int = 1, score: float = 2.0, **changes: object) -> L
         (owner,) = (part for part in parts.values() if name in part)
         owner[name] = value
     result = {"n_token": own.n_token or 50, "corpus": "abc"}
-    result |= {"test_acc" if own.is_task else "test_bpc": score}
+    of_text = "test_ppl" if own.dataset == "wt103" else "test_bpc"
+    result |= {"test_acc" if own.is_task else of_text: score}
     model = options_of(parts["model"])
     return LoggedRun(
         Path("results/runs", own.folder_name(seed)),

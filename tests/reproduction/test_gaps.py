@@ -9,6 +9,7 @@ from rmt.reproduction.confidence import student_quantile
 from rmt.reproduction.studies.gaps import GAPS, gaps_table
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.reproduction.write_results import write_tables
+from rmt.runs.logged_runs import LoggedRun
 
 RMT, CACHE, BASELINE = (2.7, 2.71, 2.75), (2.6, 2.62), (2.9, 2.95, 3.0)
 
@@ -20,13 +21,21 @@ def rows_of(study: str, runs) -> dict[str, list[str]]:
 
 @pytest.fixture
 def runs():
-    """Of every plan of all studies: the same scores for all of a model."""
-    plans = [own for study in GAPS for own in STUDIES[study](True)]
+    """Of every plan of all studies but the grid: the same scores for all of a model."""
+    plans = [own for study in GAPS if study != "grid" for own in STUDIES[study](True)]
     by_model = {"rmt": RMT, "trxl": CACHE, "baseline": BASELINE}
     return [
         run_of(own, seed, score)
         for own in plans
         for seed, score in enumerate(by_model[own.model.model], start=1)
+    ]
+
+
+def grid_runs() -> list[LoggedRun]:
+    plans = STUDIES["grid"](True)
+    by_place = {(own.model.memory, own.settings.train.bptt_unrolls): own for own in plans}
+    return [
+        run_of(own, 1, 200 + memory - 10 * depth**2) for (memory, depth), own in by_place.items()
     ]
 
 
@@ -61,14 +70,24 @@ def test_a_warm_start_that_helps_is_negative():
     assert found["RMT: cold with 4,000 steps - warm with 2,000"][1] == "-0.100"
 
 
+def test_the_grid_has_depths_at_each_memory_and_memories_at_each_depth():
+    found = {what: cells[1] for what, cells in rows_of("grid", grid_runs()).items()}
+    assert len(found) == 12
+    assert found["memory 5: BPTT-1 - BPTT-0"] == "-10.00"
+    assert found["memory 25: BPTT-3 - BPTT-1"] == "-80.00"
+    assert found["BPTT-2: memory 25 - memory 1"] == "+24.00"
+
+
 def test_tables_of_gaps_are_written_where_nothing_of_a_study_is_missing(runs, tmp_path):
     def written(found) -> set[str]:
         return {path.name for path in write_tables(found, tmp_path) if "-gaps" in path.name}
 
+    runs += grid_runs()
     for run in runs:
         run.result.update(tokens=1, n_all_param=1, tokens_per_s=1.0)
     cold = STUDIES["warm_start"](True)[1]
     assert written([run for run in runs if not cold.fits(run)]) == {
+        "grid-gaps.md",
         "segments-gaps.md",
         "segments_scaled-gaps.md",
     }

@@ -21,5 +21,5 @@ def test_the_maps_have_the_papers_scores_and_our_means(monkeypatch, tmp_path):
     assert np.isnan(published[3, 3])
     assert ours[1, 3] == pytest.approx(205.0)
     assert np.isnan(ours).sum() == 15
-    assert [text.get_text() for text in kept[0].axes[1].texts] == ["205.0"]
+    assert [text.get_text() for text in kept[0].axes[1].texts] == ["205.00\n± 7.07"]
     plt.close("all")

@@ -26,7 +26,8 @@ def draw_map(
     width = 0.6 + 0.08 * max(map(len, rows)) + 0.8 * len(sizes)
     figure, axis = plt.subplots(figsize=(width, 1.4 + 0.5 * len(rows)), layout="constrained")
     axis.imshow(accuracies, cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
-    write_numbers(axis, accuracies, percent, lambda accuracy: abs(accuracy - 0.5) > LIGHT)
+    dark = np.abs(accuracies - 0.5) > LIGHT
+    write_numbers(axis, accuracies, dark, lambda place: percent(accuracies[place]))
     axis.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xlabel(xlabel)
@@ -35,10 +36,14 @@ def draw_map(
 
 
 def write_numbers(
-    axis, values: np.ndarray, shown: Callable[[float], str], is_dark: Callable[[float], bool]
+    axis, values: np.ndarray, dark: np.ndarray, shown: Callable[[tuple[int, int]], str]
 ) -> None:
-    """Into the cells of a map, white where these are dark; none for what is not a number."""
-    for (i, j), value in np.ndenumerate(values):
+    """What is shown of each place into the cells of a map, white where these are dark.
+
+    values, dark: [rows, columns]; nothing for what is not a number.
+    """
+    for place, value in np.ndenumerate(values):
         if not np.isnan(value):
-            colour = "white" if is_dark(value) else "black"
-            axis.text(j, i, shown(value), ha="center", va="center", color=colour)
+            row, column = place
+            colour = "white" if dark[place] else "black"
+            axis.text(column, row, shown(place), ha="center", va="center", color=colour)

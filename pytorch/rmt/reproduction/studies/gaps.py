@@ -7,8 +7,11 @@ from rmt.reproduction.confidence import sum_of_means, written
 from rmt.reproduction.plans import Plan, fitting_runs
 from rmt.reproduction.studies.registry import STUDIES
 from rmt.reproduction.studies.text import (
+    GRID_DEPTHS,
+    GRID_MEMORIES,
     PARTS_OF_SEGMENT,
     SEGMENTS,
+    in_grid,
     scaled_with_segments,
     with_segments,
 )
@@ -59,8 +62,30 @@ def warm_start() -> list[Gap]:
     ]
 
 
+def grid() -> list[Gap]:
+    """What the first segment of gradient is worth, what more of them add, and what memory does."""
+
+    def gap(what: str, first: tuple[int, int], second: tuple[int, int]) -> Gap:
+        return Gap(what, in_grid(*first, True), in_grid(*second, True))
+
+    gaps, deepest = [], GRID_DEPTHS[-1]
+    for m in GRID_MEMORIES:
+        gaps.append(gap(f"memory {m}: BPTT-1 - BPTT-0", (m, 1), (m, 0)))
+        gaps.append(gap(f"memory {m}: BPTT-{deepest} - BPTT-1", (m, deepest), (m, 1)))
+    least, most = GRID_MEMORIES[0], GRID_MEMORIES[-1]
+    for depth in GRID_DEPTHS:
+        what = f"BPTT-{depth}: memory {most} - memory {least}"
+        gaps.append(gap(what, (most, depth), (least, depth)))
+    return gaps
+
+
 # By the study; their tables are made when nothing of it is missing.
-GAPS = {"segments": segments, "segments_scaled": segments_scaled, "warm_start": warm_start}
+GAPS = {
+    "segments": segments,
+    "segments_scaled": segments_scaled,
+    "warm_start": warm_start,
+    "grid": grid,
+}
 
 
 def gaps_table(study: str, runs: Sequence[LoggedRun]) -> str:
@@ -77,5 +102,6 @@ def _row(gap: Gap, runs: Sequence[LoggedRun]) -> list[str]:
     common_text([*first, *second])
     scores = [[run.score for run in side] for side in (first, second)]
     difference, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
-    cells = [f"{difference:+.3f}", written(half_width, 3), f"{len(first)} and {len(second)}"]
-    return [gap.what, first[0].metric.name, *cells]
+    digits, seeds = first[0].digits, f"{len(first)} and {len(second)}"
+    effect = [f"{difference:+.{digits}f}", written(half_width, digits)]
+    return [gap.what, first[0].metric.name, *effect, seeds]

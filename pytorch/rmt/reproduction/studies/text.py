@@ -155,11 +155,13 @@ GRID_MEMORIES, GRID_DEPTHS = (1, 5, 10, 25), (0, 1, 2, 3)
 
 def grid(with_data: bool) -> list[Plan]:
     """Rows of Table 4, and those that it leaves out."""
+    return [in_grid(m, depth, with_data) for m, depth in product(GRID_MEMORIES, GRID_DEPTHS)]
+
+
+def in_grid(memory: int, depth: int, with_data: bool) -> Plan:
+    """RMT on WikiText-103 with so many memory tokens, and gradient through so many segments."""
     base = find_row("table4", "rmt", 10, 1, SEGMENT_5CD)
-    return [
-        plan(replace(base, memory=memory, bptt_unrolls=depth), "mini", with_data)
-        for memory, depth in product(GRID_MEMORIES, GRID_DEPTHS)
-    ]
+    return plan(replace(base, memory=memory, bptt_unrolls=depth), "mini", with_data)
 
 
 def as_published(with_data: bool) -> list[Plan]:
