@@ -51,7 +51,6 @@ BENCH = "--models rmt --bptt 1 --precisions fp32 --steps 1 --n_layer 1 --d_model
 # why it isn't run.
 RULES: tuple[tuple[str, Added | str], ...] = (
     ("source .venv/bin/activate", {}),
-    ("python3 -m venv .venv", "installs what the tests have: .ci/run does it"),
     ("bash getdata.sh", "downloads: tests/test_getdata.py runs it against a server of its own"),
     ("bash run_scripts/bench.sh", "takes hours: tests/benchmark runs the programs that it starts"),
     ("bash run_scripts/test.sh", "runs these tests"),

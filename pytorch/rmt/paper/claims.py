@@ -176,13 +176,14 @@ def _of_text() -> list[Claim]:
             [_versus("RMT 1, BPTT-1 - cache 10", _rmt(1, 1), _trxl(10), "not higher")],
         ),
         Claim(
-            "On enwik8 5 memory tokens do what Transformer-XL does with a cache of 40; by the "
-            "paper's table, 10 do better than a cache of 10",
-            "section 5; Table 3",
-            [
-                _versus("RMT 5, BPTT-2 - cache 40", _rmt(5, 2, 128), _trxl(40, 128), "not higher"),
-                _versus("RMT 10, BPTT-2 - cache 10", _rmt(10, 2, 128), _trxl(10, 128), "lower"),
-            ],
+            "On enwik8 5 memory tokens do what Transformer-XL does with a cache of 40",
+            "section 5",
+            [_versus("RMT 5, BPTT-2 - cache 40", _rmt(5, 2, 128), _trxl(40, 128), "not higher")],
+        ),
+        Claim(
+            "On enwik8 10 memory tokens do better than a cache of 10",
+            "Table 3",
+            [_versus("RMT 10, BPTT-2 - cache 10", _rmt(10, 2, 128), _trxl(10, 128), "lower")],
         ),
         Claim(
             "The depth of BPTT matters more than the size of the memory",
