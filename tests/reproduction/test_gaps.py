@@ -31,11 +31,13 @@ def runs():
     ]
 
 
-def grid_runs() -> list[LoggedRun]:
+def grid_runs(seed: int = 1, more: float = 0) -> list[LoggedRun]:
+    """One run in each place; a memory token costs 1, the depth's square is worth 10."""
     plans = STUDIES["grid"](True)
     by_place = {(own.model.memory, own.settings.train.bptt_unrolls): own for own in plans}
     return [
-        run_of(own, 1, 200 + memory - 10 * depth**2) for (memory, depth), own in by_place.items()
+        run_of(own, seed, 200 + more + memory - 10 * depth**2)
+        for (memory, depth), own in by_place.items()
     ]
 
 
@@ -72,10 +74,17 @@ def test_a_warm_start_that_helps_is_negative():
 
 def test_the_grid_has_depths_at_each_memory_and_memories_at_each_depth():
     found = {what: cells[1] for what, cells in rows_of("grid", grid_runs()).items()}
-    assert len(found) == 12
+    assert len(found) == 15
     assert found["memory 5: BPTT-1 - BPTT-0"] == "-10.00"
     assert found["memory 25: BPTT-3 - BPTT-1"] == "-80.00"
     assert found["BPTT-2: memory 25 - memory 1"] == "+24.00"
+
+
+def test_a_mean_of_the_grid_has_the_interval_of_all_its_places():
+    every = rows_of("grid", grid_runs() + grid_runs(seed=2, more=6))
+    # Every place has a variance of 18, of its mean 9; one step of depth is worth 10.
+    assert every["memory 1: BPTT-1 - BPTT-0"] == ["ppl", "-10.00", "± 18.26", "2 and 2"]
+    assert every["all memories: BPTT-1 - BPTT-0"] == ["ppl", "-10.00", "± 4.89", "8 and 8"]
 
 
 def test_tables_of_gaps_are_written_where_nothing_of_a_study_is_missing(runs, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 # Scores of several experiments, each with its weight in a sum.
-Groups = Sequence[tuple[int, Sequence[float]]]
+Groups = Sequence[tuple[float, Sequence[float]]]
 # 97.5 % quantiles of Student's t by degrees of freedom, from any statistical table; between 1 and 2
 # by integrating its density.
 STUDENT = {

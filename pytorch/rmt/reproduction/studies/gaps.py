@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from rmt.reproduction.confidence import sum_of_means, written
 from rmt.reproduction.plans import Plan, fitting_runs
@@ -21,11 +22,14 @@ from rmt.runs.reports import common_text, markdown
 
 @dataclass(frozen=True)
 class Gap:
-    """Of what the first has more than the second. what: both, for people."""
+    """Of what the first have more than the second, in the mean, each as heavy as every other.
+
+    what: both, for people. first, second: as many of the one as of the other.
+    """
 
     what: str
-    first: Plan
-    second: Plan
+    first: list[Plan]
+    second: list[Plan]
 
 
 def segments() -> list[Gap]:
@@ -34,8 +38,8 @@ def segments() -> list[Gap]:
     for n in SEGMENTS:
         own = with_segments(n, True)
         rmt = own["rmt10-bptt1"]
-        gaps.append(Gap(f"segments of {n}: RMT 10 - cache 10", rmt, own["trxl10"]))
-        gaps.append(Gap(f"segments of {n}: RMT 10 - baseline", rmt, own["baseline"]))
+        gaps.append(Gap(f"segments of {n}: RMT 10 - cache 10", [rmt], [own["trxl10"]]))
+        gaps.append(Gap(f"segments of {n}: RMT 10 - baseline", [rmt], [own["baseline"]]))
     return gaps
 
 
@@ -45,9 +49,9 @@ def segments_scaled() -> list[Gap]:
     for n in SEGMENTS:
         own, m = scaled_with_segments(n, True), n // PARTS_OF_SEGMENT
         baseline = with_segments(n, True)["baseline"]
-        gaps.append(Gap(f"segments of {n}: RMT {m} - cache {m}", own["rmt"], own["trxl"]))
-        gaps.append(Gap(f"segments of {n}: RMT {m} - cache 20", own["rmt"], own["trxl20"]))
-        gaps.append(Gap(f"segments of {n}: RMT {m} - baseline", own["rmt"], baseline))
+        gaps.append(Gap(f"segments of {n}: RMT {m} - cache {m}", [own["rmt"]], [own["trxl"]]))
+        gaps.append(Gap(f"segments of {n}: RMT {m} - cache 20", [own["rmt"]], [own["trxl20"]]))
+        gaps.append(Gap(f"segments of {n}: RMT {m} - baseline", [own["rmt"]], [baseline]))
     return gaps
 
 
@@ -57,26 +61,30 @@ def warm_start() -> list[Gap]:
     cold = plans["enwik8-replay-1"]
     warm, longer = plans[f"{cold.name}-from-trxl10"], plans[f"{cold.name}-longer"]
     return [
-        Gap("RMT: warm - cold", warm, cold),
-        Gap("RMT: cold with 4,000 steps - warm with 2,000", longer, warm),
+        Gap("RMT: warm - cold", [warm], [cold]),
+        Gap("RMT: cold with 4,000 steps - warm with 2,000", [longer], [warm]),
     ]
 
 
 def grid() -> list[Gap]:
-    """What the first segment of gradient is worth, what more of them add, and what memory does."""
-
-    def gap(what: str, first: tuple[int, int], second: tuple[int, int]) -> Gap:
-        return Gap(what, in_grid(*first, True), in_grid(*second, True))
-
+    """What the first segment of gradient is worth, and what more of them add, with every memory and
+    with all; what many memory tokens do beside one, with every depth and with all."""
     gaps, deepest = [], GRID_DEPTHS[-1]
-    for m in GRID_MEMORIES:
-        gaps.append(gap(f"memory {m}: BPTT-1 - BPTT-0", (m, 1), (m, 0)))
-        gaps.append(gap(f"memory {m}: BPTT-{deepest} - BPTT-1", (m, deepest), (m, 1)))
+    each = [(f"memory {m}", [m]) for m in GRID_MEMORIES]
+    for name, memories in (*each, ("all memories", GRID_MEMORIES)):
+        none, one, more = (_in_grid(memories, [depth]) for depth in (0, 1, deepest))
+        gaps.append(Gap(f"{name}: BPTT-1 - BPTT-0", one, none))
+        gaps.append(Gap(f"{name}: BPTT-{deepest} - BPTT-1", more, one))
     least, most = GRID_MEMORIES[0], GRID_MEMORIES[-1]
-    for depth in GRID_DEPTHS:
-        what = f"BPTT-{depth}: memory {most} - memory {least}"
-        gaps.append(gap(what, (most, depth), (least, depth)))
+    each = [(f"BPTT-{depth}", [depth]) for depth in GRID_DEPTHS]
+    for name, depths in (*each, ("all depths", GRID_DEPTHS)):
+        many, few = _in_grid([most], depths), _in_grid([least], depths)
+        gaps.append(Gap(f"{name}: memory {most} - memory {least}", many, few))
     return gaps
+
+
+def _in_grid(memories: Sequence[int], depths: Sequence[int]) -> list[Plan]:
+    return [in_grid(memory, depth, True) for memory, depth in product(memories, depths)]
 
 
 # By the study; their tables are made when nothing of it is missing.
@@ -98,10 +106,13 @@ def gaps_table(study: str, runs: Sequence[LoggedRun]) -> str:
 
 
 def _row(gap: Gap, runs: Sequence[LoggedRun]) -> list[str]:
-    first, second = (fitting_runs(own, runs) for own in (gap.first, gap.second))
-    common_text([*first, *second])
-    scores = [[run.score for run in side] for side in (first, second)]
-    difference, half_width = sum_of_means([(1, scores[0]), (-1, scores[1])])
-    digits, seeds = first[0].digits, f"{len(first)} and {len(second)}"
+    first, second = ([fitting_runs(own, runs) for own in side] for side in (gap.first, gap.second))
+    every = [run for same in first + second for run in same]
+    common_text(every)
+    sides = ((1 / len(first), first), (-1 / len(second), second))
+    scores = [(weight, [run.score for run in same]) for weight, side in sides for same in side]
+    difference, half_width = sum_of_means(scores)
+    digits = every[0].digits
+    seeds = " and ".join(str(sum(map(len, side))) for side in (first, second))
     effect = [f"{difference:+.{digits}f}", written(half_width, digits)]
-    return [gap.what, first[0].metric.name, *effect, seeds]
+    return [gap.what, every[0].metric.name, *effect, seeds]
