@@ -25,9 +25,13 @@ NOT_RUN = ["not run", "not run", "not run", "", "0 and 0"]
 
 
 def rows_of(runs) -> dict[str, list[str]]:
-    """The cells after the score's name, by the task."""
-    lines = [line.strip("|").split("|") for line in side_by_side(runs).splitlines()[2:]]
-    return {task.strip(): [cell.strip() for cell in others[1:]] for task, *others in lines}
+    """The cells after the memory, by the task."""
+    return {task: others[2:] for task, *others in cells_of(runs)}
+
+
+def cells_of(runs) -> list[list[str]]:
+    lines = side_by_side(runs).splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def runs_with(of, *scores):
@@ -47,6 +51,10 @@ def test_without_runs_there_is_what_is_alike_all_the_same():
         "no: initial weights and lessons",
         *["yes"] * 5,
     ]
+
+
+def test_memory_is_the_tokens_of_rmt():
+    assert [cells[2] for cells in cells_of([])] == ["8", "8", "2", "30", "10", "10", "10"]
 
 
 def test_a_difference_is_rmts_less_transformer_xls():

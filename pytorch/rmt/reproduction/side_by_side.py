@@ -13,17 +13,21 @@ from rmt.reproduction.studies.text import SEGMENTS, with_segments
 from rmt.runs.logged_runs import LoggedRun
 from rmt.runs.reports import NOT_RUN, common_text, markdown
 
-HEAD = ("task", "score", "RMT", "Transformer-XL", "RMT - Tr-XL, 95 % interval", "ahead")
+HEAD = ("task", "score", "memory", "RMT", "Transformer-XL", "RMT - Tr-XL, 95 % interval", "ahead")
 # What options are called on the page.
 WORDS = {"curriculum": "lessons", "init": "initial weights"}
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Runs of RMT and of Transformer-XL on a task. differs: what else is not the same."""
+    """Runs of RMT and of Transformer-XL on a task.
+
+    memory: tokens of RMT, and as many cached states. differs: what else is not the same.
+    """
 
     task: str
     score: str
+    memory: int
     rmt: Sequence[LoggedRun]
     trxl: Sequence[LoggedRun]
     differs: Sequence[str]
@@ -44,11 +48,13 @@ def _all_sides(runs: Sequence[LoggedRun]) -> list[Sides]:
         both, differs = runs_of((pair.rmt, pair.trxl), runs)
         own = plan(pair.rmt, "mini")
         length = "" if own.is_task else _segments(own.settings.train.tgt_len)
-        found.append(Sides(pair.task + length, pair.score, *both, differs))
+        memory = own.model.memory
+        found.append(Sides(pair.task + length, pair.score, memory, *both, differs))
         if own.dataset == both_longest[0].dataset:
             task = pair.task + _segments(SEGMENTS[-1])
             both = [fitting_runs(each, runs) for each in both_longest]
-            found.append(Sides(task, pair.score, *both, not_alike(both_longest)))
+            memory = both_longest[0].model.memory
+            found.append(Sides(task, pair.score, memory, *both, not_alike(both_longest)))
     return found
 
 
@@ -69,6 +75,7 @@ def _line(sides: Sides) -> list[str]:
     return [
         sides.task,
         sides.score,
+        str(sides.memory),
         _mean(sides.rmt),
         _mean(sides.trxl),
         difference,
