@@ -35,6 +35,7 @@ from rmt.runtime.progress import Progress
 
 # About what the longest takes; with less time left none is begun.
 SECONDS_OF_A_FORM, SECONDS_OF_A_GROUP = 60, 45
+TIMES_AS_LONG = 3  # what takes so many times as long hangs, and is stopped
 FOR_TESTS = 0.5  # the most of the time that the tests may take
 MOST_TEST_PROCESSES = 8  # they share the GPU
 FAILING = ("FAILED", "ERROR")
@@ -85,7 +86,8 @@ def train_alike(report: dict, out: Path, end: float) -> None:
                 continue
             progress.update(0, note=name)
             try:
-                found.append(in_new_process(agreement.trained, name, case, compiles))
+                form = agreement.trained, name, case, compiles
+                found.append(in_new_process(*form, seconds=most(SECONDS_OF_A_FORM, end)))
             except ProcessKilled as error:
                 found.append({"form": name, "failed": str(error)})
             progress.update()
@@ -104,12 +106,18 @@ def measure_steps(report: dict, out: Path, end: float, steps: int) -> None:
                 break
             progress.update(0, note=group.label)
             try:
-                report["results"] += in_new_process(measure_in_turn, group.cases)
+                seconds = most(SECONDS_OF_A_GROUP, end)
+                report["results"] += in_new_process(measure_in_turn, group.cases, seconds=seconds)
             except ProcessKilled as error:
                 report["results"].append({"name": group.label, "failed": str(error)})
             report["left_out"].remove(group.label)
             progress.update()
             keep(report, out)
+
+
+def most(seconds: int, end: float) -> int:
+    """How long something that takes about so many seconds may take."""
+    return round(min(TIMES_AS_LONG * seconds, end - time.monotonic()))
 
 
 def run_tests(seconds: float, out: Path) -> dict:

@@ -25,7 +25,7 @@ from helpers.programs import (
 from rmt import bench
 from rmt.benchmark import measure, rates
 from rmt.benchmark.cases import Case, cases
-from rmt.benchmark.measure import zipf_ids
+from rmt.benchmark.measure import in_new_process, zipf_ids
 from rmt.benchmark.rates import matrix_rate
 from rmt.benchmark.tables import label
 from rmt.benchmark.time_split import part, time_split
@@ -34,6 +34,7 @@ from rmt.models.transformer_xl.mem_transformer import MemTransformerLM
 from rmt.models.transformer_xl.operations import layer_flops, softmax_flops
 from rmt.models.transformer_xl.plain import PlainModel
 from rmt.options.training import TrainConfig
+from rmt.runtime.errors import ProcessKilled
 from rmt.runtime.machine import ALLOCATORS
 from rmt.training.cost import layer_operations, segments_per_step, step_operations
 
@@ -266,6 +267,15 @@ def test_window_is_measured_against_replay(tmp_path, stopwatch):
     assert found["replay"]["seconds_per_step"] == 5
     assert found["replay"]["ratio"] == pytest.approx(3 * 5 / 6)
     assert found["replay"]["highest_ratio"] == pytest.approx(3)
+
+
+def test_what_hangs_is_stopped_after_its_time():
+    with pytest.raises(ProcessKilled, match=r"stopped, for it took longer than 0\.1 s"):
+        in_new_process(signal.pause, seconds=0.1)
+
+
+def test_what_ends_in_time_has_its_result():
+    assert in_new_process(abs, -3, seconds=600) == 3
 
 
 # As Python starts: Ctrl-C comes to all processes of the terminal when the one that measures begins.

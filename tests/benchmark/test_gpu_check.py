@@ -93,7 +93,8 @@ def checked(monkeypatch, tmp_path):
         monkeypatch.setattr(gpu_check, "run_tests", lambda seconds, out: tests)
         monkeypatch.setattr(gpu_check, "planned", lambda **settings: groups)
 
-        def in_new_process(function, *arguments):
+        def in_new_process(function, *arguments, seconds):
+            assert 0 < seconds <= 180
             return results[arguments[0][0]] if function is measure_in_turn else arguments[1]
 
         monkeypatch.setattr(gpu_check, "in_new_process", in_new_process)

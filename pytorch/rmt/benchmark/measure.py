@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -114,10 +115,16 @@ def measure(case: Case) -> dict:
     return result
 
 
-def in_new_process(function: Callable[..., Found], *arguments) -> Found:
-    """function(*arguments) in a process of its own. Raises ProcessKilled if that was."""
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh, initializer=_end_at_ctrl_c) as pool:
+def in_new_process(
+    function: Callable[..., Found], *arguments, seconds: float | None = None
+) -> Found:
+    """function(*arguments) in a process of its own, for at most so many seconds.
+
+    Raises ProcessKilled if it took longer, or was killed.
+    """
+    fresh, started = multiprocessing.get_context("spawn"), time.monotonic()
+    begin = partial(_begin_measuring, seconds)
+    with ProcessPoolExecutor(1, mp_context=fresh, initializer=begin) as pool:
         try:
             # The process inherits that Ctrl-C waits, for seconds in which it imports PyTorch.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -127,6 +134,8 @@ def in_new_process(function: Callable[..., Found], *arguments) -> Found:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return future.result()
         except BrokenProcessPool:
+            if seconds is not None and time.monotonic() - started >= seconds:
+                raise ProcessKilled(f"stopped, for it took longer than {seconds:g} s") from None
             raise ProcessKilled(
                 "the process that measures was killed: most likely it ran out of memory"
             ) from None
@@ -137,10 +146,13 @@ def why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _end_at_ctrl_c() -> None:
-    """Without a word: the process that waits for the result has one."""
+def _begin_measuring(seconds: float | None) -> None:
+    """End at a Ctrl-C, and after so many seconds, without a word: the process that waits for the
+    result has one. By the system's alarm, for a compiler or a driver that hangs runs no Python."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if seconds is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def new_report(device: torch.device) -> dict:
