@@ -45,14 +45,16 @@ def draw_grid(runs: Sequence[LoggedRun], out: Path) -> None:
 
 def _draw_map(axis, scores: Scores) -> None:
     """The lowest is the darkest."""
-    places = [[(memory, depth) for depth in GRID_DEPTHS] for memory in GRID_MEMORIES]
-    values = np.array([[scores.get(place, (np.nan, None))[0] for place in row] for row in places])
+    nothing = (np.nan, None)
+    values = np.array(
+        [[scores.get((m, depth), nothing)[0] for depth in GRID_DEPTHS] for m in GRID_MEMORIES]
+    )
     axis.imshow(values, cmap="viridis", aspect="auto")
     middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
 
     def shown(place: tuple[int, int]) -> str:
         row, column = place
-        mean, deviation = scores[places[row][column]]
+        mean, deviation = scores[GRID_MEMORIES[row], GRID_DEPTHS[column]]
         return f"{mean:.2f}" + (f"\n± {deviation:.2f}" if deviation else "")
 
     write_numbers(axis, values, values < middle, shown)
