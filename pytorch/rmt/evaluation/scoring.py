@@ -24,7 +24,7 @@ from rmt.models.options import ModelOptions
 from rmt.options.evaluation import EvalConfig
 from rmt.options.option import default_of
 from rmt.options.schedule import DIAGONAL
-from rmt.options.training import LISTS_OF_PATHS
+from rmt.options.scope import LISTS_OF_PATHS
 from rmt.runs.checkpoint import Checkpoint
 from rmt.runs.settings import Settings
 from rmt.runs.trained import (

@@ -3,7 +3,6 @@
 Names and defaults are those of the Transformer-XL code base where it has the option.
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
@@ -18,75 +17,13 @@ from rmt.options.option import (
     option,
 )
 from rmt.options.schedule import AUTO, DIAGONAL, SCHEDULES, SEQUENTIAL
+from rmt.options.scope import LISTS_OF_PATHS, PATHS
+from rmt.options.stages import check_stages, stages
 from rmt.options.unrolling import Unrolling
 from rmt.runtime.errors import UsageError
 
-# Options that say where and how a run is made, not what it computes, and what the data tells.
-NOT_SETTINGS = (
-    "seed",
-    "data",
-    "valid_data",
-    "test_data",
-    "encoded_dir",
-    "cuda",
-    "multi_gpu",
-    "compile",
-    "cuda_graph",
-    "schedule",
-    "batch_chunk",
-    "checkpoint_segments",
-    "log_interval",
-    "save_interval",
-    "recipe",
-    "tell_time",
-    "segments",
-    "n_token",
-    "n_labels",
-    "cutoffs",
-    "debug",
-)
-# Options that are paths, which records have relative to the project.
-PATHS = ("encoded_dir", "init_from")
-# Of several paths; records have one of them as it is, and none as "".
-LISTS_OF_PATHS = ("data", "valid_data", "test_data")
-# Options that mean something to text alone, and to the samples of tasks alone.
-OF_TEXT = (
-    *LISTS_OF_PATHS,
-    "keep_newlines",
-    "tokenizer",
-    "reset_at_documents",
-    "adaptive",
-    "varlen",
-    "eval_tgt_len",
-    "curriculum_segments",
-    "curriculum_steps",
-    "tell_time",
-)
-OF_TASKS = ("segments", "curriculum", "stop_at")
-# Options that mean nothing to texts with labels, whose samples are of unequal length.
-NOT_OF_LABELLED = (
-    "segments",
-    "curriculum",
-    "keep_newlines",
-    "reset_at_documents",
-    "adaptive",
-    "varlen",
-    "eval_tgt_len",
-    "tell_time",
-    "recipe",
-    "replay_from",
-    "compile",
-)
 EAGER, COMPILED, CAPTURED = "eager", "compiled", "captured"  # how a step is run
 GRAPHS = ("auto", "on", "off")
-# Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
-NOT_CAPTURED = {
-    "varlen": (True,),
-    "reset_at_documents": (True,),
-    "checkpoint_segments": (True,),
-    "precision": ("fp16",),
-    "optim": ("adagrad", "apex_adam"),
-}
 
 
 @dataclass(frozen=True)
@@ -265,7 +202,9 @@ class TrainConfig:
 
     def __post_init__(self):
         self._check_values()
-        self._check_curriculum()
+        check_stages(
+            self.curriculum_segments, self.curriculum_steps, self.max_step, self.bptt_unrolls
+        )
         if self.reset_at_documents:
             self._check_documents()
         if self.replay_from == "newest" and (self.bptt_mode == "window" or self.bptt_unrolls < 0):
@@ -325,31 +264,6 @@ class TrainConfig:
                     "begin by themselves: leave it out, or reset_at_documents"
                 )
 
-    def _check_curriculum(self) -> None:
-        segments, steps = self.curriculum_segments, self.curriculum_steps
-        if len(steps) != max(0, len(segments) - 1):
-            raise UsageError(
-                f"curriculum_steps needs a number for each of curriculum_segments but the last: "
-                f"{len(segments)} of these go with {max(0, len(segments) - 1)}, not {len(steps)}"
-            )
-        if not segments:
-            return
-        if segments[0] < 1 or any(low >= high for low, high in itertools.pairwise(segments)):
-            raise UsageError(
-                f"curriculum_segments must increase from 1 or more, but they are "
-                f"{' '.join(map(str, segments))}"
-            )
-        if any(n < 1 for n in steps) or sum(steps) >= self.max_step:
-            raise UsageError(
-                f"curriculum_steps must be 1 or more each and leave some of max_step "
-                f"{self.max_step} for the last, but they are {' '.join(map(str, steps))}"
-            )
-        if self.bptt_unrolls != segments[-1] - 1:
-            raise UsageError(
-                f"curriculum_segments end with {segments[-1]}, which is bptt_unrolls "
-                f"{segments[-1] - 1}, not {self.bptt_unrolls}: leave bptt_unrolls out"
-            )
-
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
         """The first step, counted from 0, and the bptt_unrolls of every stage of the curriculum.
@@ -358,8 +272,7 @@ class TrainConfig:
         """
         if not self.curriculum_segments:
             return ((0, self.bptt_unrolls),)
-        firsts = itertools.accumulate(self.curriculum_steps, initial=0)
-        return tuple(zip(firsts, (n - 1 for n in self.curriculum_segments), strict=True))
+        return stages(self.curriculum_segments, self.curriculum_steps)
 
     def unrolls_at(self, step: int) -> int:
         """bptt_unrolls of a step, counted from 0."""

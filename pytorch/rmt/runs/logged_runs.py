@@ -14,7 +14,8 @@ from rmt.models import registry as models
 from rmt.models.options import ModelOptions
 from rmt.options.option import default_of, from_json
 from rmt.options.recipes import recipe_for
-from rmt.options.training import NOT_SETTINGS, TrainConfig
+from rmt.options.scope import NOT_SETTINGS
+from rmt.options.training import TrainConfig
 from rmt.runtime.errors import UsageError
 
 # A folder of models that were trained to be looked into (look_into_memory.sh): their logs are kept,

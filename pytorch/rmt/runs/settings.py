@@ -21,14 +21,8 @@ from rmt.options.command_line import Parser, flags_in, pick, value_of
 from rmt.options.option import as_tuple, default_of
 from rmt.options.recipes import fitting, recipe_for
 from rmt.options.schedule import DIAGONAL
-from rmt.options.training import (
-    LISTS_OF_PATHS,
-    NOT_OF_LABELLED,
-    NOT_SETTINGS,
-    OF_TASKS,
-    OF_TEXT,
-    TrainConfig,
-)
+from rmt.options.scope import LISTS_OF_PATHS, NOT_OF_LABELLED, NOT_SETTINGS, OF_TASKS, OF_TEXT
+from rmt.options.training import TrainConfig
 from rmt.runs.run_folder import KEPT
 from rmt.runtime.errors import UsageError
 

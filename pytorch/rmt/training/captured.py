@@ -21,7 +21,7 @@ from rmt.data.batches import Update
 from rmt.data.labelled.dataset import LabelledTexts
 from rmt.models.contract import SegmentModel
 from rmt.options.schedule import DIAGONAL
-from rmt.options.training import CAPTURED, NOT_CAPTURED, TrainConfig
+from rmt.options.training import CAPTURED, TrainConfig
 from rmt.options.unrolling import Unrolling
 from rmt.runtime import distributed
 from rmt.runtime.device import copy_from_host
@@ -33,6 +33,14 @@ from rmt.training.step import Step
 N_ALIKE = 4  # steps of one shape in a row before the next one is recorded
 MOST = 8  # recordings kept; each holds the memory of a step
 ENOUGH_STEPS = 1000  # compiling and recording take about as long as they save in some hundred
+# Values of options with which a step can't be captured: its shapes change, or it asks the GPU.
+NOT_CAPTURED = {
+    "varlen": (True,),
+    "reset_at_documents": (True,),
+    "checkpoint_segments": (True,),
+    "precision": ("fp16",),
+    "optim": ("adagrad", "apex_adam"),
+}
 
 
 def step_for(

@@ -7,7 +7,8 @@ from rmt.data.text.corpora import Inherited
 from rmt.models.options import ModelOptions
 from rmt.options import paths
 from rmt.options.option import default_of, from_json
-from rmt.options.training import NOT_SETTINGS, TrainConfig
+from rmt.options.scope import NOT_SETTINGS
+from rmt.options.training import TrainConfig
 from rmt.runs import checkpoint
 from rmt.runs.run_folder import saved_checkpoints
 from rmt.runs.settings import Settings
