@@ -128,13 +128,13 @@ def verdict_of(effects: Sequence[Effect]) -> str:
     found = [own.verdict for own in effects if own.counts]
     n_unlike = sum(bool(own.differs) for own in effects)
     n_left = len(effects) - len(found) - n_unlike
-    n_holding, n_failing = found.count("yes"), found.count("no")
+    n_holding, n_failing, n_unclear = (found.count(own) for own in ("yes", "no", "unclear"))
     if n_holding == len(effects):
         return "reproduced at mini scale"
     if n_holding:
         others = {
             CONTRADICTED: n_failing,
-            UNDECIDED: found.count("unclear"),
+            UNDECIDED: n_unclear,
             "not alike": n_unlike,
             NOT_RUN: n_left,
         }
@@ -143,7 +143,10 @@ def verdict_of(effects: Sequence[Effect]) -> str:
     if n_unlike or n_left:
         failing = f" ({n_failing} {CONTRADICTED})" if n_failing else ""
         return (NOT_ALIKE if n_unlike else "incomplete") + failing
-    return CONTRADICTED if n_failing else UNDECIDED
+    if not n_failing:
+        return UNDECIDED
+    unclear = f", {n_unclear} {UNDECIDED}" if n_unclear else ""
+    return f"{CONTRADICTED} ({n_failing} of {len(effects)}{unclear})"
 
 
 # A claim with the effects of its comparisons.
