@@ -9,6 +9,7 @@ from rmt.paper.claims import Comparison
 from rmt.paper.published import figure_cells
 from rmt.reproduction.arms import NAMES, arms, arms_table, best_of_each, headline
 from rmt.reproduction.ledger import effect
+from rmt.reproduction.side_by_side import side_by_side
 from rmt.reproduction.studies.registry import STUDIES
 
 CELLS = {cell.place: cell for cell in figure_cells()}
@@ -75,6 +76,19 @@ def test_a_comparison_counts_once_both_have_all_arms():
     assert found.mean == pytest.approx(0.3)
     less = runs_of_arms(TRXL, {key: trxl[key] for key in KEYS[:3]})
     assert effect(comparison, of_rmt + less).differs == ["init", "curriculum"]
+
+
+def test_the_line_beside_transformer_xl_says_that_it_shows_the_best_of_each():
+    every = {key: [(0.5, 0.5)] * 3 for key in KEYS} | {KEYS[2]: [(0.8, 0.7)] * 3}
+    of_rmt, of_trxl = runs_of_arms(RMT, every), runs_of_arms(TRXL, every)
+
+    def line(runs) -> str:
+        (found,) = (own for own in side_by_side(runs).splitlines() if "reverse, 6" in own)
+        return found
+
+    assert "| 0.700 | 0.700 | +0.000 ± 0.000 |" in line(of_rmt + of_trxl)
+    assert line(of_rmt + of_trxl).endswith("| yes: each one's best of four |")
+    assert line(of_trxl).endswith("| no: initial weights and lessons |")
 
 
 def test_the_table_shows_all_arms_and_marks_the_best():
