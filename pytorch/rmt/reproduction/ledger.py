@@ -145,8 +145,7 @@ def verdict_of(effects: Sequence[Effect]) -> str:
         return (NOT_ALIKE if n_unlike else "incomplete") + failing
     if not n_failing:
         return UNDECIDED
-    unclear = f", {n_unclear} {UNDECIDED}" if n_unclear else ""
-    return f"{CONTRADICTED} ({n_failing} of {len(effects)}{unclear})"
+    return CONTRADICTED + (f" ({n_unclear} {UNDECIDED})" if n_unclear else "")
 
 
 # A claim with the effects of its comparisons.
