@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rmt.paper.claims import Claim, Comparison, claims
 from rmt.paper.experiments import Experiment
@@ -68,7 +69,7 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
     Raises UsageError for runs on different texts.
     """
     weights, experiments = zip(*comparison.terms, strict=True)
-    found_runs, differs = runs_of(experiments, runs)
+    found_runs, differs, _ = runs_of(experiments, runs)
     terms = list(zip(weights, found_runs, strict=True))
     common_text([run for found in found_runs for run in found])
     if not all(found_runs):
@@ -80,14 +81,22 @@ def effect(comparison: Comparison, runs: Sequence[LoggedRun]) -> Effect:
     return Effect(mean, half_width, said, found_runs, differs)
 
 
-def runs_of(
-    experiments: Sequence[Experiment], runs: Sequence[LoggedRun]
-) -> tuple[list[Sequence[LoggedRun]], list[str]]:
-    """Of experiments that are compared: the runs of each, and what differs (not_alike)."""
+class Compared(NamedTuple):
+    """Of experiments that are compared: the runs of each, and what differs (not_alike).
+
+    best: whether each is its best of the same trainings (arms); then nothing differs.
+    """
+
+    runs: list[Sequence[LoggedRun]]
+    differs: list[str]
+    best: bool
+
+
+def runs_of(experiments: Sequence[Experiment], runs: Sequence[LoggedRun]) -> Compared:
     if best := best_of_each(experiments, runs):
-        return [arm.runs for arm in best], []
+        return Compared([arm.runs for arm in best], [], best=True)
     plans = [plan(experiment, "mini") for experiment in experiments]
-    return [fitting_runs(own, runs) for own in plans], not_alike(plans)
+    return Compared([fitting_runs(own, runs) for own in plans], not_alike(plans), best=False)
 
 
 def not_alike(plans: Sequence[Plan]) -> list[str]:

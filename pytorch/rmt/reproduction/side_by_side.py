@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmt.paper.side_by_side import pairs
-from rmt.reproduction.arms import best_of_each
 from rmt.reproduction.confidence import sum_of_means, with_interval
 from rmt.reproduction.ledger import not_alike, runs_of
 from rmt.reproduction.plans import fitting_runs
@@ -46,8 +45,7 @@ def _all_sides(runs: Sequence[LoggedRun]) -> list[Sides]:
     both_longest = [longest["rmt10-bptt1"], longest["trxl10"]]
     found = []
     for pair in pairs():
-        both, differs = runs_of((pair.rmt, pair.trxl), runs)
-        best = best_of_each((pair.rmt, pair.trxl), runs)
+        both, differs, best = runs_of((pair.rmt, pair.trxl), runs)
         alike = "yes: each one's best of four" if best else _alike(differs)
         own = plan(pair.rmt, "mini")
         length = "" if own.is_task else _segments(own.settings.train.tgt_len)
